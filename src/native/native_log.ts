@@ -1,0 +1,230 @@
+/**
+ * The contract between TypeScript and the C++ addon.
+ *
+ * Positions, LSNs and byte counts are plain numbers (safe integers). Ids are lower-case hex strings
+ * (log id and node id: 32 digits). All callbacks and promises settle on the thread that opened the log.
+ * Native errors are `Error`s with `code` (a key of the error table) and, where they apply, `file`,
+ * `offset`, `lsn`, `errno`.
+ */
+
+/** A point of the log: a batch ends at `position`, and `lsn` is the last record before it. */
+export interface Place {
+  readonly position: number;
+  readonly lsn: number;
+}
+
+export interface Term {
+  readonly epoch: number;
+  readonly opener: string;
+  readonly incarnation: number;
+}
+
+/** A term and where its opening batch starts; `lsn` is the last LSN before it. */
+export interface HistoryEntry extends Term, Place {}
+
+export type Role = 'primary' | 'standby' | 'fenced';
+
+export interface NativeOpenOptions {
+  readonly dir: string;
+  /** Create the log where the directory holds none (the directory itself too). */
+  readonly create: boolean;
+  /** Role to store when the log is created. */
+  readonly role: Role;
+  readonly name: string;
+  /** Creation only; fixed afterwards. A standby must be created with its primary's `logId` and `salt`. */
+  readonly segmentBytes: number;
+  readonly padded: boolean;
+  readonly maxRecordBytes: number;
+  readonly logId?: string;
+  readonly salt?: string;
+  /** Power of two multiple of 4096; at least 2 × maxRecordBytes + 1 MiB (raised silently if less). */
+  readonly ringBytes: number;
+  readonly maxBatchBytes: number;
+  readonly maxBatchDelayMs: number;
+  /** false: the addon shares no memory with JavaScript (Electron); use `put`. */
+  readonly sharedRing: boolean;
+}
+
+export interface NativeInfo {
+  readonly logId: string;
+  readonly salt: string;
+  readonly nodeId: string;
+  readonly name: string;
+  readonly created: boolean;
+  readonly role: Role;
+  readonly primaryName: string;
+  readonly primaryAddress: string;
+  readonly term: Term;
+  /** Oldest first; entries of a history longer than 256 are dropped at the front. */
+  readonly history: readonly HistoryEntry[];
+  readonly segmentBytes: number;
+  readonly padded: boolean;
+  readonly maxRecordBytes: number;
+  readonly ringBytes: number;
+  readonly maxBatchBytes: number;
+  /** Where the oldest kept batch starts; `lsn` is the last LSN before it. */
+  readonly start: Place;
+  readonly io: 'direct' | 'buffered';
+  /** Last commit place that this node knew of when it last wrote its control file. */
+  readonly commit: Place;
+  readonly recovery: {
+    readonly clean: boolean;
+    readonly scannedBytes: number;
+    /** Bytes of a torn tail that were cut off (0: none found). */
+    readonly cutBytes: number;
+    readonly rewrittenBytes: number;
+    readonly milliseconds: number;
+  };
+  readonly flushes: number;
+  readonly flushedBytes: number;
+  readonly slowestFlushMs: number;
+  readonly segments: number;
+  readonly spareSegments: number;
+}
+
+/** Indices into `NativeLog.state`. Refreshed by every native call of this thread and before `onProgress`. */
+export const State = {
+  /** Offset in `ring` where the open batch's next record goes, when the batch is empty. */
+  CURSOR: 0,
+  /** Payload bytes that the open batch can hold (record headers and padding included). 0: call `reserve`. */
+  CAPACITY: 1,
+  CLOSED_POSITION: 2,
+  CLOSED_LSN: 3,
+  FLUSH_POSITION: 4,
+  FLUSH_LSN: 5,
+  /** Lowest position whose bytes are still in the ring. */
+  RING_FLOOR: 6,
+  /** Bytes that the ring could take now. */
+  RING_FREE: 7,
+  /** crc of the batch that ends at CLOSED_POSITION. */
+  LAST_CRC: 8,
+  /** 1 after a fatal failure: see `failure()`. */
+  FAILED: 9,
+  START_POSITION: 10,
+  START_LSN: 11,
+  LENGTH: 16,
+} as const;
+
+/** Indices into `NativeLog.words` (Int32, shared with the engine's threads). */
+export const Word = {
+  /** 0: the ticker sleeps, call `wakeTicker()`; 1: running; 2: the open batch is due, close it. */
+  TICK: 0,
+} as const;
+
+export interface ReadResult {
+  /** Where in the buffer the bytes start (`from` modulo 4096). */
+  readonly offset: number;
+  /** 0 with `need` > 0: the next batch does not fit; come back with a larger buffer. */
+  readonly length: number;
+  /** Position after the last whole batch that was read (past zeros and the next segment header after a filler). */
+  readonly next: number;
+  readonly lsn: number;
+  readonly need: number;
+}
+
+export interface NativeLog {
+  /** The ring, mapped twice in a row (2 × ringBytes long): any range of up to ringBytes is contiguous.
+   *  Position p lies at p mod ringBytes. undefined where memory cannot be shared. */
+  readonly ring: ArrayBuffer | undefined;
+  readonly state: Float64Array;
+  readonly words: Int32Array;
+
+  info(): NativeInfo;
+  failure(): Error | undefined;
+  /** Called after flushes (coalesced), after a failure and when ring space came free. Never re-entrant. */
+  onProgress(callback: () => void): void;
+  /** Keeps the event loop alive while something is waited for. */
+  ref(): void;
+  unref(): void;
+
+  // -- primary: appending --
+  /** Closes the open batch if it has records, then makes room for `need` payload bytes in a new one, rolling the
+   *  segment if it must. 0: done (state refreshed); 1: the ring is full, nothing reserved. */
+  reserve(payloadBytes: number, count: number, need: number): number;
+  /** Frames, checksums and publishes the open batch. Throws on lengths that do not add up. No-op with count 0. */
+  closeBatch(payloadBytes: number, count: number): void;
+  wakeTicker(): void;
+  /** Without a shared ring: writes `u32 length`, the bytes and the padding at payload offset `at`. */
+  put(at: number, data: Uint8Array): void;
+  /** Stores the term and role primary on both control copies, then writes the term's opening batch; resolves
+   *  when that is flushed. From then on appends are taken. Any partly received batch is dropped first. */
+  openTerm(term: Term): Promise<void>;
+
+  // -- standby: receiving --
+  /** Bytes inside batches must match this history from now on. Discards a partly received batch. */
+  beginIngest(history: readonly HistoryEntry[]): void;
+  /** Takes log bytes that continue the log, verifies whole batches and publishes them to the writer.
+   *  Returns how many bytes were taken: fewer than given if the ring is full. Throws on bytes that do not verify
+   *  (WAL_PEER_INVALID); nothing of the bad batch is kept. */
+  ingest(bytes: Uint8Array, start: number, end: number): number;
+  /** Position up to which bytes were received (inside a batch, maybe). */
+  received(): number;
+  /** Cuts the log at a batch boundary, the tail first flushed to a side file (SAFETY 2.5). Standby only. */
+  truncate(position: number, sideFile: string): Promise<void>;
+
+  // -- control file --
+  /** Stores role, term and primary on both copies, flushed, in turn. */
+  storeRole(role: Role, term: Term, primaryName: string, primaryAddress: string): Promise<void>;
+  /** Remembered lazily (with the next control write). Never falls. */
+  setCommit(position: number, lsn: number): void;
+
+  // -- reading --
+  /** Reads and verifies whole batches from a batch boundary `from` into an aligned buffer, at most up to `upTo`
+   *  (a batch boundary), never across a segment's end. Runs on the reader thread. */
+  readInto(buffer: Uint8Array, from: number, upTo: number): Promise<ReadResult>;
+  /** The same from the ring, at once. undefined where `from` is no longer in the ring. */
+  readRing(buffer: Uint8Array, from: number, upTo: number): ReadResult | undefined;
+  /** Start of the batch that holds `lsn` (or of the next batch to come, for lsn = last + 1). */
+  locate(lsn: number): Promise<number>;
+  /** crc of the batch that ends at this position; rejects if no batch ends there. */
+  checksumAt(position: number): Promise<number>;
+
+  // -- memory and retention --
+  /** Keeps the ring's bytes from `position` on. Returns a pin; at most 64. */
+  pin(position: number): number;
+  movePin(pin: number, position: number): void;
+  unpin(pin: number): void;
+  /** Keeps segments from `position` on. Returns a claim. */
+  retain(position: number): number;
+  moveRetain(claim: number, position: number): void;
+  release(claim: number): void;
+  /** Lets whole segments below `position` go, as far as the commit position, flush and claims allow. */
+  trim(position: number): Promise<void>;
+
+  /** Closes the open batch's published part: waits for the flush, stores a clean control file, releases all. */
+  close(): Promise<void>;
+  /** The same, blocking; for the `exit` event. */
+  closeSync(): void;
+}
+
+export interface VerifyResult {
+  readonly start: Place;
+  readonly end: Place;
+  readonly batches: number;
+  readonly records: number;
+  readonly bytes: number;
+  readonly term: Term;
+  readonly damage?: { readonly file: string; readonly offset: number; readonly lsn: number; readonly reason: string };
+}
+
+/** Reads a directory without its lock and without changing a byte. */
+export interface NativeReader {
+  info(): NativeInfo;
+  /** End of the valid log on disk when the reader was opened (`refresh` looks again). */
+  refresh(): Promise<Place>;
+  readInto(buffer: Uint8Array, from: number, upTo: number): Promise<ReadResult>;
+  locate(lsn: number): Promise<number>;
+  verify(): Promise<VerifyResult>;
+  close(): void;
+}
+
+export interface NativeBinding {
+  open(options: NativeOpenOptions): Promise<NativeLog>;
+  openReader(dir: string): Promise<NativeReader>;
+  /** A page-aligned Buffer for `readInto`. */
+  allocateAligned(bytes: number): Buffer;
+  crc32c(data: Uint8Array, seed?: number): number;
+  /** Names of the implementations that this processor can run; the first is in use. */
+  crc32cImplementations(): readonly string[];
+  crc32cWith(implementation: string, data: Uint8Array): number;
+}
