@@ -159,7 +159,8 @@ class Session {
   async #work(line: string): Promise<string> {
     try {
       const { cmd, options } = parseRequest(line);
-      const result = cmd === 'status' ? this.#options.status() : await this.#options.promote(options);
+      const result =
+        cmd === 'status' ? this.#options.status() : await this.#options.promote(options);
       const answer = `${JSON.stringify({ ok: true, result: result ?? null })}\n`;
       if (Buffer.byteLength(answer) > MAX_ANSWER_BYTES) {
         return failure('WAL_CONTROL', 'the answer is too long');
