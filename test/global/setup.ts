@@ -33,6 +33,9 @@ export function setup(): (() => Promise<void>) | undefined {
     } catch {
       // Another run is using it.
     }
-    if (problems.length > 0) throw new Error(`the tests did not clean up:\n${problems.join('\n')}`);
+    if (problems.length === 0) return;
+    // vitest prints what a teardown throws, but would still end with 0.
+    process.exitCode = 1;
+    throw new Error(`the tests did not clean up:\n${problems.join('\n')}`);
   };
 }
