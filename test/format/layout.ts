@@ -1,0 +1,139 @@
+/**
+ * The words of docs/format.md as types and numbers. Written from that page alone: nothing here may
+ * be taken from the addon, which is what it is compared with.
+ */
+
+export const BLOCK = 4096;
+export const SEGMENT_HEADER_BYTES = 4096;
+export const BATCH_HEADER_BYTES = 128;
+export const CONTROL_COPY_BYTES = 16384;
+export const HISTORY_OFFSET = 512;
+export const HISTORY_ENTRY_BYTES = 48;
+export const HISTORY_LIMIT = 256;
+export const FORMAT_VERSION = 1;
+
+export const SEGMENT_MAGIC = 0x47534d57;
+export const BATCH_MAGIC = 0x54424d57;
+export const CONTROL_MAGIC = 0x54434d57;
+
+export const Kind = {
+  DATA: 0,
+  TERM_OPENED: 1,
+  LABEL: 2,
+  LOAD_ID: 3,
+  FORCED_PROMOTION: 4,
+  FILLER: 5,
+} as const;
+
+export const Flag = { IGNORABLE: 1, PADDED: 2 } as const;
+export const ControlFlag = { CLEAN: 1, CUT_UNDER_WAY: 2 } as const;
+export const roles = ['none', 'primary', 'standby', 'fenced'] as const;
+export type StoredRole = (typeof roles)[number];
+
+export interface Term {
+  readonly epoch: number;
+  readonly opener: string;
+  readonly incarnation: number;
+}
+
+export interface HistoryEntry extends Term {
+  readonly position: number;
+  readonly lsn: number;
+}
+
+export interface SegmentHeader {
+  readonly align: number;
+  readonly logId: string;
+  readonly salt: bigint;
+  readonly start: number;
+  readonly firstLsn: number;
+  readonly segmentBytes: number;
+  readonly prevCrc: number;
+}
+
+export interface BatchHeader extends Term {
+  readonly crc: number;
+  readonly length: number;
+  readonly kind: number;
+  readonly flags: number;
+  readonly codec: number;
+  readonly logId: string;
+  readonly salt: bigint;
+  readonly position: number;
+  readonly firstLsn: number;
+  readonly count: number;
+  readonly payloadBytes: number;
+  readonly rawBytes: number;
+  readonly wallClock: number;
+  readonly watermark: number;
+  readonly prevCrc: number;
+  /** First 8 bytes of the framer's node id, as 16 hexadecimal digits. */
+  readonly framer: string;
+}
+
+export interface Batch extends BatchHeader {
+  /** Where the next batch starts: past the segment's end for a filler. */
+  readonly end: number;
+  /** Last LSN at the end of this batch. */
+  readonly lastLsn: number;
+  readonly records: readonly Uint8Array[];
+  /** The history that a term-opened batch carries; empty otherwise. */
+  readonly history: readonly HistoryEntry[];
+}
+
+export interface Control extends Term {
+  readonly align: number;
+  readonly sequence: number;
+  readonly logId: string;
+  readonly salt: bigint;
+  readonly nodeId: string;
+  readonly segmentBytes: number;
+  readonly maxRecordBytes: number;
+  readonly role: StoredRole;
+  readonly clean: boolean;
+  readonly cutUnderWay: boolean;
+  readonly watermark: { readonly position: number; readonly lsn: number; readonly crc: number };
+  readonly commit: { readonly position: number; readonly lsn: number };
+  readonly start: { readonly position: number; readonly lsn: number };
+  readonly forkPosition: number;
+  readonly lastWallClock: number;
+  readonly name: string;
+  readonly primaryName: string;
+  readonly primaryAddress: string;
+  readonly history: readonly HistoryEntry[];
+}
+
+/** What decoding gives: the thing, or why the bytes are not it. */
+export type Decoded<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly reason: string };
+
+export function fail(reason: string): { readonly ok: false; readonly reason: string } {
+  return { ok: false, reason };
+}
+
+export function roundUp(bytes: number, unit: number): number {
+  return Math.ceil(bytes / unit) * unit;
+}
+
+/** What a filler takes, and so what every other batch leaves free before its segment's end. */
+export function fillerBytes(align: number): number {
+  return Math.max(BATCH_HEADER_BYTES, align);
+}
+
+/** As in sort; undefined where the terms are a split (one epoch, two openers). */
+export function compareTerms(a: Term, b: Term): number | undefined {
+  if (a.epoch !== b.epoch) return a.epoch - b.epoch;
+  if (a.opener !== b.opener) return undefined;
+  return a.incarnation - b.incarnation;
+}
+
+export function segmentName(firstLsn: number, start: number): string {
+  const hex = (value: number): string => value.toString(16).padStart(16, '0');
+  return `${hex(firstLsn)}-${hex(start)}.wal`;
+}
+
+export function allZero(bytes: Uint8Array): boolean {
+  const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return view.equals(Buffer.alloc(view.length));
+}
