@@ -1,0 +1,294 @@
+import { WalError } from '../api/errors.js';
+import { assert } from './assert.js';
+import { type CommitLevel, commitLevels } from './level.js';
+
+/** What was reached when a commit resolved: `lsn` is at least the one asked for. */
+export interface CommitResult {
+  readonly lsn: number;
+  readonly level: CommitLevel;
+  /** Names of the standbys that had met the level for `lsn` by then. */
+  readonly standbys: readonly string[];
+}
+
+/** Where the waiters look up how far things are; `PrimaryHub` is one. */
+export interface CommitSource {
+  /** LSN up to which the level is met now. For `off`: the end of the last closed batch. */
+  reached(level: CommitLevel): number;
+  standbysAt(level: CommitLevel, lsn: number): readonly string[];
+}
+
+export interface CommitWaitersOptions {
+  /** `whenMissing: 'fail'`: a remote wait is rejected after this long. undefined: it blocks. */
+  readonly timeoutMs?: number | undefined;
+}
+
+interface Waiter {
+  readonly resolve: (result: CommitResult) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+interface SharedWaiter extends Waiter {
+  readonly promise: Promise<CommitResult>;
+}
+
+/**
+ * All waits at one level for records of one batch. They end together, since a batch is flushed and
+ * acknowledged as a whole. Invariant: floor < target <= end.
+ */
+interface Group {
+  /** End LSN of the batch before. */
+  floor: number;
+  /** End LSN of the batch; infinite while the batch is open. */
+  end: number;
+  /** Highest LSN asked for. */
+  target: number;
+  /** Time of the first tick that saw the group; -1 before. */
+  since: number;
+  /** Made at the first wait without a signal: a promise nobody took must never reject. */
+  shared: SharedWaiter | undefined;
+  /** Waits that can be cancelled one by one. */
+  singles: Set<Waiter> | undefined;
+}
+
+/** The groups of one level, by rising floor; at most the last one is open. */
+class LevelQueue {
+  readonly groups: Group[] = [];
+  open: Group | undefined;
+}
+
+/**
+ * Everyone who waits for a commit. Pure: the owner calls `closed` after a batch was closed, `settle` when
+ * flushes or acknowledgements moved, `tick` now and then. Each wait ends exactly once: resolved by `closed` or
+ * `settle`; rejected, outcome unknown, by its signal, by `tick` (time-out) or by `rejectAll`.
+ */
+export class CommitWaiters {
+  readonly #source: CommitSource;
+  readonly #queues: Record<CommitLevel, LevelQueue>;
+  #timeoutMs: number | undefined;
+
+  constructor(source: CommitSource, options: CommitWaitersOptions = {}) {
+    this.#source = source;
+    this.#timeoutMs = options.timeoutMs;
+    this.#queues = {
+      off: new LevelQueue(),
+      local: new LevelQueue(),
+      remote_write: new LevelQueue(),
+      remote_flush: new LevelQueue(),
+      remote_apply: new LevelQueue(),
+    };
+  }
+
+  set timeoutMs(value: number | undefined) {
+    this.#timeoutMs = value;
+  }
+
+  /** Number of batches that are waited for, over all levels: what memory is proportional to. */
+  get groups(): number {
+    let sum = 0;
+    for (const level of commitLevels) sum += this.#queues[level].groups.length;
+    return sum;
+  }
+
+  /** Whether anybody waits; the owner need not tick otherwise. */
+  get waiting(): boolean {
+    return this.groups > 0;
+  }
+
+  /** Resolves when `lsn`, at most the last one appended, has met `level`. Waits for one batch share a promise. */
+  wait(level: CommitLevel, lsn: number): Promise<CommitResult> {
+    const open = this.#queues[level].open;
+    if (open !== undefined && lsn > open.floor && open.shared !== undefined) {
+      if (lsn > open.target) open.target = lsn;
+      return open.shared.promise;
+    }
+    const reached = this.#source.reached(level);
+    if (lsn <= reached) return Promise.resolve(this.#result(level, reached));
+    const group = this.#groupFor(level, lsn);
+    group.shared ??= newSharedWaiter();
+    return group.shared.promise;
+  }
+
+  /** The same, but the wait alone can be cancelled: WAL_COMMIT_ABORTED, with the signal's reason as cause. */
+  waitWithSignal(level: CommitLevel, lsn: number, signal: AbortSignal): Promise<CommitResult> {
+    if (signal.aborted) return Promise.reject(abortedError(lsn, signal));
+    const reached = this.#source.reached(level);
+    if (lsn <= reached) return Promise.resolve(this.#result(level, reached));
+    const group = this.#groupFor(level, lsn);
+    group.singles ??= new Set();
+    const singles = group.singles;
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => {
+        if (!singles.delete(waiter)) return;
+        this.#dropIfEmpty(level, group);
+        reject(abortedError(lsn, signal));
+      };
+      const done = (): void => signal.removeEventListener('abort', onAbort);
+      const waiter: Waiter = {
+        resolve: (result) => {
+          done();
+          resolve(result);
+        },
+        reject: (error) => {
+          done();
+          reject(error);
+        },
+      };
+      singles.add(waiter);
+      signal.addEventListener('abort', onAbort, { once: true });
+    });
+  }
+
+  /** A batch was closed: later waits belong to the next one. Resolves what waited at `off`. */
+  closed(): void {
+    this.#seal();
+    this.#settleLevel('off');
+  }
+
+  /** Resolves every wait whose level is met by now. */
+  settle(): void {
+    this.#seal();
+    for (const level of commitLevels) this.#settleLevel(level);
+  }
+
+  /** Time passes: remote waits that are older than the time-out are rejected, outcome unknown. */
+  tick(nowMs: number): void {
+    for (const level of commitLevels) {
+      if (level !== 'off' && level !== 'local') this.#tickLevel(level, nowMs);
+    }
+  }
+
+  /** Ends every wait with this error. */
+  rejectAll(error: unknown): void {
+    for (const level of commitLevels) {
+      const queue = this.#queues[level];
+      queue.open = undefined;
+      for (const group of queue.groups.splice(0)) rejectGroup(group, error);
+    }
+  }
+
+  #seal(): void {
+    const closed = this.#source.reached('off');
+    for (const level of commitLevels) {
+      const queue = this.#queues[level];
+      if (queue.open !== undefined && queue.open.floor < closed) seal(queue, queue.open, closed);
+    }
+  }
+
+  #settleLevel(level: CommitLevel): void {
+    const queue = this.#queues[level];
+    const first = queue.groups[0];
+    if (first === undefined) return;
+    const reached = this.#source.reached(level);
+    if (first.target > reached) return;
+    let count = 0;
+    for (const group of queue.groups) {
+      if (group.target > reached) break;
+      count += 1;
+    }
+    const done = queue.groups.splice(0, count);
+    if (queue.open !== undefined && done.includes(queue.open)) queue.open = undefined;
+    const result = this.#result(level, reached);
+    for (const group of done) resolveGroup(group, result);
+  }
+
+  #tickLevel(level: CommitLevel, nowMs: number): void {
+    const queue = this.#queues[level];
+    const timeoutMs = this.#timeoutMs;
+    if (timeoutMs === undefined || queue.groups.length === 0) return;
+    for (const group of [...queue.groups]) {
+      if (group.since < 0) group.since = nowMs;
+      if (nowMs - group.since < timeoutMs) continue;
+      queue.groups.splice(queue.groups.indexOf(group), 1);
+      if (queue.open === group) queue.open = undefined;
+      rejectGroup(group, timeoutError(level, group.target, timeoutMs));
+    }
+  }
+
+  /** The group of the batch that `lsn` is in, made if need be, with `lsn` counted in. */
+  #groupFor(level: CommitLevel, lsn: number): Group {
+    const queue = this.#queues[level];
+    let at = queue.groups.length;
+    for (; at > 0; at -= 1) {
+      const group = queue.groups[at - 1]!;
+      if (lsn > group.end) break;
+      if (lsn <= group.floor) continue;
+      if (lsn > group.target) group.target = lsn;
+      return group;
+    }
+    const closed = this.#source.reached('off');
+    const isOpen = lsn > closed;
+    const group: Group = {
+      // A wait for a batch that is closed already is a group of its own: where that batch starts is not known
+      // here, and nobody can join it later except for the very same LSN.
+      floor: isOpen ? closed : lsn - 1,
+      end: isOpen ? Number.POSITIVE_INFINITY : lsn,
+      target: lsn,
+      since: -1,
+      shared: undefined,
+      singles: undefined,
+    };
+    assert(!isOpen || queue.open === undefined, 'an open group takes every later LSN');
+    queue.groups.splice(at, 0, group);
+    if (isOpen) queue.open = group;
+    return group;
+  }
+
+  #dropIfEmpty(level: CommitLevel, group: Group): void {
+    if (group.shared !== undefined || (group.singles?.size ?? 0) > 0) return;
+    const queue = this.#queues[level];
+    const at = queue.groups.indexOf(group);
+    if (at >= 0) queue.groups.splice(at, 1);
+    if (queue.open === group) queue.open = undefined;
+  }
+
+  #result(level: CommitLevel, lsn: number): CommitResult {
+    return { lsn, level, standbys: this.#source.standbysAt(level, lsn) };
+  }
+}
+
+/** The batch of an open group was closed at `closed`. A group for records yet to be appended stays open. */
+function seal(queue: LevelQueue, group: Group, closed: number): void {
+  if (closed < group.target) {
+    group.floor = closed;
+    return;
+  }
+  group.end = closed;
+  queue.open = undefined;
+}
+
+function newSharedWaiter(): SharedWaiter {
+  let resolve: Waiter['resolve'] | undefined;
+  let reject: Waiter['reject'] | undefined;
+  const promise = new Promise<CommitResult>((onResolve, onReject) => {
+    resolve = onResolve;
+    reject = onReject;
+  });
+  return { promise, resolve: resolve!, reject: reject! };
+}
+
+function resolveGroup(group: Group, result: CommitResult): void {
+  group.shared?.resolve(result);
+  if (group.singles === undefined) return;
+  for (const waiter of group.singles) waiter.resolve(result);
+  group.singles.clear();
+}
+
+function rejectGroup(group: Group, error: unknown): void {
+  group.shared?.reject(error);
+  if (group.singles === undefined) return;
+  for (const waiter of group.singles) waiter.reject(error);
+  group.singles.clear();
+}
+
+function abortedError(lsn: number, signal: AbortSignal): WalError {
+  return new WalError('WAL_COMMIT_ABORTED', `the wait for the commit of LSN ${lsn} was cancelled`, {
+    lsn,
+    outcome: 'unknown',
+    cause: signal.reason,
+  });
+}
+
+function timeoutError(level: CommitLevel, lsn: number, timeoutMs: number): WalError {
+  const text = `LSN ${lsn} did not reach ${level} within ${timeoutMs} ms`;
+  return new WalError('WAL_SYNC_TIMEOUT', text, { lsn, outcome: 'unknown' });
+}
