@@ -1,0 +1,249 @@
+#include "memory_file_system.h"
+
+#include <cerrno>
+#include <cstring>
+
+#include "format.h"
+#include "types.h"
+
+namespace walmirror::test {
+namespace {
+
+[[noreturn]] void fail(const std::string& call, const std::string& path, int error) {
+  WalFailure failure(error == ENOSPC ? "WAL_NO_SPACE" : "WAL_IO", call + " " + path + ": " + std::strerror(error));
+  failure.file = path;
+  failure.error_number = error;
+  throw failure;
+}
+
+void put(Blocks& blocks, uint64_t offset, const uint8_t* bytes, uint64_t size) {
+  if (blocks.size() * kBlock < offset + size) blocks.resize((offset + size + kBlock - 1) / kBlock);
+  while (size > 0) {
+    uint64_t at = offset % kBlock;
+    uint64_t part = std::min(size, kBlock - at);
+    auto& block = blocks[offset / kBlock];
+    auto fresh = block != nullptr ? std::make_shared<Block>(*block) : std::make_shared<Block>();
+    if (block == nullptr) fresh->fill(0);
+    std::memcpy(fresh->data() + at, bytes, part);
+    block = std::move(fresh);
+    offset += part;
+    bytes += part;
+    size -= part;
+  }
+}
+
+void get(const Blocks& blocks, uint64_t offset, uint8_t* bytes, uint64_t size) {
+  while (size > 0) {
+    uint64_t at = offset % kBlock;
+    uint64_t part = std::min(size, kBlock - at);
+    uint64_t index = offset / kBlock;
+    if (index < blocks.size() && blocks[index] != nullptr) {
+      std::memcpy(bytes, blocks[index]->data() + at, part);
+    } else {
+      std::memset(bytes, 0, part);
+    }
+    offset += part;
+    bytes += part;
+    size -= part;
+  }
+}
+
+void flush_sector(Inode& inode, uint64_t sector) {
+  uint8_t bytes[kSector];
+  get(inode.cache, sector * kSector, bytes, kSector);
+  put(inode.disk, sector * kSector, bytes, kSector);
+}
+
+void flush_range(Inode& inode, uint64_t offset, uint64_t size) {
+  auto first = inode.dirty.lower_bound(offset / kSector);
+  auto last = inode.dirty.lower_bound((offset + size + kSector - 1) / kSector);
+  for (auto sector = first; sector != last; ++sector) flush_sector(inode, *sector);
+  inode.dirty.erase(first, last);
+  inode.disk_size = inode.cache_size;
+}
+
+bool counts_down_to_zero(std::atomic<int>& counter) { return counter > 0 && --counter == 0; }
+
+class MemoryLock : public DirectoryLock {
+ public:
+  explicit MemoryLock(std::function<void()> release) : release_(std::move(release)) {}
+  ~MemoryLock() override { release_(); }
+
+ private:
+  std::function<void()> release_;
+};
+
+}  // namespace
+
+class MemoryFile : public File {
+ public:
+  MemoryFile(MemoryFileSystem& system, uint64_t inode, std::string path, bool direct)
+      : system_(system), inode_(inode), path_(std::move(path)), direct_(direct) {}
+
+  bool direct() const override { return direct_; }
+
+  void write(uint64_t offset, const Slice* slices, size_t count, bool durable) override {
+    std::lock_guard guard(system_.mutex_);
+    uint64_t size = 0;
+    for (size_t i = 0; i < count; i++) {
+      check_direct(offset + size, slices[i].data, slices[i].size);
+      size += slices[i].size;
+    }
+    bool fails = counts_down_to_zero(system_.fail_write_in);
+    Inode& inode = system_.state_.inodes.at(inode_);
+    uint64_t at = offset;
+    for (size_t i = 0; i < count; i++) {
+      put(inode.cache, at, static_cast<const uint8_t*>(slices[i].data), slices[i].size);
+      at += slices[i].size;
+    }
+    for (uint64_t sector = offset / kSector; sector * kSector < offset + size; sector++) inode.dirty.insert(sector);
+    inode.cache_size = std::max(inode.cache_size, offset + size);
+    system_.step();
+    if (fails) fail("pwritev2", path_, system_.fail_errno);
+    if (durable) flush_range(inode, offset, size);
+  }
+
+  size_t read(uint64_t offset, void* data, size_t size) override {
+    std::lock_guard guard(system_.mutex_);
+    check_direct(offset, data, size);
+    const Inode& inode = system_.state_.inodes.at(inode_);
+    if (offset >= inode.cache_size) return 0;
+    size = std::min<uint64_t>(size, inode.cache_size - offset);
+    get(inode.cache, offset, static_cast<uint8_t*>(data), size);
+    return size;
+  }
+
+  void sync() override {
+    std::lock_guard guard(system_.mutex_);
+    system_.step();
+    Inode& inode = system_.state_.inodes.at(inode_);
+    if (counts_down_to_zero(system_.fail_sync_in)) {
+      // As Linux does: the pages count as clean, the disk never got them, and the next sync succeeds.
+      inode.dirty.clear();
+      fail("fdatasync", path_, system_.fail_errno);
+    }
+    flush_range(inode, 0, inode.cache.size() * kBlock);
+  }
+
+  void allocate(uint64_t size) override {
+    std::lock_guard guard(system_.mutex_);
+    Inode& inode = system_.state_.inodes.at(inode_);
+    inode.cache_size = std::max(inode.cache_size, size);
+    system_.step();
+  }
+
+  uint64_t size() override {
+    std::lock_guard guard(system_.mutex_);
+    return system_.state_.inodes.at(inode_).cache_size;
+  }
+
+ private:
+  void check_direct(uint64_t offset, const void* data, uint64_t size) const {
+    if (!direct_) return;
+    if (offset % kBlock != 0 || size % kBlock != 0 || reinterpret_cast<uintptr_t>(data) % kBlock != 0) {
+      fail("an unaligned direct transfer", path_, EINVAL);
+    }
+  }
+
+  MemoryFileSystem& system_;
+  uint64_t inode_;
+  std::string path_;
+  bool direct_;
+};
+
+std::unique_ptr<DirectoryLock> MemoryFileSystem::lock(const std::string& path) {
+  std::lock_guard guard(mutex_);
+  if (!locked_.insert(path).second) throw WalFailure("WAL_LOCKED", path + " is locked");
+  return std::make_unique<MemoryLock>([this, path] {
+    std::lock_guard inner(mutex_);
+    locked_.erase(path);
+  });
+}
+
+std::unique_ptr<File> MemoryFileSystem::open(const std::string& path, OpenMode mode, bool direct) {
+  std::lock_guard guard(mutex_);
+  const Directory& now = state_.directories.back();
+  if (!now.contains(path)) {
+    if (mode != OpenMode::kCreate) fail("open", path, ENOENT);
+    uint64_t inode = state_.next_inode++;
+    state_.inodes[inode] = Inode{};
+    change_directory([&](Directory& directory) { directory[path] = inode; });
+  }
+  return std::make_unique<MemoryFile>(*this, state_.directories.back().at(path), path, direct);
+}
+
+bool MemoryFileSystem::exists(const std::string& path) {
+  std::lock_guard guard(mutex_);
+  return state_.directories.back().contains(path);
+}
+
+void MemoryFileSystem::rename(const std::string& from, const std::string& to) {
+  std::lock_guard guard(mutex_);
+  if (!state_.directories.back().contains(from)) fail("rename", from, ENOENT);
+  change_directory([&](Directory& directory) {
+    directory[to] = directory.at(from);
+    directory.erase(from);
+  });
+}
+
+void MemoryFileSystem::remove(const std::string& path) {
+  std::lock_guard guard(mutex_);
+  if (!state_.directories.back().contains(path)) return;
+  change_directory([&](Directory& directory) { directory.erase(path); });
+}
+
+void MemoryFileSystem::sync_directory(const std::string&) {
+  std::lock_guard guard(mutex_);
+  step();
+  state_.directories.erase(state_.directories.begin(), state_.directories.end() - 1);
+}
+
+std::vector<std::string> MemoryFileSystem::list(const std::string& path) {
+  std::lock_guard guard(mutex_);
+  std::vector<std::string> names;
+  for (const auto& [name, inode] : state_.directories.back()) {
+    if (name.starts_with(path + "/")) names.push_back(name.substr(path.size() + 1));
+  }
+  return names;
+}
+
+DiskState MemoryFileSystem::state() {
+  std::lock_guard guard(mutex_);
+  return state_;
+}
+
+void MemoryFileSystem::change_directory(const std::function<void(Directory&)>& change) {
+  Directory next = state_.directories.back();
+  change(next);
+  state_.directories.push_back(std::move(next));
+  step();
+}
+
+DiskState after_power_loss(const DiskState& state, Loss loss, std::mt19937_64& random) {
+  DiskState found;
+  found.next_inode = state.next_inode;
+  size_t kept = state.directories.size() - 1;
+  if (loss == Loss::kAllUnflushed) kept = 0;
+  if (loss == Loss::kSomeSectors) kept = random() % state.directories.size();
+  found.directories = {state.directories[kept]};
+  for (const auto& [path, number] : found.directories[0]) {
+    Inode inode = state.inodes.at(number);
+    uint64_t eighths = random() % 9;  // how many of eight sectors make it: from none to all
+    for (uint64_t sector : inode.dirty) {
+      if (loss == Loss::kNothing || (loss == Loss::kSomeSectors && random() % 8 < eighths)) {
+        flush_sector(inode, sector);
+        inode.disk_size = std::max(inode.disk_size, std::min(inode.cache_size, (sector + 1) * kSector));
+      }
+    }
+    if (loss == Loss::kNothing || (loss == Loss::kSomeSectors && random() % 2 == 0)) {
+      inode.disk_size = inode.cache_size;
+    }
+    inode.dirty.clear();
+    inode.cache = inode.disk;
+    inode.cache_size = inode.disk_size;
+    found.inodes[number] = std::move(inode);
+  }
+  return found;
+}
+
+}  // namespace walmirror::test

@@ -1,0 +1,83 @@
+// A disk in memory that knows what a power loss may leave of it: every sector that was written and not yet flushed
+// is on the disk or not, each for itself, and so is every change of a directory from some point on.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "file_system.h"
+
+namespace walmirror::test {
+
+constexpr uint64_t kSector = 512;
+
+using Block = std::array<uint8_t, 4096>;
+/// A missing block is all zeros. Blocks are never changed once shared, so that a snapshot is a copy of pointers.
+using Blocks = std::vector<std::shared_ptr<const Block>>;
+
+struct Inode {
+  Blocks cache;
+  Blocks disk;
+  uint64_t cache_size = 0;
+  uint64_t disk_size = 0;
+  std::set<uint64_t> dirty;  // sectors in which the cache is newer than the disk
+};
+
+using Directory = std::map<std::string, uint64_t>;  // path to number of the inode
+
+/// All that a disk holds at one instant, flushed or not.
+struct DiskState {
+  std::map<uint64_t, Inode> inodes;
+  /// Directory contents: the flushed one first, then one for each change since.
+  std::vector<Directory> directories{Directory{}};
+  uint64_t next_inode = 1;
+};
+
+class MemoryFileSystem : public FileSystem {
+ public:
+  MemoryFileSystem() = default;
+  explicit MemoryFileSystem(DiskState state) : state_(std::move(state)) {}
+
+  bool prepare_directory(const std::string&, bool) override { return true; }
+  std::unique_ptr<DirectoryLock> lock(const std::string& path) override;
+  std::unique_ptr<File> open(const std::string& path, OpenMode mode, bool direct) override;
+  bool exists(const std::string& path) override;
+  void rename(const std::string& from, const std::string& to) override;
+  void remove(const std::string& path) override;
+  void sync_directory(const std::string& path) override;
+  std::vector<std::string> list(const std::string& path) override;
+
+  DiskState state();
+  /// Called with the lock held, in each instant in which a power loss is told from the one before.
+  std::function<void(const DiskState&)> on_step;
+  /// Fails the n-th write or sync from now on (1 is the next) with this errno, once; 0 never.
+  std::atomic<int> fail_write_in{0};
+  std::atomic<int> fail_sync_in{0};
+  std::atomic<int> fail_errno{5};
+
+ private:
+  friend class MemoryFile;
+  void step() {
+    if (on_step) on_step(state_);
+  }
+  void change_directory(const std::function<void(Directory&)>& change);
+
+  std::recursive_mutex mutex_;
+  DiskState state_;
+  std::set<std::string> locked_;
+};
+
+enum class Loss { kAllUnflushed, kNothing, kSomeSectors };
+
+/// What is found after a power loss at this instant; everything in it is flushed.
+DiskState after_power_loss(const DiskState& state, Loss loss, std::mt19937_64& random);
+
+}  // namespace walmirror::test
