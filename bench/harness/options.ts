@@ -1,0 +1,46 @@
+import { parseArgs } from 'node:util';
+
+export interface Options {
+  readonly quick: boolean;
+  readonly peers: boolean;
+  readonly list: boolean;
+  readonly help: boolean;
+  readonly json?: string;
+  /** Empty: all. */
+  readonly only: readonly string[];
+}
+
+export const usageText = `Usage: npm run bench -- [options]
+
+  --quick             small parameters, in seconds: everything runs and is checked, times mean nothing
+  --only NAME[,NAME]  only these rows; the start of a name stands for all rows that begin so
+  --peers             lmdb and better-sqlite3 too (installed into bench/peer_packages on first use)
+  --json FILE         write the rows, the floors and the machine to FILE
+  --list              print the names of the rows
+  --help              this text
+
+Files go to .tmp-bench, or to $WALMIRROR_BENCH_DIR: it should be on the disk that is to be measured.
+Example: npm run bench -- --only commit-local,bulk-local-1k --json result.json
+`;
+
+export function parseOptions(args: readonly string[]): Options {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      quick: { type: 'boolean', default: false },
+      peers: { type: 'boolean', default: false },
+      list: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+      only: { type: 'string', multiple: true, default: [] },
+      json: { type: 'string' },
+    },
+  });
+  const only = values.only.flatMap((names) => names.split(',')).filter((name) => name !== '');
+  const { json, quick, peers, list, help } = values;
+  return { quick, peers, list, help, only, ...(json === undefined ? {} : { json }) };
+}
+
+/** Whether a row is asked for by its name, or by the start of it up to a dash. */
+export function isWanted(name: string, only: readonly string[]): boolean {
+  return only.length === 0 || only.some((part) => name === part || name.startsWith(`${part}-`));
+}

@@ -1,0 +1,75 @@
+/** How long things are measured: `--quick` counts operations, a full run counts seconds. */
+
+/** Ends at whichever comes first. */
+export interface Window {
+  readonly seconds: number;
+  readonly operations: number;
+}
+
+export interface Sample {
+  readonly seconds: number;
+  readonly operations: number;
+}
+
+/** A measurement: `warmup` is thrown away, `window` is repeated `runs` times. */
+export interface Schedule {
+  readonly warmup: Window;
+  readonly window: Window;
+  readonly runs: number;
+}
+
+export interface Plan {
+  readonly quick: boolean;
+  readonly floorRuns: number;
+  readonly floorSeconds: number;
+  readonly floorFileBytes: number;
+  readonly catchUpBytes: number;
+  readonly recoverBytes: number;
+  readonly behindBytes: number;
+  /** Repetitions of what is measured once a process: catch-up, recovery. */
+  readonly rounds: number;
+  /** Records at the end of a log that are read back and compared. */
+  readonly checkedBytes: number;
+  /** `quickOperations`: how many operations a window has with `--quick`. */
+  schedule(quickOperations: number): Schedule;
+}
+
+const MIB = 2 ** 20;
+const GIB = 2 ** 30;
+
+/** Long enough for any quick window: those end by count, so that their result does not hang on time. */
+const NO_LIMIT_SECONDS = 60;
+
+export function fullPlan(): Plan {
+  const window = { seconds: 3, operations: Number.POSITIVE_INFINITY };
+  return {
+    quick: false,
+    floorRuns: 5,
+    floorSeconds: 1,
+    floorFileBytes: 2 * GIB,
+    catchUpBytes: GIB,
+    recoverBytes: 4 * GIB,
+    behindBytes: 2 * GIB,
+    rounds: 5,
+    checkedBytes: 64 * MIB,
+    schedule: () => ({ warmup: window, window, runs: 5 }),
+  };
+}
+
+export function quickPlan(): Plan {
+  return {
+    quick: true,
+    floorRuns: 1,
+    floorSeconds: 0.02,
+    floorFileBytes: 32 * MIB,
+    catchUpBytes: 16 * MIB,
+    recoverBytes: 16 * MIB,
+    behindBytes: 16 * MIB,
+    rounds: 1,
+    checkedBytes: 32 * MIB,
+    schedule: (quickOperations) => {
+      const window = { seconds: NO_LIMIT_SECONDS, operations: quickOperations };
+      return { warmup: { ...window, operations: Math.ceil(quickOperations / 4) }, window, runs: 1 };
+    },
+  };
+}

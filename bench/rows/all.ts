@@ -1,0 +1,5 @@
+import type { Benchmark } from '../harness/benchmark.js';
+
+export function ownBenchmarks(): Benchmark[] {
+  return [];
+}
