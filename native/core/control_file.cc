@@ -1,0 +1,168 @@
+#include "control_file.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "crc32c.h"
+
+namespace walmirror {
+namespace {
+
+void put_text(char* field, size_t size, const std::string& text) {
+  std::memset(field, 0, size);
+  std::memcpy(field, text.data(), std::min(text.size(), size - 1));
+}
+
+std::string get_text(const char* field, size_t size) { return std::string(field, strnlen(field, size)); }
+
+void encode(const Control& control, uint64_t sequence, uint8_t* out) {
+  ControlBlock block{};
+  block.magic = kControlMagic;
+  block.version = kFormatVersion;
+  block.align = control.align;
+  block.sequence = sequence;
+  block.log_id = control.log_id;
+  block.salt = control.salt;
+  block.node_id = control.node_id;
+  block.segment_bytes = control.segment_bytes;
+  block.max_record_bytes = control.max_record_bytes;
+  block.role = static_cast<uint32_t>(control.role);
+  block.flags = (control.clean ? kControlClean : 0) | (control.cut_under_way ? kControlCutUnderWay : 0);
+  block.epoch = control.term.epoch;
+  block.opener = control.term.opener;
+  block.incarnation = control.term.incarnation;
+  block.watermark_position = control.watermark.position;
+  block.watermark_lsn = control.watermark.lsn;
+  block.watermark_crc = control.watermark.crc;
+  block.commit_position = control.commit.position;
+  block.commit_lsn = control.commit.lsn;
+  block.start_position = control.start_position;
+  block.start_lsn = control.start_lsn;
+  block.fork_position = control.fork_position;
+  block.wall_clock_us = control.wall_clock_us;
+  put_text(block.name, sizeof block.name, control.name);
+  put_text(block.primary_name, sizeof block.primary_name, control.primary_name);
+  put_text(block.primary_address, sizeof block.primary_address, control.primary_address);
+  size_t first = control.history.size() > kMaxHistory ? control.history.size() - kMaxHistory : 0;
+  block.history_entries = static_cast<uint32_t>(control.history.size() - first);
+  for (size_t i = first; i < control.history.size(); i++) {
+    const HistoryEntry& entry = control.history[i];
+    block.history[i - first] = {entry.term.epoch,       entry.term.opener, entry.term.incarnation, 0,
+                                entry.position, entry.lsn};
+  }
+  std::memset(out, 0, kControlCopyBytes);
+  std::memcpy(out, &block, sizeof block);
+  uint32_t crc = crc32c(0, out + 8, kControlCopyBytes - 8);
+  std::memcpy(out + offsetof(ControlBlock, crc), &crc, sizeof crc);
+}
+
+Control decode(const ControlBlock& block) {
+  Control control;
+  control.log_id = block.log_id;
+  control.salt = block.salt;
+  control.node_id = block.node_id;
+  control.segment_bytes = block.segment_bytes;
+  control.max_record_bytes = block.max_record_bytes;
+  control.align = block.align;
+  control.role = static_cast<Role>(block.role);
+  control.clean = (block.flags & kControlClean) != 0;
+  control.cut_under_way = (block.flags & kControlCutUnderWay) != 0;
+  control.fork_position = block.fork_position;
+  control.term = {block.epoch, block.opener, block.incarnation};
+  control.watermark = {block.watermark_position, block.watermark_lsn, block.watermark_crc};
+  control.commit = {block.commit_position, block.commit_lsn, 0};
+  control.start_position = block.start_position;
+  control.start_lsn = block.start_lsn;
+  control.wall_clock_us = block.wall_clock_us;
+  control.name = get_text(block.name, sizeof block.name);
+  control.primary_name = get_text(block.primary_name, sizeof block.primary_name);
+  control.primary_address = get_text(block.primary_address, sizeof block.primary_address);
+  for (uint32_t i = 0; i < block.history_entries; i++) {
+    const DiskHistoryEntry& entry = block.history[i];
+    control.history.push_back({{entry.epoch, entry.opener, entry.incarnation}, entry.position, entry.lsn});
+  }
+  return control;
+}
+
+/// A copy whose checksum is right is trusted for its content, but not for what this code would divide by.
+bool usable(const ControlBlock& block) {
+  return block.history_entries <= kMaxHistory && block.segment_bytes >= 2 * kBlock &&
+         block.segment_bytes % kBlock == 0 && (block.align == 8 || block.align == kBlock) && block.role >= 1 &&
+         block.role <= 3;
+}
+
+}  // namespace
+
+std::unique_ptr<ControlFile> ControlFile::create(FileSystem& files, const std::string& directory,
+                                                 const Control& control) {
+  std::string path = directory + "/control";
+  std::string fresh = directory + "/control.new";
+  files.remove(fresh);
+  {
+    std::unique_ptr<File> file = files.open(fresh, OpenMode::kCreate, true);
+    AlignedBuffer both(2 * kControlCopyBytes);
+    encode(control, 1, both.data());
+    encode(control, 2, both.data() + kControlCopyBytes);
+    Slice slice{both.data(), 2 * kControlCopyBytes};
+    file->write(0, &slice, 1, true);
+  }
+  files.rename(fresh, path);
+  files.sync_directory(directory);
+  return open(files, directory, false);
+}
+
+std::unique_ptr<ControlFile> ControlFile::open(FileSystem& files, const std::string& directory, bool read_only) {
+  std::string path = directory + "/control";
+  if (!files.exists(path)) return nullptr;
+  auto file = files.open(path, read_only ? OpenMode::kRead : OpenMode::kReadWrite, true);
+  std::unique_ptr<ControlFile> control(new ControlFile(std::move(file), path));
+  control->load();
+  return control;
+}
+
+void ControlFile::load() {
+  AlignedBuffer both(2 * kControlCopyBytes);
+  std::memset(both.data(), 0, 2 * kControlCopyBytes);
+  file_->read(0, both.data(), 2 * kControlCopyBytes);
+  bool newer_format = false;
+  for (int copy = 0; copy < 2; copy++) {
+    const uint8_t* bytes = both.data() + copy * kControlCopyBytes;
+    ControlBlock block;
+    std::memcpy(&block, bytes, sizeof block);
+    if (block.magic != kControlMagic || block.crc != crc32c(0, bytes + 8, kControlCopyBytes - 8)) continue;
+    if (block.version != kFormatVersion) {
+      newer_format = true;
+      continue;
+    }
+    if (!usable(block) || block.sequence <= sequence_) continue;
+    sequence_ = block.sequence;
+    control_ = decode(block);
+  }
+  if (newer_format) throw WalFailure("WAL_VERSION", path_ + " was written by another format version").at(path_, 0, 0);
+  if (sequence_ == 0) {
+    throw WalFailure("WAL_CORRUPT", "neither copy in " + path_ + " verifies; restore it from a backup").at(path_, 0, 0);
+  }
+}
+
+void ControlFile::write_copy() {
+  AlignedBuffer copy(kControlCopyBytes);
+  encode(control_, sequence_ + 1, copy.data());
+  Slice slice{copy.data(), kControlCopyBytes};
+  // Copies alternate by the parity of their sequence, so that the newer one is never overwritten.
+  file_->write((sequence_ % 2) * kControlCopyBytes, &slice, 1, true);
+  sequence_++;
+}
+
+void ControlFile::update(Copies copies, const std::function<void(Control&)>& change) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  change(control_);
+  write_copy();
+  if (copies == Copies::kBoth) write_copy();
+}
+
+Control ControlFile::current() const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  return control_;
+}
+
+}  // namespace walmirror

@@ -1,0 +1,63 @@
+// The control file: what a node must not forget (SAFETY 2.2, 6.3), in two checksummed copies.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "file_system.h"
+#include "types.h"
+
+namespace walmirror {
+
+struct Control {
+  Id log_id{};
+  uint64_t salt = 0;
+  Id node_id{};
+  uint64_t segment_bytes = 0;
+  uint64_t max_record_bytes = 0;
+  uint32_t align = 8;
+  Role role = Role::kPrimary;
+  bool clean = false;
+  bool cut_under_way = false;
+  uint64_t fork_position = 0;
+  Term term;
+  History history;
+  Place watermark;
+  Place commit;
+  uint64_t start_position = kFirstBatch;  // where the oldest kept batch starts
+  uint64_t start_lsn = 0;
+  uint64_t wall_clock_us = 0;
+  std::string name;
+  std::string primary_name;
+  std::string primary_address;
+};
+
+class ControlFile {
+ public:
+  /// Writes both copies to a new file, which then appears whole or not at all.
+  static std::unique_ptr<ControlFile> create(FileSystem& files, const std::string& directory, const Control& control);
+  /// nullptr: there is no control file. Throws WAL_CORRUPT where no copy verifies, WAL_VERSION.
+  static std::unique_ptr<ControlFile> open(FileSystem& files, const std::string& directory, bool read_only);
+
+  enum class Copies { kOne, kBoth };
+
+  /// Changes the content and stores it: to the older copy, or to both in turn; flushed on return. One at a time.
+  void update(Copies copies, const std::function<void(Control&)>& change);
+
+  Control current() const;
+
+ private:
+  ControlFile(std::unique_ptr<File> file, std::string path) : file_(std::move(file)), path_(std::move(path)) {}
+  void load();
+  void write_copy();
+
+  std::unique_ptr<File> file_;
+  std::string path_;
+  mutable std::mutex mutex_;
+  Control control_;
+  uint64_t sequence_ = 0;
+};
+
+}  // namespace walmirror

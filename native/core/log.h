@@ -1,0 +1,248 @@
+// The log: appends or ingests into the ring, one writer thread that flushes it, housekeeping, reading, trimming.
+//
+// Threads. The *owner* is the one thread that opened the log (JavaScript's): it alone appends, ingests and reads the
+// ring. The *writer* takes closed batches from the ring and flushes them. The *housekeeper* prepares segments and
+// stores watermarks. The *task* thread runs reads and control changes, one after the other. The owner's fields are
+// touched by a task only while the owner waits for that task.
+//
+// Durability. `closed` is framed in memory and may be sent; `flushed` is on stable storage here. A failed write or
+// flush is final: `failure` is set, `flushed` never moves again (SAFETY 5.4).
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "control_file.h"
+#include "recovery.h"
+#include "ring.h"
+
+namespace walmirror {
+
+struct LogOptions {
+  std::string directory;
+  bool create = true;
+  Role role = Role::kPrimary;
+  std::string name;
+  uint64_t segment_bytes = 64u << 20;
+  bool padded = false;
+  uint64_t max_record_bytes = kMaxRecordBytes;
+  std::optional<Id> log_id;
+  std::optional<uint64_t> salt;
+  uint64_t ring_bytes = 64u << 20;
+  uint64_t max_batch_bytes = 256u << 10;
+  uint32_t max_batch_delay_ms = 1;
+};
+
+struct RecoveryReport {
+  bool created = false;
+  bool clean = false;
+  uint64_t scanned_bytes = 0;
+  uint64_t cut_bytes = 0;
+  uint64_t rewritten_bytes = 0;
+  double milliseconds = 0;
+};
+
+struct LogStatistics {
+  uint64_t flushes = 0;
+  uint64_t flushed_bytes = 0;
+  double slowest_flush_ms = 0;
+};
+
+class Log {
+ public:
+  static constexpr size_t kPins = 64;
+  enum TickWord : int32_t { kAsleep = 0, kRunning = 1, kDue = 2 };
+
+  /// `progress` is called from the engine's threads whenever there is news for the owner: a flush, a failure,
+  /// room for a segment. It must not block. Throws WalFailure.
+  static std::unique_ptr<Log> open(const LogOptions& options, std::shared_ptr<FileSystem> files,
+                                   std::function<void()> progress);
+  /// Ends the threads; what is closed and not flushed is flushed first. `close` is the orderly way.
+  ~Log();
+  Log(const Log&) = delete;
+  Log& operator=(const Log&) = delete;
+
+  // -- facts (any thread) --
+  const LogIdentity& identity() const { return identity_; }
+  const std::shared_ptr<Ring>& ring() const { return ring_; }
+  Control control() const { return control_->current(); }
+  const RecoveryReport& recovery() const { return recovery_; }
+  LogStatistics statistics() const;
+  bool direct() const { return segments_->direct(); }
+  size_t segment_count() const { return segments_->count(); }
+  size_t spare_count() const { return segments_->spare_count(); }
+  uint64_t max_batch_bytes() const { return max_batch_bytes_; }
+  std::optional<WalFailure> failure() const;
+  Place flushed() const;
+  Place start() const;
+  Term term() const;
+  History history() const;
+  std::atomic<int32_t>* tick_word() { return &tick_; }
+
+  // -- the owner: appending --
+  const Chain& closed() const { return chain_; }
+  uint64_t cursor() const { return (chain_.position + kBatchHeaderBytes) & (ring_->size() - 1); }
+  uint64_t capacity() const { return capacity_; }
+  uint64_t ring_floor() const;
+  uint64_t ring_free() const;
+  /// Closes the open batch, then makes room for `need` payload bytes. False: the ring is full, or no segment is
+  /// ready to roll into. Throws WAL_NO_SPACE, std::out_of_range for what can never fit.
+  bool reserve(uint64_t payload, uint32_t count, uint64_t need);
+  /// Frames and publishes the open batch. Throws std::invalid_argument on lengths that do not add up.
+  void close_batch(uint64_t payload, uint32_t count);
+  void wake_ticker();
+  /// Writes a record into the open batch at payload offset `at`.
+  void put(uint64_t at, const uint8_t* data, uint64_t size);
+  /// Frames the opening of the current term. False: no room yet, call again after progress.
+  bool frame_opening();
+  bool appending() const { return appending_; }
+
+  // -- the owner: receiving --
+  void begin_ingest(History history);
+  uint64_t ingest(const uint8_t* bytes, uint64_t size);
+  uint64_t received() const { return received_; }
+
+  // -- the owner: reading the ring --
+  /// False: `from` is no longer in the ring.
+  bool read_ring(uint8_t* buffer, uint64_t size, uint64_t from, uint64_t up_to, ReadOutcome& outcome) const;
+  /// Batch that holds `lsn`, or the end for the next one, if the ring knows it.
+  std::optional<uint64_t> locate_in_ring(uint64_t lsn) const;
+  std::optional<uint32_t> checksum_in_ring(uint64_t position) const;
+
+  // -- tasks: run on the task thread, in order; each may block and throw --
+  void post(std::function<void()> task);
+  void store_term(const Term& term);
+  void store_role(Role role, const Term& term, const std::string& primary, const std::string& address);
+  void truncate(uint64_t position, const std::string& side_file);
+  void trim(uint64_t position);
+  ReadOutcome read_into(uint8_t* buffer, uint64_t size, uint64_t from, uint64_t up_to);
+  uint64_t locate(uint64_t lsn);
+  uint32_t checksum_at(uint64_t position);
+
+  void set_commit(uint64_t position, uint64_t lsn);
+  int pin(uint64_t position);
+  void move_pin(int pin, uint64_t position);
+  void unpin(int pin);
+  int retain(uint64_t position);
+  void move_retain(int claim, uint64_t position);
+  void release(int claim);
+
+  /// Flushes all that is closed, stores a clean control file, ends the threads. Blocks; idempotent; any one thread.
+  void close();
+
+ private:
+  Log() = default;
+
+  // log_open.cc
+  void create_or_open(const LogOptions& options);
+  void recover(const LogOptions& options);
+  void load_tail(uint64_t from, uint64_t to, bool rewrite);
+  void start_threads();
+  // log_append.cc
+  uint64_t room(uint64_t position) const;
+  void set_capacity(uint64_t need);
+  void frame(Kind kind, uint64_t payload, uint32_t count);
+  void frame_filler();
+  bool roll(uint64_t need);
+  void publish();
+  void note_index(uint64_t position, uint64_t lsn);
+  uint64_t clock_us();
+  void check_usable() const;
+  // log_ingest.cc
+  void parse_received();
+  void parse_or_drop();
+  bool promise_segment();
+  void finish_filler(uint64_t end);
+  // log_writer.cc
+  void writer_main();
+  Place take_target() const;
+  void write_range(uint64_t from, uint64_t to);
+  void write_part(const std::shared_ptr<Segment>& segment, uint64_t from, uint64_t to);
+  void tick(std::chrono::steady_clock::time_point now);
+  void housekeeper_main();
+  void wake_housekeeper();
+  /// Fill of a segment from which on the next ones are prepared.
+  uint64_t spares_from() const { return identity_.segment_bytes / 8; }
+  bool watermark_due(std::chrono::steady_clock::time_point now) const;
+  void store_watermark(bool clean);
+  void task_main();
+  void fail(const WalFailure& failure);
+  void wait_until_flushed();
+  void refresh_control(Control& control) const;
+  // log_control.cc
+  void write_side_file(const Chain& from, uint64_t to, const std::string& side_file);
+  void finish_cut(const Chain& end);
+  Chain chain_at(uint64_t position);
+
+  std::shared_ptr<FileSystem> files_;
+  std::string directory_;
+  std::function<void()> progress_;
+  std::unique_ptr<DirectoryLock> lock_;
+  std::unique_ptr<ControlFile> control_;
+  std::unique_ptr<Segments> segments_;
+  std::shared_ptr<Ring> ring_;
+  LogIdentity identity_;
+  Id node_id_{};
+  uint64_t max_record_bytes_ = 0;
+  uint64_t max_batch_bytes_ = 0;
+  std::chrono::milliseconds batch_delay_{1};
+  RecoveryReport recovery_;
+
+  // The owner's.
+  Chain chain_;                // the closed end
+  uint64_t capacity_ = 0;      // payload bytes of the open batch
+  uint64_t received_ = 0;      // standby: bytes received up to here
+  uint64_t ring_valid_from_ = 0;
+  uint64_t last_indexed_ = 0;
+  bool appending_ = false;
+  bool ingesting_ = false;
+  History session_history_;
+  uint64_t last_clock_us_ = 0;
+
+  // Shared, under mutex_.
+  mutable std::mutex mutex_;
+  std::condition_variable writer_wakes_;
+  std::condition_variable housekeeper_wakes_;
+  std::condition_variable task_wakes_;
+  std::condition_variable flush_moved_;
+  std::deque<Place> pending_;  // ends of closed batches not yet flushed
+  Place flushed_;
+  std::optional<WalFailure> failure_;
+  bool writer_waits_ = false;
+  bool stopping_ = false;
+  bool closed_down_ = false;
+  Term term_;
+  History history_;
+  Place commit_;
+  uint64_t start_position_ = kFirstBatch;
+  uint64_t start_lsn_ = 0;
+  std::deque<std::function<void()>> tasks_;
+  std::map<int, uint64_t> claims_;
+  int next_claim_ = 1;
+  Place stored_watermark_;
+  std::chrono::steady_clock::time_point last_flush_{};
+  LogStatistics statistics_;
+
+  std::atomic<uint64_t> flush_position_{0};
+  std::atomic<uint64_t> wall_clock_us_{0};
+  std::array<std::atomic<uint64_t>, kPins> pins_;
+  std::atomic<int32_t> tick_{kAsleep};
+  std::chrono::steady_clock::time_point next_tick_{};
+  int idle_ticks_ = 0;
+  AlignedBuffer tail_block_;
+
+  std::thread writer_;
+  std::thread housekeeper_;
+  std::thread task_;
+};
+
+}  // namespace walmirror

@@ -1,0 +1,214 @@
+// Appending: room in the ring and the segment, framing, publishing (SAFETY 5.1, 5.2, 5.5, 5.6). The owner's thread.
+#include <algorithm>
+#include <cstring>
+
+#include "crc32c.h"
+#include "log.h"
+
+namespace walmirror {
+
+void Log::check_usable() const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  if (failure_) throw *failure_;
+  if (stopping_) throw WalFailure("WAL_CLOSED", "the log is closed");
+}
+
+uint64_t Log::ring_floor() const {
+  uint64_t reserved = std::max(received_, chain_.position + (capacity_ > 0 ? kBatchHeaderBytes + capacity_ : 0));
+  return std::max(ring_valid_from_, reserved > ring_->size() ? reserved - ring_->size() : 0);
+}
+
+uint64_t Log::ring_free() const {
+  // The last block that was flushed stays: the next flush writes it again with what follows.
+  uint64_t floor = align_down(flush_position_.load(std::memory_order_acquire), kBlock);
+  for (const auto& pin : pins_) floor = std::min(floor, pin.load(std::memory_order_acquire));
+  uint64_t used = std::max(chain_.position, received_) - floor;
+  return used >= ring_->size() ? 0 : ring_->size() - used;
+}
+
+/// Payload bytes that a batch at `position` may have at most, by its segment.
+uint64_t Log::room(uint64_t position) const {
+  uint64_t left = identity_.batch_limit(position) > position ? identity_.batch_limit(position) - position : 0;
+  left = align_down(left, identity_.align);
+  return left > kBatchHeaderBytes ? left - kBatchHeaderBytes : 0;
+}
+
+void Log::set_capacity(uint64_t need) {
+  uint64_t free = align_down(ring_free(), identity_.align);
+  uint64_t in_ring = free > kBatchHeaderBytes ? free - kBatchHeaderBytes : 0;
+  uint64_t most = std::min({std::max(max_batch_bytes_, need), in_ring, room(chain_.position)});
+  capacity_ = most < 4 || most < need ? 0 : most;
+}
+
+bool Log::reserve(uint64_t payload, uint32_t count, uint64_t need) {
+  check_usable();
+  if (!appending_) throw WalFailure("WAL_IS_STANDBY", "the log takes no appends in this role");
+  if (need > record_bytes(max_record_bytes_)) throw std::out_of_range("the record is larger than the log's largest");
+  close_batch(payload, count);
+  if (need <= capacity_) return true;
+  if (need > room(chain_.position)) {
+    if (!roll(need)) return false;
+  }
+  set_capacity(need);
+  return capacity_ >= need && capacity_ > 0;
+}
+
+/// Ends the segment with a filler, zeros and the next segment's header.
+bool Log::roll(uint64_t need) {
+  uint64_t next = identity_.segment_end(chain_.position) + kSegmentHeaderBytes;
+  uint64_t total = next - chain_.position + kBatchHeaderBytes + align_up(need, identity_.align);
+  if (total > ring_free()) return false;
+  if (!segments_->promise()) {
+    wake_housekeeper();
+    return false;
+  }
+  capacity_ = 0;
+  frame_filler();
+  return true;
+}
+
+void Log::frame_filler() {
+  uint64_t end = identity_.segment_end(chain_.position);
+  uint64_t at = chain_.position + align_up(kBatchHeaderBytes, identity_.align);
+  std::memset(ring_->at(at), 0, end - at);
+  frame(Kind::kFiller, 0, 0);
+}
+
+uint64_t Log::clock_us() {
+  auto now = std::chrono::system_clock::now().time_since_epoch();
+  auto us = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(now).count());
+  last_clock_us_ = std::max(last_clock_us_, us);
+  wall_clock_us_.store(last_clock_us_, std::memory_order_relaxed);
+  return last_clock_us_;
+}
+
+void Log::close_batch(uint64_t payload, uint32_t count) {
+  if (count == 0) return;
+  check_usable();
+  if (!appending_) throw WalFailure("WAL_IS_STANDBY", "the log takes no appends in this role");
+  if (payload > capacity_) throw std::invalid_argument("the batch is larger than what was reserved");
+  if (!records_fill(ring_->at(chain_.position) + kBatchHeaderBytes, payload, count)) {
+    throw std::invalid_argument("the record lengths do not add up to the batch");
+  }
+  frame(Kind::kData, payload, count);
+  set_capacity(0);
+  int32_t due = kDue;
+  tick_.compare_exchange_strong(due, kRunning, std::memory_order_relaxed);
+}
+
+/// Header and checksum around a payload that lies in the ring; from then on the batch may be sent.
+void Log::frame(Kind kind, uint64_t payload, uint32_t count) {
+  uint8_t* batch = ring_->at(chain_.position);
+  uint64_t length = align_up(kBatchHeaderBytes + payload, identity_.align);
+  std::memset(batch + kBatchHeaderBytes + payload, 0, length - kBatchHeaderBytes - payload);
+  Term term;
+  {
+    std::lock_guard<std::mutex> guard(mutex_);
+    term = term_;
+  }
+  BatchHeader header{};
+  header.magic = kBatchMagic;
+  header.length = static_cast<uint32_t>(length);
+  header.version = kFormatVersion;
+  header.kind = static_cast<uint8_t>(kind);
+  header.flags = identity_.align == kBlock ? kFlagPadded : 0;
+  header.log_id = identity_.log_id;
+  header.salt = identity_.salt;
+  header.position = chain_.position;
+  header.epoch = term.epoch;
+  header.first_lsn = chain_.lsn + 1;
+  header.opener = term.opener;
+  header.incarnation = term.incarnation;
+  header.count = count;
+  header.payload = static_cast<uint32_t>(payload);
+  header.raw_bytes = header.payload;
+  header.wall_clock_us = clock_us();
+  header.watermark = flush_position_.load(std::memory_order_acquire);
+  header.prev_crc = chain_.crc;
+  std::memcpy(header.framer, node_id_.data(), sizeof header.framer);
+  std::memcpy(batch, &header, sizeof header);
+  header.crc = crc32c(0, batch + 8, length - 8);
+  std::memcpy(batch + offsetof(BatchHeader, crc), &header.crc, sizeof header.crc);
+  note_index(chain_.position, chain_.lsn);
+  advance(identity_, chain_, header);
+  if (kind == Kind::kFiller) {
+    uint64_t start = chain_.position - kSegmentHeaderBytes;
+    make_segment_header(identity_, start, chain_.lsn, chain_.crc, ring_->at(start));
+  }
+  received_ = chain_.position;
+  publish();
+}
+
+void Log::note_index(uint64_t position, uint64_t lsn) {
+  constexpr uint64_t kSpacing = 256u << 10;
+  bool fresh = identity_.segment_of(position) != identity_.segment_of(last_indexed_);
+  if (!fresh && position < last_indexed_ + kSpacing) return;
+  segments_->note_batch({position, lsn});
+  last_indexed_ = position;
+}
+
+void Log::publish() {
+  bool wake;
+  {
+    std::lock_guard<std::mutex> guard(mutex_);
+    pending_.push_back(chain_.place());
+    wake = writer_waits_;
+    writer_waits_ = false;
+  }
+  if (wake) writer_wakes_.notify_one();
+}
+
+void Log::wake_ticker() {
+  std::lock_guard<std::mutex> guard(mutex_);
+  if (tick_.load(std::memory_order_relaxed) != kAsleep) return;
+  tick_.store(kRunning, std::memory_order_relaxed);
+  next_tick_ = std::chrono::steady_clock::now() + batch_delay_;
+  idle_ticks_ = 0;
+  writer_wakes_.notify_one();
+}
+
+void Log::put(uint64_t at, const uint8_t* data, uint64_t size) {
+  check_usable();
+  if (at % 4 != 0 || size > max_record_bytes_ || at > capacity_ || record_bytes(size) > capacity_ - at) {
+    throw std::invalid_argument("the record does not fit what was reserved");
+  }
+  uint8_t* record = ring_->at(chain_.position) + kBatchHeaderBytes + at;
+  auto length = static_cast<uint32_t>(size);
+  std::memcpy(record, &length, sizeof length);
+  std::memcpy(record + 4, data, size);
+  std::memset(record + 4 + size, 0, record_bytes(size) - 4 - size);
+}
+
+bool Log::frame_opening() {
+  check_usable();
+  HistoryEntry entry;
+  History history;
+  {
+    std::lock_guard<std::mutex> guard(mutex_);
+    entry = {term_, chain_.position, chain_.lsn};
+    history = history_;
+  }
+  received_ = chain_.position;  // what was received of a batch that never came whole
+  ingesting_ = false;
+  history.push_back(entry);
+  if (history.size() > kMaxHistory) history.erase(history.begin());
+  uint64_t size = encode_history(history).size();
+  if (size > room(chain_.position)) {
+    if (!roll(size)) return false;
+    history.back().position = chain_.position;
+  }
+  if (kBatchHeaderBytes + size + identity_.align > ring_free()) return false;
+  std::string payload = encode_history(history);
+  capacity_ = 0;
+  std::memcpy(ring_->at(chain_.position) + kBatchHeaderBytes, payload.data(), payload.size());
+  {
+    std::lock_guard<std::mutex> guard(mutex_);
+    history_ = std::move(history);
+  }
+  frame(Kind::kTermOpened, payload.size(), 0);
+  appending_ = true;
+  set_capacity(0);
+  return true;
+}
+
+}  // namespace walmirror

@@ -1,0 +1,222 @@
+// Terms, roles, the cut at a fork point, trimming, claims (SAFETY 2, 8). Tasks, unless said otherwise.
+#include <algorithm>
+#include <cstring>
+
+#include "log.h"
+
+namespace walmirror {
+
+Term Log::term() const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  return term_;
+}
+
+History Log::history() const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  return history_;
+}
+
+Place Log::start() const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  return {start_position_, start_lsn_, 0};
+}
+
+void Log::store_term(const Term& term) {
+  wait_until_flushed();
+  control_->update(ControlFile::Copies::kBoth, [&](Control& control) {
+    refresh_control(control);
+    control.role = Role::kPrimary;
+    control.term = term;
+    control.primary_name.clear();
+    control.primary_address.clear();
+  });
+  // The opening may need a segment of its own.
+  while (segments_->spare_count() == 0 && segments_->prepare(1)) {
+  }
+  std::lock_guard<std::mutex> guard(mutex_);
+  term_ = term;
+}
+
+void Log::store_role(Role role, const Term& term, const std::string& primary, const std::string& address) {
+  control_->update(ControlFile::Copies::kBoth, [&](Control& control) {
+    refresh_control(control);
+    control.role = role;
+    control.term = term;
+    control.primary_name = primary;
+    control.primary_address = address;
+  });
+  std::lock_guard<std::mutex> guard(mutex_);
+  term_ = term;
+}
+
+Chain Log::chain_at(uint64_t position) {
+  if (position == kFirstBatch) return Chain{};
+  uint64_t before = position - 1;
+  std::shared_ptr<Segment> segment = segments_->find(identity_.segment_of(before));
+  if (segment != nullptr && before % identity_.segment_bytes < kSegmentHeaderBytes) {
+    // The first batch of a segment: what comes before it is in the header, but for its term.
+    std::shared_ptr<Segment> previous = segments_->find(segment->number - 1);
+    if (previous == nullptr) return {position, segment->first_lsn - 1, segment->prev_crc, {}};
+    segment = previous;
+  }
+  if (segment == nullptr) throw WalFailure("WAL_LSN_GONE", "position " + std::to_string(position) + " is not kept");
+  Chain from;
+  from.position = segments_->nearest_position(*segment, position).position;
+  Walker walker(identity_, *segments_, from, false);
+  while (walker.chain().position < position) {
+    if (walker.next() != Step::kBatch) break;
+  }
+  if (walker.chain().position == position) return walker.chain();
+  throw WalFailure("WAL_DIVERGED", "no batch ends at position " + std::to_string(position));
+}
+
+void Log::truncate(uint64_t position, const std::string& side_file) {
+  wait_until_flushed();
+  if (position == chain_.position) return;
+  if (position > chain_.position || position < start().position) {
+    throw WalFailure("WAL_DIVERGED", "the fork point " + std::to_string(position) + " is outside of the log");
+  }
+  {
+    std::lock_guard<std::mutex> guard(mutex_);
+    if (position < commit_.position) {
+      throw WalFailure("WAL_COMMITTED_LOST", "a cut at " + std::to_string(position) +
+                                                 " would remove records that are known to be committed");
+    }
+  }
+  Chain end = chain_at(position);
+  write_side_file(end, chain_.position, side_file);
+  control_->update(ControlFile::Copies::kBoth, [&](Control& control) {
+    refresh_control(control);
+    control.cut_under_way = true;
+    control.fork_position = position;
+    control.watermark = end.place();
+    while (!control.history.empty() && control.history.back().position >= position) control.history.pop_back();
+  });
+  finish_cut(end);
+  {
+    std::lock_guard<std::mutex> guard(mutex_);
+    while (!history_.empty() && history_.back().position >= position) history_.pop_back();
+    flushed_ = end.place();
+    stored_watermark_ = flushed_;
+    flush_position_.store(position);
+  }
+  chain_ = end;
+  received_ = position;
+  ingesting_ = false;
+  ring_valid_from_ = align_down(position, kBlock);
+  load_tail(position, position, false);
+  control_->update(ControlFile::Copies::kBoth, [&](Control& control) {
+    refresh_control(control);
+    control.cut_under_way = false;
+  });
+}
+
+void Log::write_side_file(const Chain& from, uint64_t to, const std::string& side_file) {
+  std::string path = directory_ + "/" + side_file;
+  std::string fresh = path + ".new";
+  files_->remove(fresh);
+  auto file = files_->open(fresh, OpenMode::kCreate, false);
+  uint8_t header[kSegmentHeaderBytes];
+  make_segment_header(identity_, from.position, from.lsn, from.crc, header);
+  Slice slice{header, sizeof header};
+  file->write(0, &slice, 1, false);
+  uint64_t offset = sizeof header;
+  AlignedBuffer piece(1u << 20);
+  for (uint64_t at = from.position; at < to;) {
+    std::shared_ptr<Segment> segment = segments_->find(identity_.segment_of(at));
+    uint64_t block = align_down(at, kBlock);
+    uint64_t end = std::min({to, identity_.segment_end(at), block + piece.size()});
+    segment->file->read(block % identity_.segment_bytes, piece.data(), align_up(end - block, kBlock));
+    Slice part{piece.data() + (at - block), end - at};
+    file->write(offset, &part, 1, false);
+    offset += end - at;
+    at = end;
+  }
+  file->sync();
+  files_->rename(fresh, path);
+  files_->sync_directory(directory_);
+}
+
+/// Makes sure that nothing after `end` can be taken for a part of the log again: the header there is zeroed.
+/// Repeated on opening after a crash in the middle.
+void Log::finish_cut(const Chain& end) {
+  segments_->drop_after(end.position);
+  segments_->forget_index_from(end.position);
+  std::shared_ptr<Segment> segment = segments_->find(identity_.segment_of(end.position));
+  if (segment == nullptr) return;
+  uint64_t block = align_down(end.position, kBlock);
+  uint64_t size = std::min(2 * kBlock, identity_.segment_end(end.position) - block);  // a header may span two blocks
+  AlignedBuffer blocks(2 * kBlock);
+  segment->file->read(block % identity_.segment_bytes, blocks.data(), size);
+  std::memset(blocks.data() + (end.position - block), 0, size - (end.position - block));
+  Slice slice{blocks.data(), size};
+  segment->file->write(block % identity_.segment_bytes, &slice, 1, true);
+}
+
+void Log::set_commit(uint64_t position, uint64_t lsn) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  if (position > commit_.position) commit_ = {position, lsn, 0};
+}
+
+void Log::trim(uint64_t position) {
+  uint64_t limit = position;
+  {
+    std::lock_guard<std::mutex> guard(mutex_);
+    limit = std::min({limit, commit_.position, flushed_.position});
+    for (const auto& [claim, kept] : claims_) limit = std::min(limit, kept);
+  }
+  uint64_t number = identity_.segment_of(limit);
+  std::shared_ptr<Segment> first = segments_->find(number);
+  uint64_t start = number * identity_.segment_bytes + kSegmentHeaderBytes;
+  if (first == nullptr || start <= this->start().position) return;
+  // Claims made from here on find the new start; those made before were seen above.
+  {
+    std::lock_guard<std::mutex> guard(mutex_);
+    for (const auto& [claim, kept] : claims_) {
+      if (kept < start) return;
+    }
+    start_position_ = start;
+    start_lsn_ = first->first_lsn - 1;
+  }
+  // Stored before a segment goes: a log whose start is not where it was last known is damaged.
+  control_->update(ControlFile::Copies::kBoth, [&](Control& control) {
+    refresh_control(control);
+    control.start_position = start;
+    control.start_lsn = first->first_lsn - 1;
+  });
+  segments_->recycle_below(number);
+}
+
+int Log::pin(uint64_t position) {
+  for (size_t i = 0; i < kPins; i++) {
+    uint64_t unused = UINT64_MAX;
+    if (pins_[i].compare_exchange_strong(unused, position)) return static_cast<int>(i);
+  }
+  throw WalFailure("WAL_UNSUPPORTED", "too many users of the log memory");
+}
+
+void Log::move_pin(int pin, uint64_t position) {
+  pins_.at(static_cast<size_t>(pin)).store(position, std::memory_order_release);
+}
+
+void Log::unpin(int pin) { pins_.at(static_cast<size_t>(pin)).store(UINT64_MAX, std::memory_order_release); }
+
+int Log::retain(uint64_t position) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  int claim = next_claim_++;
+  claims_[claim] = std::max(position, start_position_);
+  return claim;
+}
+
+void Log::move_retain(int claim, uint64_t position) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  auto at = claims_.find(claim);
+  if (at != claims_.end()) at->second = position;
+}
+
+void Log::release(int claim) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  claims_.erase(claim);
+}
+
+}  // namespace walmirror

@@ -1,0 +1,122 @@
+// Receiving: a standby takes the log's bytes, cut anywhere, and publishes whole verified batches. The owner's thread.
+#include <algorithm>
+#include <cstring>
+
+#include "log.h"
+
+namespace walmirror {
+
+void Log::begin_ingest(History history) {
+  check_usable();
+  if (appending_) throw WalFailure("WAL_WAS_PRIMARY", "a primary takes no bytes from another");
+  session_history_ = std::move(history);
+  received_ = chain_.position;
+  capacity_ = 0;
+  ingesting_ = true;
+}
+
+bool Log::promise_segment() {
+  bool ready = false;
+  try {
+    ready = segments_->promise();
+  } catch (const WalFailure& failure) {
+    if (failure.code != "WAL_NO_SPACE") throw;
+  }
+  if (!ready) wake_housekeeper();
+  return ready;
+}
+
+uint64_t Log::ingest(const uint8_t* bytes, uint64_t size) {
+  check_usable();
+  if (!ingesting_) throw WalFailure("WAL_NOT_STANDBY", "no session was begun");
+  uint64_t taken = 0;
+  parse_or_drop();  // a roll may have waited for a segment
+  while (taken < size) {
+    uint64_t piece = std::min({size - taken, ring_free(), ring_->size() / 2});
+    if (piece == 0) break;
+    std::memcpy(ring_->at(received_), bytes + taken, piece);
+    received_ += piece;
+    taken += piece;
+    parse_or_drop();
+  }
+  return taken;
+}
+
+void Log::parse_or_drop() {
+  try {
+    parse_received();
+  } catch (...) {
+    received_ = chain_.position;  // nothing of a bad batch is kept
+    ingesting_ = false;
+    throw;
+  }
+}
+
+/// The term that a batch at this position must have, by the session's history (SAFETY 2.3).
+static const HistoryEntry* entry_at(const History& history, uint64_t position) {
+  const HistoryEntry* found = nullptr;
+  for (const HistoryEntry& entry : history) {
+    if (entry.position <= position) found = &entry;
+  }
+  return found;
+}
+
+void Log::parse_received() {
+  for (;;) {
+    uint64_t available = received_ - chain_.position;
+    const uint8_t* batch = ring_->at(chain_.position);
+    Check check = check_batch(identity_, chain_, batch, available);
+    if (check.verdict == Verdict::kShort) return;
+    if (check.verdict == Verdict::kBad) {
+      throw WalFailure("WAL_PEER_INVALID", "at position " + std::to_string(chain_.position) +
+                                               " the primary sent bytes that do not verify: " + check.reason);
+    }
+    BatchHeader header;
+    std::memcpy(&header, batch, sizeof header);
+    const HistoryEntry* expected = entry_at(session_history_, header.position);
+    Term term{header.epoch, header.opener, header.incarnation};
+    bool known = !session_history_.empty() && header.position >= session_history_.front().position;
+    if (known && (expected == nullptr || !(expected->term == term))) {
+      throw WalFailure("WAL_PEER_INVALID", "at position " + std::to_string(chain_.position) +
+                                               " the primary sent a batch of a term that is not in its history");
+    }
+    uint64_t end = batch_end(identity_, header);
+    if (header.kind == static_cast<uint8_t>(Kind::kFiller)) {
+      if (received_ < end) return;  // the zeros and the next header belong to it
+      finish_filler(end);
+      // None ready: these bytes stay where they are, and are looked at again with the next ones. A full disk
+      // pauses a standby, it does not end it.
+      if (!promise_segment()) return;
+    }
+    if (header.kind == static_cast<uint8_t>(Kind::kTermOpened)) {
+      History history;
+      if (!decode_history(batch + kBatchHeaderBytes, header.payload, history)) {
+        throw WalFailure("WAL_PEER_INVALID", "the primary sent a term without a readable history");
+      }
+      std::lock_guard<std::mutex> guard(mutex_);
+      history_ = std::move(history);
+    }
+    last_clock_us_ = std::max(last_clock_us_, header.wall_clock_us);
+    wall_clock_us_.store(last_clock_us_, std::memory_order_relaxed);
+    note_index(chain_.position, chain_.lsn);
+    advance(identity_, chain_, header);
+    publish();
+  }
+}
+
+/// What follows a filler is a function of the log: anything else is not this log.
+void Log::finish_filler(uint64_t end) {
+  BatchHeader header;
+  const uint8_t* batch = ring_->at(chain_.position);
+  std::memcpy(&header, batch, sizeof header);
+  uint64_t zeros = end - kSegmentHeaderBytes - chain_.position - header.length;
+  uint8_t expected[kSegmentHeaderBytes];
+  make_segment_header(identity_, end - kSegmentHeaderBytes, header.first_lsn - 1, header.crc, expected);
+  if (!all_zero(batch + header.length, zeros) ||
+      std::memcmp(ring_->at(end - kSegmentHeaderBytes), expected, kSegmentHeaderBytes) != 0) {
+    throw WalFailure("WAL_PEER_INVALID", "at position " + std::to_string(chain_.position) +
+                                             " the primary sent a segment's end that does not verify");
+  }
+}
+
+}  // namespace walmirror

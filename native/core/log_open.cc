@@ -1,0 +1,206 @@
+// Opening: create or recover, rewrite the tail, start the threads (SAFETY 5.4, 6).
+#include <sys/random.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+
+#include "log.h"
+
+namespace walmirror {
+namespace {
+
+void random_bytes(void* out, size_t size) {
+  auto* at = static_cast<uint8_t*>(out);
+  while (size > 0) {
+    ssize_t got = getrandom(at, size, 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw WalFailure("WAL_IO", std::string("getrandom: ") + std::strerror(errno));
+    at += got;
+    size -= static_cast<size_t>(got);
+  }
+}
+
+/// The ring holds the largest record beside what a roll may need before it: the zeros that end a segment are fewer
+/// than a record is long.
+uint64_t ring_size(uint64_t asked, uint64_t max_record_bytes) {
+  return std::bit_ceil(std::max<uint64_t>(asked, 2 * max_record_bytes + (64u << 10)));
+}
+
+bool is_ours(const std::string& name) {
+  auto ends = [&](const char* end) {
+    size_t size = std::strlen(end);
+    return name.size() >= size && name.compare(name.size() - size, size, end) == 0;
+  };
+  return name == "lock" || name == "control" || name == "control.new" || name == "control.sock" || ends(".wal") ||
+         ends(".spare");
+}
+
+Control fresh_control(const LogOptions& options) {
+  uint64_t least = kSegmentHeaderBytes + kBatchHeaderBytes + record_bytes(options.max_record_bytes) + 3 * kBlock;
+  if (options.max_record_bytes > kMaxRecordBytes || options.segment_bytes % kBlock != 0 ||
+      options.segment_bytes < align_up(least, kBlock)) {
+    throw WalFailure("WAL_UNSUPPORTED", "a segment of " + std::to_string(options.segment_bytes) +
+                                            " bytes cannot hold the largest record (" +
+                                            std::to_string(options.max_record_bytes) + " bytes); it takes a multiple " +
+                                            "of 4096, at least " + std::to_string(align_up(least, kBlock)));
+  }
+  Control control;
+  random_bytes(control.node_id.data(), control.node_id.size());
+  random_bytes(control.log_id.data(), control.log_id.size());
+  random_bytes(&control.salt, sizeof control.salt);
+  if (options.log_id) control.log_id = *options.log_id;
+  if (options.salt) control.salt = *options.salt;
+  control.segment_bytes = options.segment_bytes;
+  control.max_record_bytes = options.max_record_bytes;
+  control.align = options.padded ? kBlock : 8;
+  control.role = options.role;
+  control.name = options.name;
+  control.clean = true;
+  control.watermark = {kFirstBatch, 0, 0};
+  control.commit = {kFirstBatch, 0, 0};
+  return control;
+}
+
+}  // namespace
+
+std::unique_ptr<Log> Log::open(const LogOptions& options, std::shared_ptr<FileSystem> files,
+                               std::function<void()> progress) {
+  auto began = std::chrono::steady_clock::now();
+  std::unique_ptr<Log> log(new Log());
+  log->files_ = std::move(files);
+  log->directory_ = options.directory;
+  log->progress_ = std::move(progress);
+  for (auto& pin : log->pins_) pin.store(UINT64_MAX);
+  log->create_or_open(options);
+  log->recover(options);
+  log->recovery_.milliseconds =
+      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began).count();
+  log->start_threads();
+  return log;
+}
+
+void Log::create_or_open(const LogOptions& options) {
+  if (!files_->prepare_directory(directory_, options.create)) {
+    throw WalFailure("WAL_NOT_FOUND", "there is no log in " + directory_);
+  }
+  lock_ = files_->lock(directory_ + "/lock");
+  control_ = ControlFile::open(*files_, directory_, false);
+  if (control_ != nullptr) return;
+  for (const std::string& name : files_->list(directory_)) {
+    // Before the control file is there, a crashed creation leaves only spares.
+    if (name.size() > 4 && name.compare(name.size() - 4, 4, ".wal") == 0) {
+      throw WalFailure("WAL_CORRUPT", directory_ + "/control is missing beside segments; restore it from a backup")
+          .at(directory_ + "/control", 0, 0);
+    }
+    if (!is_ours(name)) {
+      throw WalFailure("WAL_NOT_A_LOG", directory_ + " holds other files (" + name + "); use an empty directory");
+    }
+  }
+  if (!options.create) throw WalFailure("WAL_NOT_FOUND", "there is no log in " + directory_);
+  Control control = fresh_control(options);
+  LogIdentity identity{control.log_id, control.salt, control.segment_bytes, control.align};
+  Segments segments(files_, directory_, identity, false);
+  segments.load(kFirstBatch);
+  // The first segment is written once before it is used: a first write to merely allocated blocks has to change
+  // the file system's metadata, and a flush then waits for that.
+  while (segments.prepare(1)) {
+  }
+  control_ = ControlFile::create(*files_, directory_, control);
+  recovery_.created = true;
+}
+
+void Log::recover(const LogOptions& options) {
+  Control control = control_->current();
+  identity_ = {control.log_id, control.salt, control.segment_bytes, control.align};
+  node_id_ = control.node_id;
+  max_record_bytes_ = control.max_record_bytes;
+  ring_ = std::make_shared<Ring>(ring_size(options.ring_bytes, max_record_bytes_));
+  max_batch_bytes_ = std::clamp<uint64_t>(options.max_batch_bytes, kBlock, ring_->size() / 4);
+  batch_delay_ = std::chrono::milliseconds(std::max<uint32_t>(1, options.max_batch_delay_ms));
+  tail_block_.reserve(kBlock);
+  segments_ = std::make_unique<Segments>(files_, directory_, identity_, false);
+  segments_->load(control.start_position);
+  // A peer's ring may have been larger than ours: what it sent before it was durable reaches as far.
+  uint64_t reach = std::max<uint64_t>(ring_->size(), identity_.segment_bytes) + identity_.segment_bytes;
+  EndOfLog end = find_end(identity_, *segments_, control, reach, true);
+  recovery_.clean = control.clean;
+  recovery_.scanned_bytes = end.scanned_bytes;
+  recovery_.cut_bytes = end.torn_bytes;
+
+  chain_ = end.chain;
+  received_ = chain_.position;
+  history_ = end.history;
+  term_ = control.term;
+  if (chain_.term.epoch > term_.epoch ||
+      (chain_.term.epoch == term_.epoch && chain_.term.incarnation > term_.incarnation)) {
+    // SAFETY 2.2: the term is stored before a batch of it is written.
+    throw WalFailure("WAL_CORRUPT", directory_ + "/control knows an older term than the log: one of them was put "
+                                                 "back from elsewhere")
+        .at(directory_ + "/control", 0, chain_.lsn);
+  }
+  commit_ = control.commit;
+  if (commit_.position > chain_.position) commit_ = chain_.place();
+  start_position_ = control.start_position;
+  start_lsn_ = control.start_lsn;
+  last_clock_us_ = end.last_wall_clock_us;
+  wall_clock_us_.store(last_clock_us_);
+  last_indexed_ = chain_.position;
+  segments_->reclaim_unreadable();
+
+  if (control.cut_under_way) finish_cut(chain_);
+  segments_->drop_after(chain_.position);
+  flushed_ = chain_.place();
+  bool header_missing = segments_->find(identity_.segment_of(chain_.position)) == nullptr;
+  uint64_t rewrite_from = control.clean ? chain_.position : std::min(control.watermark.position, chain_.position);
+  uint64_t from = header_missing ? identity_.segment_start(chain_.position) : align_down(rewrite_from, kBlock);
+  ring_valid_from_ = align_down(chain_.position, kBlock);
+  if (header_missing) {
+    // A roll whose new segment never reached the disk. Its header follows from the log.
+    ring_valid_from_ = from;
+    make_segment_header(identity_, from, chain_.lsn, chain_.crc, ring_->at(from));
+    while (!segments_->promise()) segments_->prepare(1);
+    write_range(from, chain_.position);
+    recovery_.rewritten_bytes = kSegmentHeaderBytes;
+  } else {
+    load_tail(from, chain_.position, !control.clean);
+  }
+  flush_position_.store(chain_.position);
+  stored_watermark_ = flushed_;
+  control_->update(ControlFile::Copies::kBoth, [this](Control& next) {
+    next.clean = false;
+    next.cut_under_way = false;
+    refresh_control(next);
+  });
+}
+
+/// Leaves the last block before `to` in the ring, where the next flush continues it. `rewrite`: [from, to) is written
+/// again as it was read, so that nothing rests on what a failed flush left in a cache (SAFETY 5.4).
+void Log::load_tail(uint64_t from, uint64_t to, bool rewrite) {
+  AlignedBuffer piece(1u << 20);
+  uint64_t last_block = align_down(to, kBlock);
+  for (uint64_t at = rewrite ? from : last_block; at < to;) {
+    std::shared_ptr<Segment> segment = segments_->find(identity_.segment_of(at));
+    uint64_t end = std::min({identity_.segment_end(at), at + piece.size(), to});
+    uint64_t size = align_up(end - at, kBlock);
+    uint64_t offset = at % identity_.segment_bytes;
+    segment->file->read(offset, piece.data(), size);
+    std::memset(piece.data() + (end - at), 0, size - (end - at));
+    if (rewrite) {
+      Slice slice{piece.data(), size};
+      segment->file->write(offset, &slice, 1, true);
+      recovery_.rewritten_bytes += size;
+    }
+    if (end > last_block) std::memcpy(ring_->at(last_block), piece.data() + (last_block - at), end - last_block);
+    at = end;
+  }
+}
+
+void Log::start_threads() {
+  writer_ = std::thread([this] { writer_main(); });
+  housekeeper_ = std::thread([this] { housekeeper_main(); });
+  task_ = std::thread([this] { task_main(); });
+}
+
+}  // namespace walmirror

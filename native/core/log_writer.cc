@@ -1,0 +1,274 @@
+// The engine's threads: the writer flushes, the housekeeper prepares segments and stores watermarks, tasks run in turn.
+#include <algorithm>
+#include <cstring>
+
+#include "log.h"
+
+namespace walmirror {
+
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+/// Bytes of one flush: enough for the device's best rate, little enough that the ring drains steadily.
+constexpr uint64_t kMostPerFlush = 8u << 20;
+constexpr uint64_t kWatermarkEvery = 64u << 20;
+constexpr auto kIdleWatermark = std::chrono::milliseconds(50);
+constexpr auto kSpaceRetry = std::chrono::milliseconds(100);
+/// Ticks without an append before the ticker sleeps.
+constexpr int kIdleTicks = 20;
+
+}  // namespace
+
+std::optional<WalFailure> Log::failure() const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  return failure_;
+}
+
+Place Log::flushed() const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  return flushed_;
+}
+
+LogStatistics Log::statistics() const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  return statistics_;
+}
+
+void Log::fail(const WalFailure& failure) {
+  {
+    std::lock_guard<std::mutex> guard(mutex_);
+    if (!failure_) failure_ = failure;
+  }
+  flush_moved_.notify_all();
+  progress_();
+}
+
+/// The furthest batch end that one flush takes. Called with mutex_ held and pending_ not empty.
+Place Log::take_target() const {
+  Place target = pending_.front();
+  for (const Place& end : pending_) {
+    if (end.position > flushed_.position + kMostPerFlush) break;
+    target = end;
+  }
+  return target;
+}
+
+void Log::writer_main() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (;;) {
+    tick(Clock::now());
+    if (!pending_.empty() && !failure_) {
+      Place from = flushed_;
+      Place target = take_target();
+      lock.unlock();
+      auto began = Clock::now();
+      try {
+        write_range(from.position, target.position);
+      } catch (const WalFailure& cause) {
+        WalFailure failure("WAL_FLUSH_FAILED", std::string("a flush failed: ") + cause.what());
+        failure.at(cause.file, from.position, from.lsn + 1).error_number = cause.error_number;
+        fail(failure);
+        lock.lock();
+        continue;
+      }
+      auto ended = Clock::now();
+      lock.lock();
+      flushed_ = target;
+      while (!pending_.empty() && pending_.front().position <= target.position) pending_.pop_front();
+      flush_position_.store(target.position, std::memory_order_release);
+      last_flush_ = ended;
+      statistics_.flushes++;
+      statistics_.flushed_bytes += target.position - from.position;
+      double took = std::chrono::duration<double, std::milli>(ended - began).count();
+      statistics_.slowest_flush_ms = std::max(statistics_.slowest_flush_ms, took);
+      bool wake_housekeeper = watermark_due(ended) || stored_watermark_.position == from.position ||
+                              (from.position % identity_.segment_bytes <= spares_from() &&
+                               target.position % identity_.segment_bytes > spares_from());
+      lock.unlock();
+      progress_();
+      flush_moved_.notify_all();
+      if (wake_housekeeper) housekeeper_wakes_.notify_one();
+      lock.lock();
+      continue;
+    }
+    if (stopping_) return;
+    writer_waits_ = true;
+    if (tick_.load(std::memory_order_relaxed) == kAsleep) {
+      writer_wakes_.wait(lock);
+    } else {
+      writer_wakes_.wait_until(lock, next_tick_);
+    }
+    writer_waits_ = false;
+  }
+}
+
+/// Tells the owner that its open batch is due, so that a loop that never yields is flushed too. mutex_ held.
+void Log::tick(Clock::time_point now) {
+  int32_t word = tick_.load(std::memory_order_relaxed);
+  if (word == kAsleep || now < next_tick_) return;
+  next_tick_ = now + batch_delay_;
+  if (word == kRunning) {
+    idle_ticks_ = 0;
+    tick_.store(kDue, std::memory_order_relaxed);
+  } else if (++idle_ticks_ >= kIdleTicks) {
+    tick_.store(kAsleep, std::memory_order_relaxed);
+  }
+}
+
+void Log::write_range(uint64_t from, uint64_t to) {
+  while (from < to) {
+    uint64_t number = identity_.segment_of(from);
+    uint64_t end = std::min(to, identity_.segment_end(from));
+    std::shared_ptr<Segment> segment = segments_->find(number);
+    if (segment == nullptr) {
+      SegmentHeader header;
+      std::memcpy(&header, ring_->at(number * identity_.segment_bytes), sizeof header);
+      segment = segments_->activate(header);
+    }
+    write_part(segment, from, end);
+    from = end;
+  }
+}
+
+/// One durable write of [from, to), within a segment. Memory under a write never changes: the last block, into
+/// which the owner may be appending, is written from a private copy, zeros after `to` (SAFETY 5.3).
+void Log::write_part(const std::shared_ptr<Segment>& segment, uint64_t from, uint64_t to) {
+  uint64_t first = align_down(from, kBlock);
+  uint64_t whole = align_down(to, kBlock);
+  Slice slices[2];
+  size_t count = 0;
+  if (whole > first) slices[count++] = {ring_->at(first), whole - first};
+  if (to > whole) {
+    std::memcpy(tail_block_.data(), ring_->at(whole), to - whole);
+    std::memset(tail_block_.data() + (to - whole), 0, kBlock - (to - whole));
+    slices[count++] = {tail_block_.data(), kBlock};
+  }
+  segment->file->write(first % identity_.segment_bytes, slices, count, true);
+}
+
+bool Log::watermark_due(Clock::time_point now) const {
+  if (stored_watermark_.position == flushed_.position) return false;
+  return flushed_.position - stored_watermark_.position >= kWatermarkEvery ||
+         identity_.segment_of(flushed_.position) != identity_.segment_of(stored_watermark_.position) ||
+         now - last_flush_ >= kIdleWatermark;
+}
+
+/// What the control file says of the log's state, as of now. Takes mutex_.
+void Log::refresh_control(Control& control) const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  control.watermark = flushed_;
+  control.commit = commit_;
+  control.history = history_;
+  control.wall_clock_us = wall_clock_us_.load(std::memory_order_relaxed);
+}
+
+void Log::store_watermark(bool clean) {
+  Place stored;
+  control_->update(clean ? ControlFile::Copies::kBoth : ControlFile::Copies::kOne, [&](Control& control) {
+    refresh_control(control);
+    control.clean = clean;
+    stored = control.watermark;
+  });
+  std::lock_guard<std::mutex> guard(mutex_);
+  stored_watermark_ = stored;
+}
+
+void Log::housekeeper_main() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  while (!stopping_) {
+    uint64_t in_segment = flushed_.position % identity_.segment_bytes;
+    size_t target = in_segment > spares_from() ? 2 : 0;
+    bool due = watermark_due(Clock::now());
+    lock.unlock();
+    bool more = false;
+    bool wanted = segments_->wanted();
+    bool failed = false;
+    try {
+      if (due) store_watermark(false);
+      more = segments_->prepare(target);
+    } catch (const WalFailure& failure) {
+      fail(failure);
+      failed = true;
+    }
+    // The owner waits for a segment, or for word that there is no space for one.
+    if (wanted) progress_();
+    lock.lock();
+    if (failed) return;
+    if (more || stopping_) continue;
+    // Looked at with mutex_ held, under which whoever changes it notifies.
+    if (segments_->wanted()) {
+      housekeeper_wakes_.wait_for(lock, kSpaceRetry);
+    } else if (stored_watermark_.position != flushed_.position) {
+      housekeeper_wakes_.wait_for(lock, kIdleWatermark);
+    } else {
+      housekeeper_wakes_.wait(lock);
+    }
+  }
+}
+
+void Log::wake_housekeeper() {
+  { std::lock_guard<std::mutex> guard(mutex_); }
+  housekeeper_wakes_.notify_one();
+}
+
+void Log::post(std::function<void()> task) {
+  {
+    std::lock_guard<std::mutex> guard(mutex_);
+    tasks_.push_back(std::move(task));
+  }
+  task_wakes_.notify_one();
+}
+
+void Log::task_main() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (;;) {
+    if (!tasks_.empty()) {
+      std::function<void()> task = std::move(tasks_.front());
+      tasks_.pop_front();
+      lock.unlock();
+      task();
+      task = nullptr;
+      lock.lock();
+      continue;
+    }
+    if (stopping_) return;
+    task_wakes_.wait(lock);
+  }
+}
+
+void Log::wait_until_flushed() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  flush_moved_.wait(lock, [this] { return pending_.empty() || failure_; });
+  if (failure_) throw *failure_;
+}
+
+void Log::close() {
+  {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (closed_down_) return;
+    closed_down_ = true;
+    stopping_ = true;
+    // The writer leaves only when nothing is pending.
+    writer_wakes_.notify_all();
+    housekeeper_wakes_.notify_all();
+    task_wakes_.notify_all();
+  }
+  if (task_.joinable()) task_.join();
+  if (writer_.joinable()) writer_.join();
+  if (housekeeper_.joinable()) housekeeper_.join();
+  if (control_ != nullptr && segments_ != nullptr && ring_ != nullptr && !failure()) {
+    try {
+      store_watermark(true);
+    } catch (const WalFailure& failure) {
+      fail(failure);
+    }
+  }
+  lock_.reset();
+}
+
+Log::~Log() {
+  if (writer_.joinable()) close();
+}
+
+}  // namespace walmirror

@@ -1,0 +1,359 @@
+#include "segments.h"
+
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
+#include <cstring>
+
+namespace walmirror {
+namespace {
+
+/// Spares kept for reuse; more are removed, so that trimming gives space back.
+constexpr size_t kMostSpares = 8;
+/// Zeros written to a spare in one step: short, since a roll may wait for it.
+constexpr uint64_t kZeroStep = 1u << 20;
+
+bool ends_with(const std::string& text, const char* end) {
+  size_t size = std::strlen(end);
+  return text.size() >= size && text.compare(text.size() - size, size, end) == 0;
+}
+
+}  // namespace
+
+Segments::Segments(std::shared_ptr<FileSystem> files, std::string directory, LogIdentity identity, bool read_only)
+    : files_(std::move(files)), directory_(std::move(directory)), identity_(identity), read_only_(read_only) {}
+
+std::string Segments::name_of(uint64_t number, uint64_t first_lsn) const {
+  char name[48];
+  std::snprintf(name, sizeof name, "%016" PRIx64 "-%016" PRIx64 ".wal", first_lsn, number * identity_.segment_bytes);
+  return name;
+}
+
+std::string Segments::next_spare_path() {
+  char name[32];
+  std::snprintf(name, sizeof name, "/%016" PRIx64 ".spare", ++spare_names_);
+  return directory_ + name;
+}
+
+void Segments::load(uint64_t start) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  segments_.clear();
+  unreadable_.clear();
+  for (const std::string& name : files_->list(directory_)) {
+    if (ends_with(name, ".spare")) {
+      uint64_t number = std::strtoull(name.c_str(), nullptr, 16);
+      spare_names_ = std::max(spare_names_, number);
+    }
+  }
+  for (const std::string& name : files_->list(directory_)) {
+    if (!ends_with(name, ".wal") && !ends_with(name, ".spare")) continue;
+    std::shared_ptr<Segment> segment = load_file(name, start);
+    if (segment == nullptr) continue;
+    auto [at, fresh] = segments_.emplace(segment->number, segment);
+    if (!fresh) {
+      throw WalFailure("WAL_CORRUPT", segment->path + " and " + at->second->path +
+                                          " claim the same place in the log; move the wrong one away")
+          .at(segment->path, 0, segment->first_lsn);
+    }
+  }
+  if (read_only_) return;
+  bool renamed = false;
+  for (auto& [number, segment] : segments_) {
+    std::string path = directory_ + "/" + name_of(number, segment->first_lsn);
+    if (path == segment->path) continue;
+    files_->rename(segment->path, path);  // a rename that a power loss undid
+    segment->path = path;
+    renamed = true;
+  }
+  if (renamed) files_->sync_directory(directory_);
+}
+
+std::shared_ptr<Segment> Segments::load_file(const std::string& name, uint64_t start) {
+  std::string path = directory_ + "/" + name;
+  std::shared_ptr<File> file = files_->open(path, read_only_ ? OpenMode::kRead : OpenMode::kReadWrite, true);
+  if (!file->direct()) direct_ = false;
+  bool spare = ends_with(name, ".spare");
+  AlignedBuffer block(kSegmentHeaderBytes);
+  std::memset(block.data(), 0, kSegmentHeaderBytes);
+  file->read(0, block.data(), kSegmentHeaderBytes);
+  const char* reason;
+  SegmentHeader header;
+  std::memcpy(&header, block.data(), sizeof header);
+  bool valid = check_segment_header(block.data(), &reason);
+  if (valid && (header.log_id != identity_.log_id || header.salt != identity_.salt ||
+                header.segment_bytes != identity_.segment_bytes || header.start % identity_.segment_bytes != 0)) {
+    if (!spare) throw WalFailure("WAL_CORRUPT", path + " belongs to another log; move it away").at(path, 0, 0);
+    valid = false;
+  }
+  uint64_t size = file->size();
+  if (valid && header.start + identity_.segment_bytes > start) {
+    if (size != identity_.segment_bytes) {
+      throw WalFailure("WAL_CORRUPT", path + " is not as long as a segment: it was cut, or grew").at(path, size, 0);
+    }
+    auto segment = std::make_shared<Segment>();
+    segment->number = header.start / identity_.segment_bytes;
+    segment->first_lsn = header.first_lsn;
+    segment->prev_crc = header.prev_crc;
+    segment->path = path;
+    segment->file = std::move(file);
+    return segment;
+  }
+  if (read_only_) return nullptr;
+  // Left over from trimming, or from a crash before its first flush.
+  if (spare && size == identity_.segment_bytes) {
+    keep_as_spare(path, std::move(file), valid ? size : 0);
+  } else if (spare) {
+    files_->remove(path);
+  } else if (valid) {
+    std::string spare_path = next_spare_path();
+    files_->rename(path, spare_path);
+    keep_as_spare(spare_path, std::move(file), size);
+  } else {
+    // Whether it is missed, recovery finds out by number (SAFETY 6.4); until then it stays as it is.
+    unreadable_.push_back(path);
+  }
+  return nullptr;
+}
+
+void Segments::keep_as_spare(std::string path, std::shared_ptr<File> file, uint64_t written) {
+  auto spare = std::make_shared<Spare>();
+  spare->path = std::move(path);
+  spare->file = std::move(file);
+  spare->written = written;
+  spares_.push_back(std::move(spare));
+}
+
+void Segments::reclaim_unreadable() {
+  std::lock_guard<std::mutex> guard(mutex_);
+  for (const std::string& path : unreadable_) files_->remove(path);
+  unreadable_.clear();
+}
+
+std::string Segments::describe_missing(uint64_t number) const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  char end[32];
+  std::snprintf(end, sizeof end, "-%016" PRIx64 ".wal", number * identity_.segment_bytes);
+  for (const std::string& path : unreadable_) {
+    if (ends_with(path, end)) return path;
+  }
+  return directory_ + "/*" + end;
+}
+
+std::shared_ptr<Segment> Segments::find(uint64_t number) const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  auto at = segments_.find(number);
+  return at == segments_.end() ? nullptr : at->second;
+}
+
+std::shared_ptr<Segment> Segments::find_lsn(uint64_t lsn) const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  // First LSNs never fall along the segments; one without records shares its first LSN with the next.
+  std::shared_ptr<Segment> found;
+  auto at = std::partition_point(segments_.begin(), segments_.end(),
+                                 [lsn](const auto& entry) { return entry.second->first_lsn <= lsn; });
+  if (at != segments_.begin()) found = std::prev(at)->second;
+  return found;
+}
+
+uint64_t Segments::last_number() const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  return segments_.empty() ? 0 : segments_.rbegin()->first;
+}
+
+size_t Segments::count() const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  return segments_.size();
+}
+
+size_t Segments::spare_count() const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  return spares_.size();
+}
+
+bool Segments::promise() {
+  std::lock_guard<std::mutex> guard(mutex_);
+  if (spares_.size() > promised_) {
+    promised_++;
+    return true;
+  }
+  wanted_ = true;
+  if (no_space_) throw WalFailure("WAL_NO_SPACE", "no space for another segment: " + no_space_reason_);
+  return false;
+}
+
+bool Segments::wanted() const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  return wanted_;
+}
+
+std::shared_ptr<Spare> Segments::pick_spare(std::unique_lock<std::mutex>& lock) {
+  for (;;) {
+    auto best = spares_.end();
+    for (auto at = spares_.begin(); at != spares_.end(); ++at) {
+      // A reader of the former segment holds its file: not before it lets go.
+      if ((*at)->busy || (*at)->file.use_count() > 1) continue;
+      if (best == spares_.end() || (*at)->written > (*best)->written) best = at;
+    }
+    if (best != spares_.end()) {
+      std::shared_ptr<Spare> spare = *best;
+      spares_.erase(best);
+      return spare;
+    }
+    if (not_busy_.wait_for(lock, std::chrono::milliseconds(1)) == std::cv_status::timeout && spares_.empty()) {
+      return nullptr;
+    }
+  }
+}
+
+std::shared_ptr<Segment> Segments::activate(const SegmentHeader& header) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  std::shared_ptr<Spare> spare = pick_spare(lock);
+  if (spare == nullptr) throw WalFailure("WAL_IO", "no segment was prepared for the roll");
+  if (promised_ > 0) promised_--;
+  auto segment = std::make_shared<Segment>();
+  segment->number = header.start / identity_.segment_bytes;
+  segment->first_lsn = header.first_lsn;
+  segment->prev_crc = header.prev_crc;
+  segment->path = directory_ + "/" + name_of(segment->number, header.first_lsn);
+  segment->file = std::move(spare->file);
+  // Not followed by a flush of the directory: the header says what the file is, whatever its name (format.md).
+  files_->rename(spare->path, segment->path);
+  segments_[segment->number] = segment;
+  return segment;
+}
+
+bool Segments::prepare(size_t target) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (wanted_) target = std::max<size_t>(target, promised_ + 1);
+  if (spares_.size() < target) {
+    std::string path = next_spare_path();
+    lock.unlock();
+    std::shared_ptr<File> file;
+    try {
+      file = files_->open(path, OpenMode::kCreate, true);
+      file->allocate(identity_.segment_bytes);
+      file->sync();
+      files_->sync_directory(directory_);
+    } catch (const WalFailure& failure) {
+      if (file != nullptr) files_->remove(path);
+      if (failure.code != "WAL_NO_SPACE") throw;
+      lock.lock();
+      no_space_ = true;
+      no_space_reason_ = failure.what();
+      return false;
+    }
+    lock.lock();
+    keep_as_spare(path, std::move(file), 0);
+    no_space_ = false;
+    wanted_ = false;
+    return true;
+  }
+  wanted_ = false;
+  for (auto& spare : spares_) {
+    if (spare->written >= identity_.segment_bytes || spare->file.use_count() > 1) continue;
+    spare->busy = true;
+    auto chosen = spare;
+    lock.unlock();
+    static const AlignedBuffer zeros = AlignedBuffer::zeroed(kZeroStep);
+    uint64_t size = std::min(kZeroStep, identity_.segment_bytes - chosen->written);
+    Slice slice{zeros.data(), size};
+    try {
+      chosen->file->write(chosen->written, &slice, 1, true);
+    } catch (...) {
+      lock.lock();
+      chosen->busy = false;
+      not_busy_.notify_all();
+      throw;
+    }
+    lock.lock();
+    chosen->written += size;
+    chosen->busy = false;
+    not_busy_.notify_all();
+    return true;
+  }
+  return false;
+}
+
+void Segments::recycle_below(uint64_t number) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  while (!segments_.empty() && segments_.begin()->first < number) {
+    std::shared_ptr<Segment> segment = segments_.begin()->second;
+    segments_.erase(segments_.begin());
+    index_.erase(segment->number);
+    if (spares_.size() >= kMostSpares) {
+      files_->remove(segment->path);
+      continue;
+    }
+    std::string path = next_spare_path();
+    files_->rename(segment->path, path);
+    keep_as_spare(path, segment->file, identity_.segment_bytes);
+  }
+}
+
+void Segments::drop_after(uint64_t position) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  uint64_t last = identity_.segment_of(position);
+  AlignedBuffer zeros(kSegmentHeaderBytes);
+  std::memset(zeros.data(), 0, kSegmentHeaderBytes);
+  while (!segments_.empty() && segments_.rbegin()->first > last) {
+    std::shared_ptr<Segment> segment = segments_.rbegin()->second;
+    Slice slice{zeros.data(), kSegmentHeaderBytes};
+    segment->file->write(0, &slice, 1, true);
+    segments_.erase(segment->number);
+    index_.erase(segment->number);
+    std::string path = next_spare_path();
+    files_->rename(segment->path, path);
+    keep_as_spare(path, segment->file, identity_.segment_bytes);
+  }
+}
+
+void Segments::note_batch(const IndexEntry& entry) {
+  constexpr uint64_t kSpacing = 256u << 10;
+  std::lock_guard<std::mutex> guard(mutex_);
+  auto& entries = index_[identity_.segment_of(entry.position)];
+  if (entries.empty() || entry.position >= entries.back().position + kSpacing) entries.push_back(entry);
+}
+
+IndexEntry Segments::nearest_lsn(const Segment& segment, uint64_t lsn) const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  IndexEntry nearest{segment.number * identity_.segment_bytes + kSegmentHeaderBytes, segment.first_lsn - 1};
+  auto at = index_.find(segment.number);
+  if (at == index_.end()) return nearest;
+  for (const IndexEntry& entry : at->second) {
+    if (entry.lsn < lsn) nearest = entry;
+  }
+  return nearest;
+}
+
+IndexEntry Segments::nearest_position(const Segment& segment, uint64_t position) const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  IndexEntry nearest{segment.number * identity_.segment_bytes + kSegmentHeaderBytes, segment.first_lsn - 1};
+  auto at = index_.find(segment.number);
+  if (at == index_.end()) return nearest;
+  for (const IndexEntry& entry : at->second) {
+    if (entry.position < position) nearest = entry;
+  }
+  return nearest;
+}
+
+std::optional<IndexEntry> Segments::first_from(uint64_t position) const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  for (auto at = index_.lower_bound(identity_.segment_of(position)); at != index_.end(); ++at) {
+    for (const IndexEntry& entry : at->second) {
+      if (entry.position >= position) return entry;
+    }
+  }
+  return std::nullopt;
+}
+
+void Segments::forget_index_from(uint64_t position) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  for (auto at = index_.lower_bound(identity_.segment_of(position)); at != index_.end(); ++at) {
+    auto& entries = at->second;
+    entries.erase(std::remove_if(entries.begin(), entries.end(),
+                                 [position](const IndexEntry& entry) { return entry.position >= position; }),
+                  entries.end());
+  }
+}
+
+}  // namespace walmirror

@@ -1,0 +1,114 @@
+// The segment files of a directory: which exist, the spares that wait to become one, and a sparse index of each.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "batch.h"
+#include "file_system.h"
+
+namespace walmirror {
+
+/// Where a batch starts, and the last LSN before it.
+struct IndexEntry {
+  uint64_t position;
+  uint64_t lsn;
+};
+
+struct Segment {
+  uint64_t number = 0;
+  uint64_t first_lsn = 0;
+  uint32_t prev_crc = 0;
+  std::string path;
+  std::shared_ptr<File> file;
+};
+
+/// A file that waits to become a segment. `written` bytes of it were once written, so that writing them again
+/// needs no change of the file system's metadata.
+struct Spare {
+  std::string path;
+  std::shared_ptr<File> file;
+  uint64_t written = 0;
+  bool busy = false;
+};
+
+/// Thread-safe. A segment or spare that somebody reads (holds a pointer to) is never reused.
+class Segments {
+ public:
+  Segments(std::shared_ptr<FileSystem> files, std::string directory, LogIdentity identity, bool read_only);
+
+  /// Reads the header of every file. Those below `start` and those without a header become spares; foreign
+  /// and doubled ones are refused (WAL_CORRUPT).
+  void load(uint64_t start);
+
+  /// Removes segment files without a header, once recovery has found that none of them is missed.
+  void reclaim_unreadable();
+  /// The file that ought to be this segment, for an error message.
+  std::string describe_missing(uint64_t number) const;
+
+  /// nullptr: there is none.
+  std::shared_ptr<Segment> find(uint64_t number) const;
+  /// The segment that holds this LSN or, for one not yet written, the last.
+  std::shared_ptr<Segment> find_lsn(uint64_t lsn) const;
+  uint64_t last_number() const;
+  size_t count() const;
+  size_t spare_count() const;
+  bool direct() const { return direct_; }
+
+  /// Promises a spare to the caller, who will `activate` it. False: none is ready; housekeeping is asked for one.
+  /// Throws WAL_NO_SPACE where the disk is known to be full.
+  bool promise();
+  /// Makes a promised spare the segment that this header (its first 4096 bytes) describes, and renames it.
+  std::shared_ptr<Segment> activate(const SegmentHeader& header);
+
+  /// One step of housekeeping: creates a spare, or writes zeros to a part of one. False: nothing to do. `target`:
+  /// spares to have ready.
+  bool prepare(size_t target);
+  bool wanted() const;
+
+  /// Turns all segments below `number` into spares, or removes them where there are enough.
+  void recycle_below(uint64_t number);
+  /// After a cut at `position`: zeroes the header of all later segments and turns them into spares.
+  void drop_after(uint64_t position);
+
+  void note_batch(const IndexEntry& entry);
+  /// The last known batch start at or before this LSN (position), within the segment that holds it.
+  IndexEntry nearest_lsn(const Segment& segment, uint64_t lsn) const;
+  IndexEntry nearest_position(const Segment& segment, uint64_t position) const;
+  /// The first indexed batch start at or after `position`.
+  std::optional<IndexEntry> first_from(uint64_t position) const;
+  void forget_index_from(uint64_t position);
+
+  std::string name_of(uint64_t number, uint64_t first_lsn) const;
+
+ private:
+  std::shared_ptr<Segment> load_file(const std::string& name, uint64_t start);
+  void keep_as_spare(std::string path, std::shared_ptr<File> file, uint64_t written);
+  std::string next_spare_path();
+  std::shared_ptr<Spare> pick_spare(std::unique_lock<std::mutex>& lock);
+
+  std::shared_ptr<FileSystem> files_;
+  std::string directory_;
+  LogIdentity identity_;
+  bool read_only_;
+  bool direct_ = true;
+  mutable std::mutex mutex_;
+  std::condition_variable not_busy_;
+  std::map<uint64_t, std::shared_ptr<Segment>> segments_;
+  std::map<uint64_t, std::vector<IndexEntry>> index_;
+  std::vector<std::shared_ptr<Spare>> spares_;
+  std::vector<std::string> unreadable_;
+  size_t promised_ = 0;
+  bool wanted_ = false;
+  bool no_space_ = false;
+  std::string no_space_reason_;
+  uint64_t spare_names_ = 0;
+};
+
+}  // namespace walmirror
