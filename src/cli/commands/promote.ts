@@ -1,0 +1,54 @@
+import { Command, Option } from 'commander';
+import type { Promoted } from '../../api/promote.js';
+import { promoteDirectory } from '../../api/promote_directory.js';
+import { controlRequest } from '../../control/client.js';
+import { shared } from '../options.js';
+import { StopSignals } from '../stop.js';
+import { count, notice } from '../terminal.js';
+
+interface PromoteOptions {
+  readonly dir: string;
+  readonly primaryStopped?: true;
+  readonly json?: true;
+}
+
+const SAY_WAITING_MS = 1_000;
+
+export function promoteCommand(): Command {
+  return new Command('promote')
+    .summary('make a standby the primary')
+    .description(
+      'Makes a standby the primary, in a new epoch: the process that has it open, or the closed ' +
+        'directory. All that was received is kept.',
+    )
+    .addOption(shared.dir())
+    .addOption(
+      new Option('--primary-stopped', 'say that the old primary is stopped: nothing else can tell'),
+    )
+    .addOption(shared.json())
+    .addHelpText('after', '\nExample:\n  $ walmirror promote --dir ./b --primary-stopped')
+    .action(runPromote);
+}
+
+async function runPromote({ dir, primaryStopped, json }: PromoteOptions): Promise<void> {
+  const stop = new StopSignals();
+  const waiting = setTimeout(() => {
+    notice('waiting: the standby applies what it received before it answers');
+  }, SAY_WAITING_MS).unref();
+  try {
+    const options = primaryStopped === true ? { primaryStopped } : {};
+    const request = { cmd: 'promote', ...options } as const;
+    const reply = await controlRequest(dir, request, { signal: stop.signal });
+    const promoted = reply.listening
+      ? (reply.result as Promoted)
+      : await promoteDirectory({ dir, ...options });
+    process.stdout.write(json === true ? `${JSON.stringify(promoted)}\n` : describe(dir, promoted));
+  } finally {
+    clearTimeout(waiting);
+    stop.dispose();
+  }
+}
+
+function describe(dir: string, { term, lsn }: Promoted): string {
+  return `${dir} is the primary now, epoch ${term.epoch}, after LSN ${count(lsn)}\n`;
+}

@@ -1,0 +1,143 @@
+import { Command, Option } from 'commander';
+import { Log } from '../../api/log.js';
+import { withUsage } from '../failure.js';
+import { feed } from '../feed.js';
+import { recordWriters } from '../formats.js';
+import { openInput } from '../input.js';
+import { type Address, parseAddress, parseLsn, shared } from '../options.js';
+import { Output } from '../output.js';
+import { createSplitter, type InputFormat } from '../splitter.js';
+import { StopSignals } from '../stop.js';
+import { narrate, untilStopped } from '../watch.js';
+
+interface StandbyOptions {
+  readonly dir: string;
+  readonly follow: Address;
+  readonly name?: string;
+  readonly listen?: Address;
+  readonly plaintext?: true;
+  readonly input?: string;
+  readonly output: string;
+  readonly from?: number;
+  readonly format: InputFormat;
+  readonly verbose?: true;
+}
+
+export function standbyCommand(): Command {
+  return new Command('standby')
+    .summary('hold a copy of a log, and apply its records to an output')
+    .description(
+      'Follows a primary and writes each record, once it is committed, to the output, until ' +
+        'SIGTERM or SIGINT. Once promoted (walmirror promote) it goes on as a primary: it ' +
+        'feeds standbys on --listen and appends what comes from --input.',
+    )
+    .addOption(shared.dir())
+    .addOption(
+      new Option('--follow <host:port>', 'where the primary listens')
+        .argParser(parseAddress)
+        .makeOptionMandatory(),
+    )
+    .addOption(shared.name())
+    .addOption(shared.listen('feed standbys here once promoted'))
+    .addOption(shared.plaintext())
+    .addOption(shared.input('once promoted: records to append, - for the standard input'))
+    .addOption(
+      new Option('--output <file>', 'where records go, - for the standard output').default('-'),
+    )
+    .addOption(
+      new Option(
+        '--from <lsn>',
+        'first record to write; an output file is then added to',
+      ).argParser(parseLsn),
+    )
+    .addOption(shared.inputFormat())
+    .addOption(shared.verbose())
+    .addHelpText(
+      'after',
+      `
+Without --from, an output file is written anew from the first record that the log holds.
+
+Example:
+  $ walmirror standby --dir ./b --follow 127.0.0.1:7401 --output ./b.txt`,
+    )
+    .action(runStandby);
+}
+
+async function runStandby(options: StandbyOptions): Promise<void> {
+  const stop = new StopSignals();
+  const log = await withUsage(() => Log.open(openOptions(options, stop.signal)));
+  const output = Output.open(options.output, options.from === undefined ? 'new' : 'append');
+  try {
+    narrate(log, options.verbose === true);
+    await serve(log, output, options, stop.signal);
+    await output.close();
+  } finally {
+    output.destroy();
+    await log.close();
+    stop.dispose();
+  }
+}
+
+async function serve(
+  log: Log,
+  output: Output,
+  options: StandbyOptions,
+  stop: AbortSignal,
+): Promise<void> {
+  const write = recordWriters[options.format];
+  const over = new AbortController();
+  const end = AbortSignal.any([stop, over.signal]);
+  const applier = log.apply({ from: options.from ?? log.status().firstLsn }, async (batch) => {
+    for (const record of batch) write(output, record, batch);
+    await output.flush();
+  });
+  const parts = [applier.done, untilStopped(log, end), appendOncePrimary(log, options, end)];
+  try {
+    await Promise.race([untilStopped(log, end), Promise.all(parts)]);
+  } finally {
+    over.abort();
+    await applier.stop();
+    await Promise.allSettled(parts);
+  }
+}
+
+/** From the promotion on, if there is one, the input is appended. */
+async function appendOncePrimary(
+  log: Log,
+  { input, format }: StandbyOptions,
+  stop: AbortSignal,
+): Promise<void> {
+  if (input === undefined) return;
+  await untilPrimary(log, stop);
+  if (stop.aborted) return;
+  const totals = { records: 0, bytes: 0 };
+  await feed({
+    log,
+    input: openInput(input),
+    splitter: createSplitter(format, log.maxRecordBytes),
+    stop,
+    totals,
+  });
+}
+
+function untilPrimary(log: Log, stop: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (stop.aborted || log.status().role === 'primary') return resolve();
+    stop.addEventListener('abort', () => resolve(), { once: true });
+    log.on('role', ({ role }) => {
+      if (role === 'primary') resolve();
+    });
+  });
+}
+
+function openOptions(options: StandbyOptions, signal: AbortSignal) {
+  const { dir, name, listen, follow } = options;
+  const plaintext = options.plaintext === true;
+  return {
+    dir,
+    signal,
+    follow: { ...follow, plaintext },
+    ...(name === undefined ? {} : { name }),
+    ...(listen === undefined ? {} : { listen: { ...listen, plaintext } }),
+  };
+}

@@ -1,0 +1,141 @@
+import { Command } from 'commander';
+import type { LogStatus } from '../../api/status.js';
+import { controlRequest } from '../../control/client.js';
+import { loadBinding } from '../../native/binding.js';
+import type { NativeInfo, Place } from '../../native/native_log.js';
+import { shared, showAddress } from '../options.js';
+import { count, size } from '../terminal.js';
+
+interface StatusOptions {
+  readonly dir: string;
+  readonly json?: true;
+}
+
+const ANSWER_MS = 5_000;
+
+/** What a log that nobody has open tells; the names mean what they mean in `LogStatus`. */
+interface ClosedStatus {
+  readonly schema: 1;
+  readonly state: 'closed';
+  readonly role: NativeInfo['role'];
+  readonly name: string;
+  readonly dir: string;
+  readonly logId: string;
+  readonly nodeId: string;
+  readonly term: NativeInfo['term'];
+  readonly firstLsn: number;
+  /** All that is on disk and valid. */
+  readonly appendLsn: number;
+  /** As the log last wrote down; it may have known more. */
+  readonly commitLsn: number;
+  readonly segments: { readonly bytes: number; readonly used: number; readonly spare: number };
+  readonly closedCleanly: boolean;
+  readonly primary: { readonly name: string; readonly address: string } | null;
+}
+
+export function statusCommand(): Command {
+  return new Command('status')
+    .summary('tell how a log stands')
+    .description(
+      'Asks the process that has the log open, or reads the closed log. Never changes a byte.',
+    )
+    .addOption(shared.dir())
+    .addOption(shared.json())
+    .addHelpText('after', '\nExample:\n  $ walmirror status --dir ./a --json')
+    .action(runStatus);
+}
+
+async function runStatus({ dir, json }: StatusOptions): Promise<void> {
+  const reply = await controlRequest(dir, { cmd: 'status' }, { timeoutMs: ANSWER_MS });
+  const status = reply.listening ? (reply.result as LogStatus) : await readClosed(dir);
+  const text =
+    json === true
+      ? JSON.stringify(status)
+      : status.state === 'closed' && !reply.listening
+        ? describeClosed(status as ClosedStatus)
+        : describeOpen(status as LogStatus);
+  process.stdout.write(`${text}\n`);
+}
+
+async function readClosed(dir: string): Promise<ClosedStatus> {
+  const reader = await loadBinding().openReader(dir);
+  try {
+    const info = reader.info();
+    const end = await reader.refresh();
+    return closedStatus(dir, info, end);
+  } finally {
+    reader.close();
+  }
+}
+
+function closedStatus(dir: string, info: NativeInfo, end: Place): ClosedStatus {
+  const { role, name, logId, nodeId, term, start, commit, recovery } = info;
+  const { primaryName, primaryAddress } = info;
+  return {
+    schema: 1,
+    state: 'closed',
+    role,
+    name,
+    dir,
+    logId,
+    nodeId,
+    term,
+    firstLsn: start.lsn + 1,
+    appendLsn: end.lsn,
+    commitLsn: commit.lsn,
+    segments: { bytes: info.segmentBytes, used: info.segments, spare: info.spareSegments },
+    closedCleanly: recovery.clean,
+    primary: primaryName === '' ? null : { name: primaryName, address: primaryAddress },
+  };
+}
+
+function describeClosed(status: ClosedStatus): string {
+  const { primary, segments } = status;
+  const rows: (readonly [string, string])[] = [
+    ['node', `${status.name}, ${status.role}, not running`],
+    ['term', `epoch ${status.term.epoch}, incarnation ${status.term.incarnation}`],
+    ['records', `LSN ${count(status.firstLsn)} to ${count(status.appendLsn)}`],
+    ['committed', `up to LSN ${count(status.commitLsn)}, as last written down`],
+    ['segments', `${count(segments.used)} of ${size(segments.bytes)}`],
+    ['closed', status.closedCleanly ? 'cleanly' : 'not cleanly: it recovers when it is opened'],
+  ];
+  if (primary !== null) rows.push(['primary', `${primary.name} at ${primary.address}`]);
+  return table(rows);
+}
+
+function describeOpen(status: LogStatus): string {
+  const { listening, policy, upstream, segments } = status;
+  const rows: (readonly [string, string])[] = [
+    ['node', `${status.name}, ${status.role}, ${status.state}`],
+    ['term', `epoch ${status.term.epoch}, incarnation ${status.term.incarnation}`],
+    ['records', `LSN ${count(status.firstLsn)} to ${count(status.appendLsn)}`],
+    ['flushed', `up to LSN ${count(status.flushLsn)} (${status.io} I/O)`],
+    ['committed', `up to LSN ${count(status.commitLsn)}`],
+    ['segments', `${count(segments.used)} of ${size(segments.bytes)}, ${segments.spare} spare`],
+  ];
+  if (status.applyLsn !== null) rows.push(['applied', `up to LSN ${count(status.applyLsn)}`]);
+  if (listening !== null) rows.push(['listening', showAddress(listening)]);
+  if (policy !== null) {
+    rows.push(['commit', `${policy.synchronousCommit} ${policy.synchronousStandbys ?? ''}`.trim()]);
+    if (policy.waitingFor !== null) rows.push(['waits for', policy.waitingFor]);
+  }
+  for (const standby of status.standbys) {
+    const { name, state, synchronous, address, writeLsn, flushLsn, applyLsn } = standby;
+    const lsns = `write ${count(writeLsn)}, flush ${count(flushLsn)}, apply ${count(applyLsn)}`;
+    const sync = synchronous ? 'sync' : 'async';
+    rows.push(['standby', `${name} at ${address}, ${state}, ${sync}: ${lsns}`]);
+  }
+  if (upstream !== null) {
+    const link = upstream.connected ? 'connected' : `not connected: ${upstream.reason ?? ''}`;
+    rows.push(['primary', `${upstream.primary} at ${upstream.address}, ${link}`.trim()]);
+  }
+  if (status.failure !== null) {
+    rows.push(['failure', `${status.failure.code}: ${status.failure.message}`]);
+  }
+  return table(rows);
+}
+
+function table(rows: readonly (readonly [string, string])[]): string {
+  const width = Math.max(...rows.map(([name]) => name.length));
+  return rows.map(([name, text]) => `${name.padEnd(width)}  ${text}`).join('\n');
+}

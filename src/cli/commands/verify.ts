@@ -1,0 +1,100 @@
+import { Command, Option } from 'commander';
+import { WalError } from '../../api/errors.js';
+import { loadBinding } from '../../native/binding.js';
+import type { NativeInfo, VerifyResult } from '../../native/native_log.js';
+import { type Comparison, compareLogs } from '../compare.js';
+import { Reported } from '../failure.js';
+import { shared } from '../options.js';
+import { count, plural, size } from '../terminal.js';
+
+interface VerifyOptions {
+  readonly dir: string;
+  readonly against?: string;
+  readonly json?: true;
+}
+
+export function verifyCommand(): Command {
+  return new Command('verify')
+    .summary('read a whole log and check every byte')
+    .description(
+      'Reads every batch and checks it. Reports the first damage with file, offset and LSN, ' +
+        'and exits 1. Never changes a byte and does not need the lock. With --against it also ' +
+        'compares two copies of one log byte for byte, up to the end of the shorter one.',
+    )
+    .addOption(shared.dir())
+    .addOption(new Option('--against <path>', 'directory of the other copy'))
+    .addOption(shared.json())
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ walmirror verify --dir ./a
+  $ walmirror verify --dir ./a --against ./b`,
+    )
+    .action(runVerify);
+}
+
+interface Verified {
+  readonly info: NativeInfo;
+  readonly result: VerifyResult;
+}
+
+async function runVerify(options: VerifyOptions): Promise<void> {
+  const { dir, against } = options;
+  const first = await verifyOne(dir);
+  const second = against === undefined ? undefined : await verifyOne(against);
+  let comparison: Comparison | undefined;
+  if (against !== undefined && second !== undefined) {
+    comparison = compare(dir, first, against, second);
+  }
+  const damaged = [first, second].some((one) => one?.result.damage !== undefined);
+  const ok = !damaged && comparison?.difference === undefined;
+  if (options.json === true) {
+    const row = { ok, ...first.result, against: second?.result, comparison };
+    process.stdout.write(`${JSON.stringify(row)}\n`);
+  } else {
+    process.stdout.write(describe(dir, first.result));
+    if (against !== undefined && second !== undefined) {
+      process.stdout.write(describe(against, second.result));
+    }
+    if (comparison !== undefined) process.stdout.write(describeComparison(comparison));
+  }
+  if (!ok) throw new Reported('the log does not verify');
+}
+
+async function verifyOne(dir: string): Promise<Verified> {
+  const reader = await loadBinding().openReader(dir);
+  try {
+    return { info: reader.info(), result: await reader.verify() };
+  } finally {
+    reader.close();
+  }
+}
+
+function compare(dir: string, a: Verified, against: string, b: Verified): Comparison {
+  if (a.info.logId !== b.info.logId || a.info.salt !== b.info.salt) {
+    throw new WalError('WAL_NOT_A_LOG', `${dir} and ${against} hold different logs`, {
+      hint: 'Only copies of one log, such as a primary and its standby, can be compared.',
+    });
+  }
+  return compareLogs(dir, against, Math.min(a.result.end.position, b.result.end.position));
+}
+
+function describe(
+  dir: string,
+  { start, end, batches, records, bytes, damage }: VerifyResult,
+): string {
+  if (damage !== undefined) {
+    const { file, offset, lsn, reason } = damage;
+    return `${dir}: damaged: ${file}, offset ${offset}, LSN ${lsn}: ${reason}\n`;
+  }
+  const range = end.lsn > start.lsn ? `LSN ${count(start.lsn + 1)} to ${count(end.lsn)}, ` : '';
+  const what = `${plural(records, 'record')} in ${plural(batches, 'batch', 'batches')}`;
+  return `${dir}: ok: ${range}${what}, ${size(bytes)}\n`;
+}
+
+function describeComparison({ from, to, difference }: Comparison): string {
+  if (difference === undefined) return `equal: ${size(to - from)} compared, no difference\n`;
+  const { position, file, otherFile, offset } = difference;
+  return `different: position ${position}: ${file} and ${otherFile}, offset ${offset}\n`;
+}

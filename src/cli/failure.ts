@@ -1,0 +1,59 @@
+import { CommanderError } from 'commander';
+import { WalError } from '../api/errors.js';
+import { red } from './terminal.js';
+
+export const EXIT_FAILURE = 1;
+export const EXIT_USAGE = 2;
+
+/** What was typed makes no sense together; exit code 2. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+/** The command ran, and what it printed already says what is wrong; exit code 1. */
+export class Reported extends Error {
+  override readonly name = 'Reported';
+}
+
+/** Says on stderr what went wrong, and returns the exit code. */
+export function report(error: unknown, json: boolean): number {
+  // Whoever read our output has seen enough.
+  if (isErrno(error, 'EPIPE')) return 0;
+  if (error instanceof Reported) return EXIT_FAILURE;
+  if (error instanceof CommanderError) {
+    // Its message is printed by then. Code 0: --help and --version.
+    return error.exitCode === 0 ? 0 : EXIT_USAGE;
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  const hint = error instanceof WalError ? error.hint : '';
+  if (json) {
+    const code = error instanceof WalError ? error.code : null;
+    process.stderr.write(`${JSON.stringify({ error: { code, message, hint } })}\n`);
+  } else {
+    process.stderr.write(`${red('error:')} ${message}\n`);
+    if (hint !== '') process.stderr.write(`hint: ${hint}\n`);
+    if (unexpected(error)) process.stderr.write(`${error.stack}\n`);
+  }
+  return error instanceof UsageError ? EXIT_USAGE : EXIT_FAILURE;
+}
+
+/** Wrong options that the library refuses are bad usage of the command. */
+export async function withUsage<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    if (error instanceof TypeError || error instanceof RangeError) {
+      throw new UsageError(error.message, { cause: error });
+    }
+    throw error;
+  }
+}
+
+/** A mistake of ours, and not of the world: the stack is what helps then. */
+function unexpected(error: unknown): error is Error {
+  return error instanceof TypeError || error instanceof ReferenceError;
+}
+
+export function isErrno(error: unknown, code: string): boolean {
+  return error instanceof Error && (error as NodeJS.ErrnoException).code === code;
+}

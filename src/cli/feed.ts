@@ -1,0 +1,108 @@
+import type { Readable } from 'node:stream';
+import { WalError } from '../api/errors.js';
+import type { Log } from '../api/log.js';
+import { Committer } from './committer.js';
+import { chunks } from './input.js';
+import type { Splitter } from './splitter.js';
+import { notice } from './terminal.js';
+
+export interface FeedTotals {
+  records: number;
+  bytes: number;
+}
+
+export interface FeedOptions {
+  readonly log: Log;
+  readonly input: Readable;
+  readonly splitter: Splitter;
+  /** Stops reading. What was appended is still committed, within the grace time. */
+  readonly stop: AbortSignal;
+  /** Counted up while it runs. */
+  readonly totals: FeedTotals;
+}
+
+/** What a record takes beside its bytes, at most. */
+const FRAMING_BYTES = 8;
+/** After a stop, commits get this long before their outcome is left unknown. */
+const STOP_GRACE_MS = 2_000;
+
+/** Appends and commits every record of the input. Resolves when the last one is committed. */
+export async function feed(options: FeedOptions): Promise<void> {
+  const { log, stop } = options;
+  const grace = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const onStop = (): void => {
+    timer = setTimeout(() => grace.abort(), STOP_GRACE_MS);
+  };
+  if (stop.aborted) onStop();
+  else stop.addEventListener('abort', onStop, { once: true });
+  const committer = new Committer(log, {
+    signal: grace.signal,
+    onWaiting: () => notice('waiting for standbys: what was read is flushed here, not committed'),
+  });
+  try {
+    let failure: { readonly error: unknown } | undefined;
+    try {
+      await appendAll(options, committer);
+    } catch (error) {
+      failure = { error };
+    }
+    // Also after an over-long line: the records before it were taken.
+    await committer.finish();
+    if (failure !== undefined) throw failure.error;
+  } finally {
+    clearTimeout(timer);
+    stop.removeEventListener('abort', onStop);
+  }
+}
+
+async function appendAll(options: FeedOptions, committer: Committer): Promise<void> {
+  const { log, input, splitter, stop, totals } = options;
+  let lsn = 0;
+  const commitSoFar = (): void => {
+    if (lsn > 0) committer.want(lsn, totals.bytes);
+  };
+  try {
+    for await (const chunk of chunks(input, stop)) {
+      splitter.feed(chunk);
+      for (let record = splitter.next(); record !== undefined; record = splitter.next()) {
+        if (log.needsDrain) {
+          commitSoFar();
+          await log.drain();
+        }
+        // No await where it fits: that would cost more than the append.
+        lsn = tryAppend(log, record) ?? (await appendWhenFits(log, record));
+        totals.records += 1;
+        totals.bytes += record.length;
+      }
+      commitSoFar();
+      await committer.belowWindow();
+    }
+    const last = stop.aborted ? undefined : splitter.end();
+    if (last !== undefined) {
+      lsn = await appendWhenFits(log, last);
+      totals.records += 1;
+      totals.bytes += last.length;
+    }
+  } finally {
+    commitSoFar();
+  }
+}
+
+async function appendWhenFits(log: Log, record: Buffer): Promise<number> {
+  for (;;) {
+    const lsn = tryAppend(log, record);
+    if (lsn !== undefined) return lsn;
+    await log.drain(record.length + FRAMING_BYTES);
+  }
+}
+
+/** undefined: there is no room for it now. */
+function tryAppend(log: Log, record: Buffer): number | undefined {
+  try {
+    return log.append(record);
+  } catch (error) {
+    if (error instanceof WalError && error.code === 'WAL_RING_FULL') return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,57 @@
+import { InvalidArgumentError, Option } from 'commander';
+
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** HOST:PORT; an IPv6 address in brackets. */
+export function parseAddress(text: string): Address {
+  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
+  const host = match?.[1] ?? match?.[2];
+  const port = Number(match?.[3]);
+  if (host === undefined || port > 65535) {
+    throw new InvalidArgumentError('Say HOST:PORT, such as 127.0.0.1:7401 or [::1]:7401.');
+  }
+  return { host, port };
+}
+
+export function parseLsn(text: string): number {
+  const lsn = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(lsn) || lsn < 1) {
+    throw new InvalidArgumentError('Say the number of a record: 1 or more.');
+  }
+  return lsn;
+}
+
+const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, '': 1 };
+
+/** Milliseconds; `10s` and `500ms` are understood too. */
+export function parseDuration(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m)?$/.exec(text);
+  const value = Number(match?.[1]) * (UNITS[match?.[2] ?? ''] ?? Number.NaN);
+  if (!(value > 0)) throw new InvalidArgumentError('Say a time, such as 500ms or 10s.');
+  return value;
+}
+
+export function showAddress({ host, port }: Address): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** Options that several commands share, in the same words. */
+export const shared = {
+  dir: () => new Option('--dir <path>', 'directory of the log').makeOptionMandatory(),
+  name: () => new Option('--name <name>', "this node's name (default: the name of the directory)"),
+  listen: (what = 'feed standbys here; port 0 takes any') =>
+    new Option('--listen <host:port>', what).argParser(parseAddress),
+  plaintext: () =>
+    new Option('--plaintext', 'allow replication without encryption off this machine'),
+  input: (what = 'records to append, - for the standard input') =>
+    new Option('--input <file>', what),
+  inputFormat: () =>
+    new Option('--format <format>', 'a record a line, or u32le length and bytes')
+      .choices(['lines', 'frames'])
+      .default('lines'),
+  json: () => new Option('--json', 'print JSON, errors too'),
+  verbose: () => new Option('--verbose', 'say what happens on stderr'),
+} as const;

@@ -1,0 +1,55 @@
+import { readFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { dumpCommand } from './commands/dump.js';
+import { primaryCommand } from './commands/primary.js';
+import { promoteCommand } from './commands/promote.js';
+import { standbyCommand } from './commands/standby.js';
+import { statusCommand } from './commands/status.js';
+import { verifyCommand } from './commands/verify.js';
+import { report } from './failure.js';
+
+/** Runs one command line and returns its exit code: 0 done, 1 failed, 2 bad usage. */
+export async function run(argv: readonly string[]): Promise<number> {
+  const json = argv.includes('--json');
+  try {
+    await createProgram().parseAsync(argv);
+    return 0;
+  } catch (error) {
+    return report(error, json);
+  }
+}
+
+function createProgram(): Command {
+  const program = new Command('walmirror')
+    .description('A write-ahead log and its standbys, from the command line.')
+    .version(packageVersion(), '--version', 'print the version')
+    .addHelpText(
+      'after',
+      `
+Example:
+  $ seq 10 | walmirror primary --dir ./a && walmirror dump --dir ./a
+
+Exit codes: 0 done, 1 failed (stderr says why), 2 bad usage.`,
+    );
+  const commands = [
+    primaryCommand(),
+    standbyCommand(),
+    promoteCommand(),
+    dumpCommand(),
+    verifyCommand(),
+    statusCommand(),
+  ];
+  for (const command of commands) program.addCommand(command);
+  for (const command of [program, ...commands]) {
+    // Throws instead of ending the process, so that output is written out and the exit code is
+    // ours.
+    command.exitOverride().helpOption('--help', 'show this help').allowExcessArguments(false);
+    command.helpCommand(false);
+  }
+  return program;
+}
+
+function packageVersion(): string {
+  const file = new URL('../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}

@@ -1,0 +1,34 @@
+import { WalError } from '../api/errors.js';
+import type { Log } from '../api/log.js';
+import { aborted } from './stop.js';
+import { notice } from './terminal.js';
+
+/** Says on stderr what happens to the log, with --verbose. */
+export function narrate(log: Log, verbose: boolean): void {
+  if (!verbose) return;
+  log.on('standby', ({ name, connected, reason }) => {
+    notice(connected ? `standby ${name} connected` : `standby ${name} left: ${reason}`);
+  });
+  log.on('connected', ({ primary }) => notice(`connected to primary ${primary}`));
+  log.on('disconnected', ({ reason }) => notice(`disconnected: ${reason}`));
+  log.on('role', ({ role, term }) => notice(`now ${role}, epoch ${term.epoch}`));
+  log.on('slowFlush', ({ milliseconds }) => {
+    notice(`a flush took ${(milliseconds / 1000).toFixed(1)} s`);
+  });
+}
+
+/** Serves until the signal fires; rejects when the log fails or is fenced meanwhile. */
+export async function untilStopped(log: Log, signal: AbortSignal): Promise<void> {
+  const over = new AbortController();
+  let failure: WalError | undefined;
+  const fail = (error: WalError): void => {
+    failure ??= error;
+    over.abort();
+  };
+  log.on('failed', fail);
+  log.on('role', ({ role }) => {
+    if (role === 'fenced') fail(new WalError('WAL_FENCED', 'a newer primary exists'));
+  });
+  await aborted(AbortSignal.any([signal, over.signal]));
+  if (failure !== undefined) throw failure;
+}

@@ -1,0 +1,184 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
+import { describe, expect, it } from 'vitest';
+
+/** The house rules that a linter does not know (docs/architecture.md). Each names what breaks it. */
+
+const MAX_LINES = 700;
+const MAX_COLUMNS = 100;
+
+interface SourceFile {
+  readonly path: string;
+  readonly text: string;
+  readonly lines: readonly string[];
+}
+
+/** Files that git knows or would add: what a build made does not count. */
+function sources(...roots: readonly string[]): SourceFile[] {
+  const args = ['ls-files', '-z', '--cached', '--others', '--exclude-standard', '--', ...roots];
+  const listed = execFileSync('git', args, { encoding: 'utf8' }).split('\0').filter(Boolean);
+  return [...new Set(listed)].flatMap((path) => {
+    if (!/\.(ts|mts|mjs|js|h|cc)$/.test(path)) return [];
+    try {
+      const text = readFileSync(path, 'utf8');
+      return [{ path, text, lines: text.replace(/\n$/, '').split('\n') }];
+    } catch {
+      return []; // Deleted, and not yet committed so.
+    }
+  });
+}
+
+/** `path:line: text` of every line that matches. */
+function matches(files: readonly SourceFile[], pattern: RegExp): string[] {
+  return files.flatMap(({ path, lines }) =>
+    lines.flatMap((line, i) => (pattern.test(line) ? [`${path}:${i + 1}: ${line.trim()}`] : [])),
+  );
+}
+
+/** The code without comments and the insides of strings: what the rules about code look at. */
+function codeOf(files: readonly SourceFile[]): SourceFile[] {
+  const token =
+    /\/\*[\s\S]*?\*\/|\/\/[^\n]*|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`/g;
+  return files.map(({ path, text }) => {
+    const blank = text.replace(token, (found) => found.replace(/[^\n]/g, ' '));
+    return { path, text: blank, lines: blank.split('\n') };
+  });
+}
+
+/** Modules that a file imports, types too. */
+function imports({ text }: SourceFile): string[] {
+  const pattern = /(?:\bfrom\s*|\bimport\s*\(?\s*)['"]([^'"]+)['"]/g;
+  return [...text.matchAll(pattern)].map((match) => match[1] ?? '');
+}
+
+const src = sources('src');
+const everything = sources('src', 'native', 'test', 'bench', 'demo', 'scripts');
+
+describe('the replication core', () => {
+  const core = src.filter(({ path }) => /^src\/(replication|wire)\//.test(path));
+
+  it('exists', () => {
+    expect(core.length).toBeGreaterThan(0);
+  });
+
+  it('imports nothing of Node', () => {
+    const replication = core.filter(({ path }) => path.startsWith('src/replication/'));
+    const found = replication.flatMap((file) =>
+      imports(file)
+        .filter((name) => !name.startsWith('.'))
+        .map((name) => `${file.path}: ${name}`),
+    );
+    expect(found).toEqual([]);
+  });
+
+  it('has no clock, timer or random numbers of its own', () => {
+    const pattern =
+      /\bDate\.now\b|\bnew Date\b|\bMath\.random\b|\bset(Timeout|Interval|Immediate)\b|\bperformance\.|\bprocess\.|\brandomUUID\b|\bcrypto\b/;
+    const replication = codeOf(core.filter(({ path }) => path.startsWith('src/replication/')));
+    expect(matches(replication, pattern)).toEqual([]);
+  });
+});
+
+describe('layers', () => {
+  /** What each folder of src may import beside itself. */
+  const allowed: Readonly<Record<string, readonly string[]>> = {
+    native: ['api/errors'],
+    wire: ['api/errors', 'replication', 'native/native_log'],
+    replication: ['wire', 'native/native_log', 'api/errors'],
+    transport: ['replication', 'wire', 'native', 'api/errors'],
+    control: ['api/errors'],
+    cli: ['api', 'control', 'native', 'replication/level'],
+  };
+
+  it.each(Object.entries(allowed))('%s imports only what it may', (layer, others) => {
+    const found = src
+      .filter(({ path }) => path.startsWith(`src/${layer}/`))
+      .flatMap((file) =>
+        imports(file)
+          .filter((name) => name.startsWith('.'))
+          .map((name) => normalize(join(dirname(file.path), name)).replace(/^src\//, ''))
+          .filter((target) => !target.startsWith(`${layer}/`))
+          .filter((target) => !others.some((other) => within(target, other)))
+          .map((target) => `${file.path}: ${target}`),
+      );
+    expect(found).toEqual([]);
+  });
+
+  it('has a rule for every folder but api, which may import all', () => {
+    const layers = new Set(src.map(({ path }) => path.split('/')[1] ?? ''));
+    const known = [...Object.keys(allowed), 'api', 'index.ts', 'testing'];
+    expect([...layers].filter((layer) => !known.includes(layer))).toEqual([]);
+  });
+
+  function within(target: string, other: string): boolean {
+    return target === `${other}.js` || target.startsWith(`${other}/`);
+  }
+});
+
+describe('the C++ core', () => {
+  it('includes no header of Node', () => {
+    const core = sources('native/core');
+    expect(matches(core, /#\s*include\s*[<"](napi|node|uv|v8)/)).toEqual([]);
+  });
+});
+
+describe('every source file', () => {
+  it(`has at most ${MAX_LINES} lines`, () => {
+    const long = everything.filter(({ lines }) => lines.length > MAX_LINES);
+    expect(long.map(({ path, lines }) => `${path}: ${lines.length} lines`)).toEqual([]);
+  });
+
+  it(`has lines of at most ${MAX_COLUMNS} columns`, () => {
+    const found = everything.flatMap(({ path, lines }) =>
+      lines.flatMap((line, i) =>
+        [...line].length > MAX_COLUMNS ? [`${path}:${i + 1}: ${[...line].length}`] : [],
+      ),
+    );
+    expect(found).toEqual([]);
+  });
+
+  it('has no left-over markers', () => {
+    const marker = new RegExp(`\\b(${['TO', 'FIX', 'XX', 'HA'].join('|')})(DO|ME|X|CK)\\b`);
+    expect(matches(everything, marker)).toEqual([]);
+  });
+
+  it('has no default export in src, and no `any`', () => {
+    const code = codeOf(everything.filter(({ path }) => path.endsWith('.ts')));
+    const inSrc = code.filter(({ path }) => path.startsWith('src/'));
+    expect(matches(inSrc, /^\s*export default\b|\bas default\b/)).toEqual([]);
+    expect(matches(code, /[:<]\s*any\b(?!\s*[:(?])|\bas any\b|\bany\[\]/)).toEqual([]);
+  });
+
+  it('singles out or skips no test', () => {
+    const tests = codeOf(sources('test'));
+    expect(matches(tests, /\b(it|test|describe)(\.\w+)*\.(only|skip|todo)\b/)).toEqual([]);
+  });
+});
+
+describe('the package', () => {
+  it('has a lockfile without download addresses', () => {
+    const lock = JSON.parse(readFileSync('package-lock.json', 'utf8')) as {
+      packages: Record<string, { resolved?: string }>;
+    };
+    const found = Object.entries(lock.packages).filter(
+      ([, { resolved }]) => resolved !== undefined,
+    );
+    expect(found.map(([name]) => name)).toEqual([]);
+  });
+
+  it('explains every error code in docs/errors.md', () => {
+    const check = spawnSync(process.execPath, ['scripts/render_errors.mjs', '--check']);
+    expect(check.stderr.toString()).toBe('');
+    expect(check.status).toBe(0);
+  });
+
+  it('throws no code that the table does not know', () => {
+    const table = readFileSync('src/api/errors.ts', 'utf8');
+    const used = sources('src', 'native/core', 'native/addon').flatMap(({ path, text }) =>
+      [...text.matchAll(/['"](WAL_[A-Z_]+)['"]/g)].map((match) => ({ path, code: match[1] ?? '' })),
+    );
+    const unknown = used.filter(({ code }) => !new RegExp(`\\b${code}\\b`).test(table));
+    expect(unknown.map(({ path, code }) => `${path}: ${code}`)).toEqual([]);
+  });
+});
