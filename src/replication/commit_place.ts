@@ -1,0 +1,116 @@
+import type { Place } from '../native/native_log.js';
+import { assert } from './assert.js';
+import type { CommitLevel } from './level.js';
+import { admits, type SyncStandbys } from './policy.js';
+import type { Progress } from './progress.js';
+import type { Quorum, Reached } from './quorum.js';
+
+/** A log's own policy: what its commit place waits for. */
+export interface CommitPolicy {
+  readonly synchronousCommit: CommitLevel;
+  /** undefined: no remote level can be met. */
+  readonly standbys: SyncStandbys | undefined;
+}
+
+/** How far the primary's own log is. */
+export interface LocalProgress {
+  readonly closedLsn: number;
+  readonly flushPosition: number;
+  readonly flushLsn: number;
+}
+
+/**
+ * The one commit place of a log (SAFETY 1.2) and how far each level is met.
+ *
+ * Invariants: the commit place never falls, is never past the local flush, and does not move before
+ * the opening of the current term meets the policy (SAFETY 1.5): what an earlier term left behind may
+ * be on enough standbys and yet be overwritten, until a batch of this term is there too.
+ */
+export class CommitPlace {
+  readonly #quorum: Quorum;
+  readonly #kth: Reached = { position: 0, lsn: 0 };
+  #policy: CommitPolicy;
+  #position: number;
+  #lsn: number;
+  #opening = Number.POSITIVE_INFINITY;
+
+  constructor(quorum: Quorum, policy: CommitPolicy, known: Place) {
+    this.#quorum = quorum;
+    this.#policy = policy;
+    this.#position = known.position;
+    this.#lsn = known.lsn;
+  }
+
+  get position(): number {
+    return this.#position;
+  }
+
+  get lsn(): number {
+    return this.#lsn;
+  }
+
+  get policy(): CommitPolicy {
+    return this.#policy;
+  }
+
+  setPolicy(policy: CommitPolicy): void {
+    this.#policy = policy;
+    for (const each of this.#quorum.all) this.admit(each);
+    this.#quorum.refresh();
+  }
+
+  /** Decides whether a standby counts, by its name. */
+  admit(progress: Progress): void {
+    const { standbys } = this.#policy;
+    progress.counts = standbys !== undefined && admits(standbys, progress.name);
+  }
+
+  /**
+   * The current term opens at this place: its opening batch starts there. A commit place known from before, from a
+   * primary whose log went further than what was received of it, counts only up to there.
+   */
+  openedAt(opening: Place): void {
+    this.#opening = opening.position;
+    if (this.#position <= opening.position) return;
+    this.#position = opening.position;
+    this.#lsn = opening.lsn;
+  }
+
+  /** Moves the commit place as far as the policy allows. Returns whether it moved. */
+  update(local: LocalProgress): boolean {
+    let position = local.flushPosition;
+    let lsn = local.flushLsn;
+    const level = this.#policy.synchronousCommit;
+    if (level !== 'off' && level !== 'local') {
+      // Applying waits for the commit place, so the commit place does not wait for applying.
+      if (!this.#remote(level === 'remote_write' ? 'write' : 'flush')) return false;
+      if (this.#kth.position < position) {
+        position = this.#kth.position;
+        lsn = this.#kth.lsn;
+      }
+    }
+    // Places are ends of batches: past the start of the opening means at its end or later.
+    if (position <= this.#opening || position <= this.#position) return false;
+    assert(position <= local.flushPosition, 'commit place <= local flush');
+    this.#position = position;
+    if (lsn > this.#lsn) this.#lsn = Math.min(lsn, local.flushLsn);
+    return true;
+  }
+
+  /** LSN up to which a level is met now. */
+  reached(level: CommitLevel, local: LocalProgress): number {
+    if (level === 'off') return local.closedLsn;
+    if (level === 'local') return local.flushLsn;
+    if (!this.#remote(level === 'remote_write' ? 'write' : 'flush')) return 0;
+    const openingMet = this.#kth.position > this.#opening;
+    let lsn = Math.min(local.flushLsn, this.#kth.lsn);
+    if (!openingMet) lsn = Math.min(lsn, this.#lsn);
+    if (level !== 'remote_apply') return lsn;
+    return this.#remote('apply') ? Math.min(lsn, this.#kth.lsn) : 0;
+  }
+
+  #remote(measure: 'write' | 'flush' | 'apply'): boolean {
+    const { standbys } = this.#policy;
+    return standbys !== undefined && this.#quorum.kth(standbys.count, measure, this.#kth);
+  }
+}

@@ -1,0 +1,78 @@
+import type { HistoryEntry, Term } from '../native/native_log.js';
+
+/** Where batches start in an empty log: after the first segment's header. */
+export const firstPosition = 4096;
+
+/** How a term stands to another (SAFETY 2.1, 2.3). */
+export type TermOrder = 'same' | 'older' | 'newer' | 'split';
+
+/**
+ * Epochs order; incarnations order only within one epoch and opener. The same epoch with two openers is
+ * a split, which nothing here resolves. Answers what `term` is, seen from `other`.
+ */
+export function compareTerms(term: Term, other: Term): TermOrder {
+  if (term.epoch !== other.epoch) return term.epoch < other.epoch ? 'older' : 'newer';
+  if (term.opener !== other.opener) return 'split';
+  if (term.incarnation === other.incarnation) return 'same';
+  return term.incarnation < other.incarnation ? 'older' : 'newer';
+}
+
+export function showTerm(term: Term): string {
+  return `${term.epoch}.${term.incarnation} of ${term.opener.slice(0, 8)}`;
+}
+
+/** Whether terms rise strictly and positions and LSNs do not fall: anything else is no history. */
+export function isHistory(history: readonly HistoryEntry[]): boolean {
+  for (let i = 0; i < history.length; i += 1) {
+    const entry = history[i]!;
+    const before = history[i - 1];
+    if (entry.position < firstPosition) return false;
+    if (before === undefined) continue;
+    if (compareTerms(before, entry) !== 'older') return false;
+    if (entry.position <= before.position || entry.lsn < before.lsn) return false;
+  }
+  return true;
+}
+
+/** A log as far as finding the fork point goes. */
+export interface Lineage {
+  readonly history: readonly HistoryEntry[];
+  /** Where its last batch ends. */
+  readonly end: number;
+}
+
+/**
+ * The position up to which two logs are the same, by their histories alone: after the longest common prefix of
+ * terms, the lower of the places where each goes on with a term of its own, or ends. Lengths and last
+ * terms alone do not tell (KIP-101, KIP-279: a term without records in between).
+ *
+ * Histories may have lost their oldest entries; undefined where what is left has nothing in common,
+ * so that no fork point can be told.
+ */
+export function forkPoint(a: Lineage, b: Lineage): number | undefined {
+  // An empty log has no history, and is the beginning of every log.
+  if (a.history.length === 0 || b.history.length === 0) return Math.min(goesOn(a, 0), goesOn(b, 0));
+  let i = 0;
+  let j = 0;
+  if (!sameEntry(a.history[0]!, b.history[0]!)) {
+    i = a.history.findIndex((entry) => sameEntry(entry, b.history[0]!));
+    j = b.history.findIndex((entry) => sameEntry(entry, a.history[0]!));
+    if (i < 0 && j < 0) return undefined;
+    if (i < 0) i = 0;
+    else j = 0;
+  }
+  while (i < a.history.length && j < b.history.length) {
+    if (!sameEntry(a.history[i]!, b.history[j]!)) break;
+    i += 1;
+    j += 1;
+  }
+  return Math.min(goesOn(a, i), goesOn(b, j));
+}
+
+function goesOn(log: Lineage, index: number): number {
+  return log.history[index]?.position ?? log.end;
+}
+
+function sameEntry(a: HistoryEntry, b: HistoryEntry): boolean {
+  return compareTerms(a, b) === 'same' && a.position === b.position && a.lsn === b.lsn;
+}

@@ -1,0 +1,231 @@
+import type { WalErrorCode } from '../api/errors.js';
+import type { HistoryEntry, Place, Term } from '../native/native_log.js';
+import type {
+  Accept,
+  PrimaryHello,
+  Refusal,
+  StandbyHello,
+  StandbyPosition,
+} from '../wire/handshake_messages.js';
+import { maxProtocol, minProtocol } from '../wire/message_type.js';
+import { assert } from './assert.js';
+import { compareTerms, firstPosition, forkPoint, isHistory, showTerm } from './history.js';
+import type { NodeIdentity } from './identity.js';
+import { Progress } from './progress.js';
+
+/** What a session sees of its primary, looked up when it is needed. */
+export interface PrimaryView {
+  readonly identity: NodeIdentity;
+  readonly term: Term;
+  readonly history: readonly HistoryEntry[];
+  readonly closed: Place;
+  readonly commit: Place;
+  /** Where the oldest kept batch starts. */
+  readonly start: number;
+}
+
+/** What the driver has to do, in order. After `refuse` the connection is closed. */
+export type PrimaryAction =
+  | { readonly do: 'hello'; readonly hello: PrimaryHello }
+  | { readonly do: 'refuse'; readonly refusal: Refusal }
+  /** Keep the log from here on, look up the checksum of the batch that ends here, call `checksum`. */
+  | { readonly do: 'checksum'; readonly position: number }
+  | { readonly do: 'accept'; readonly accept: Accept; readonly progress: Progress }
+  /** A newer term than ours exists: this primary acknowledges nothing any more. */
+  | { readonly do: 'fenced'; readonly term: Term }
+  /** Another node opened our epoch too. */
+  | { readonly do: 'split'; readonly term: Term }
+  /** The standby knows more to be committed than this log holds. */
+  | { readonly do: 'lost'; readonly position: number; readonly lsn: number };
+
+type State = 'hello' | 'position' | 'checksum' | 'streaming' | 'over';
+
+/**
+ * The primary's half of the handshake of one connection.
+ *
+ *   hello --onHello--> position --onPosition--> checksum --onChecksum--> streaming
+ *     any of them --refusal--> over
+ *
+ * The term is fixed when the hello is answered; every later message of the session carries it.
+ */
+export class PrimarySession {
+  readonly #view: () => PrimaryView;
+  readonly #session: number;
+  #state: State = 'hello';
+  #term: Term | undefined;
+  #hello: StandbyHello | undefined;
+  #position: StandbyPosition | undefined;
+  #start = 0;
+
+  constructor(view: () => PrimaryView, session: number) {
+    this.#view = view;
+    this.#session = session;
+  }
+
+  get state(): State {
+    return this.#state;
+  }
+
+  /** The session's term, once the hello was answered. */
+  get term(): Term {
+    assert(this.#term !== undefined, 'a session has a term after its hello');
+    return this.#term;
+  }
+
+  /** The standby's node id, once its hello was answered. */
+  get nodeId(): string {
+    const sender = this.#hello?.sender;
+    assert(sender !== undefined, 'a standby with a log has said its node id');
+    return sender.nodeId;
+  }
+
+  /** A standby that has no log yet asked only who we are; nothing more may follow. */
+  get askedOnly(): boolean {
+    return this.#hello !== undefined && this.#hello.sender === undefined;
+  }
+
+  onHello(hello: StandbyHello): PrimaryAction[] {
+    assert(this.#state === 'hello', 'a hello comes first');
+    const { identity, term } = this.#view();
+    const version = Math.min(maxProtocol, hello.maxVersion);
+    if (version < Math.max(minProtocol, hello.minVersion)) {
+      const ours = `${minProtocol} to ${maxProtocol}`;
+      return this.#refuse(
+        'WAL_VERSION',
+        `the primary speaks protocol versions ${ours}, the standby ` +
+          `${hello.minVersion} to ${hello.maxVersion}`,
+      );
+    }
+    const refused = this.#refuseSender(hello, identity, term);
+    if (refused !== undefined) return refused;
+    this.#hello = hello;
+    this.#term = term;
+    this.#state = 'position';
+    return [{ do: 'hello', hello: { ...identity, term, version } }];
+  }
+
+  #refuseSender(
+    hello: StandbyHello,
+    identity: NodeIdentity,
+    term: Term,
+  ): PrimaryAction[] | undefined {
+    const { sender } = hello;
+    if (sender === undefined) return undefined;
+    if (sender.logId !== identity.logId || sender.salt !== identity.salt) {
+      return this.#refuse('WAL_NOT_A_LOG', `${hello.name} holds another log than this primary`);
+    }
+    if (sender.nodeId === identity.nodeId) {
+      return this.#refuse('WAL_PEER_REFUSED', 'the standby has the node id of this primary');
+    }
+    const order = compareTerms(sender.term, term);
+    if (order === 'newer') {
+      const text = `${hello.name} knows term ${showTerm(sender.term)}, this primary is older`;
+      return [{ do: 'fenced', term: sender.term }, ...this.#refuse('WAL_FENCED', text)];
+    }
+    if (order === 'split') {
+      const text = `epoch ${term.epoch} was opened by two nodes`;
+      return [{ do: 'split', term: sender.term }, ...this.#refuse('WAL_SPLIT', text)];
+    }
+    return undefined;
+  }
+
+  onPosition(position: StandbyPosition): PrimaryAction[] {
+    assert(this.#state === 'position' && !this.askedOnly, 'a position follows the hello');
+    const view = this.#view();
+    if (!isHistory(position.history) || position.end.position < firstPosition) {
+      return this.#refuse('WAL_PEER_INVALID', 'the history of the standby is none');
+    }
+    const fork = forkPoint(
+      { history: view.history, end: view.closed.position },
+      { history: position.history, end: position.end.position },
+    );
+    if (fork === undefined) {
+      return this.#refuse('WAL_DIVERGED', 'the histories have nothing in common any more');
+    }
+    const refused =
+      this.#refuseAmnesia(position, fork, view) ??
+      this.#refuseLost(position, fork, view) ??
+      this.#refuseGone(fork, view);
+    if (refused !== undefined) return refused;
+    this.#position = position;
+    this.#start = fork;
+    this.#state = 'checksum';
+    if (fork <= firstPosition) return this.onChecksum(0);
+    return [{ do: 'checksum', position: fork }];
+  }
+
+  /** A term has one writer, so a standby cannot have more of the current one than the primary itself. */
+  #refuseAmnesia(
+    position: StandbyPosition,
+    fork: number,
+    view: PrimaryView,
+  ): PrimaryAction[] | undefined {
+    const last = position.history.at(-1);
+    if (last === undefined || position.end.position <= fork) return undefined;
+    if (compareTerms(last, this.term) === 'older') return undefined;
+    const text = `the standby has more of term ${showTerm(view.term)} than its primary`;
+    return this.#refuse('WAL_DIVERGED', text);
+  }
+
+  /** SAFETY 2.5 and 3.8: nothing is cut below what the standby knows to be committed. */
+  #refuseLost(
+    position: StandbyPosition,
+    fork: number,
+    view: PrimaryView,
+  ): PrimaryAction[] | undefined {
+    const { commit } = position;
+    const isLonger = position.end.position > fork;
+    if (position.history.at(-1)?.epoch === this.term.epoch) {
+      const bound = isLonger ? fork : view.closed.position;
+      if (commit.position <= bound) return undefined;
+      const text =
+        `the standby knows LSN ${commit.lsn} to be committed, ` +
+        `the primary's log ends or differs before it`;
+      return [{ do: 'lost', ...commit }, ...this.#refuse('WAL_COMMITTED_LOST', text)];
+    }
+    if (!isLonger || commit.position <= fork) return undefined;
+    return this.#refuse(
+      'WAL_DIVERGED',
+      `the standby knows LSN ${commit.lsn} to be committed, past where this primary's term began`,
+    );
+  }
+
+  #refuseGone(fork: number, view: PrimaryView): PrimaryAction[] | undefined {
+    if (fork >= view.start) return undefined;
+    return this.#refuse(
+      'WAL_LSN_GONE',
+      'the primary has trimmed what the standby needs next; the standby has to be seeded anew',
+    );
+  }
+
+  /** `crc`: of the primary's batch that ends where the stream is to start; undefined if none does. */
+  onChecksum(crc: number | undefined): PrimaryAction[] {
+    assert(this.#state === 'checksum', 'a checksum was asked for');
+    const position = this.#position!;
+    const view = this.#view();
+    const isLonger = position.end.position > this.#start;
+    if (crc === undefined || (!isLonger && crc !== position.crc)) {
+      return this.#refuse(
+        'WAL_DIVERGED',
+        `the logs differ at LSN ${position.end.lsn}, where they should be the same`,
+      );
+    }
+    this.#state = 'streaming';
+    const progress = new Progress(this.#hello!.sender!.nodeId, this.#hello!.name);
+    progress.accepted(this.#start, view.closed.lsn);
+    const accept: Accept = {
+      session: this.#session,
+      start: this.#start,
+      crc,
+      end: view.closed,
+      commit: view.commit,
+      history: view.history,
+    };
+    return [{ do: 'accept', accept, progress }];
+  }
+
+  #refuse(code: WalErrorCode, message: string): PrimaryAction[] {
+    this.#state = 'over';
+    return [{ do: 'refuse', refusal: { code, message, term: this.#view().term } }];
+  }
+}

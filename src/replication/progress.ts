@@ -1,0 +1,119 @@
+import type { Place } from '../native/native_log.js';
+
+/**
+ * Where a standby's connection is.
+ *
+ *   handshake --accepted--> catchup --at the end of the log--> live
+ *                              ^------- fell too far behind -----'
+ *
+ * `catchup` is fed from copies (the ring's or the segments'), `live` from the ring itself.
+ */
+export type ProgressState = 'handshake' | 'catchup' | 'live';
+
+/** How far a standby says that it is. */
+export interface Acknowledgement {
+  readonly writePosition: number;
+  readonly writeLsn: number;
+  readonly flushPosition: number;
+  readonly flushLsn: number;
+  readonly applyLsn: number;
+}
+
+/**
+ * What the primary knows of one connection of one standby. It starts anew at each handshake (SAFETY 4.4): what an
+ * earlier connection acknowledged says nothing about a standby that may have been cut or wiped since.
+ *
+ * Invariants: flush <= write <= sent (positions); flush LSN <= write LSN <= the last LSN sent; applyLsn <= flush LSN;
+ * none of them ever falls; all are 0 in `handshake`.
+ */
+export class Progress {
+  readonly nodeId: string;
+  readonly name: string;
+  state: ProgressState = 'handshake';
+  sentPosition = 0;
+  /** Last LSN in what was sent, or of the log when it was sent: an upper bound for honest answers. */
+  sentLsn = 0;
+  writePosition = 0;
+  writeLsn = 0;
+  flushPosition = 0;
+  flushLsn = 0;
+  applyLsn = 0;
+  /** Whether the policy admits this standby: kept here so that counting needs no look-up. */
+  counts = false;
+
+  constructor(nodeId: string, name: string) {
+    this.nodeId = nodeId;
+    this.name = name;
+  }
+
+  /** The handshake is through: the two logs are known to be the same up to `start`. */
+  accepted(start: number, lsn: number): void {
+    this.state = 'catchup';
+    this.sentPosition = start;
+    this.sentLsn = lsn;
+  }
+
+  sent(position: number, lsn: number): void {
+    this.sentPosition = position;
+    if (lsn > this.sentLsn) this.sentLsn = lsn;
+  }
+
+  /**
+   * Takes an acknowledgement, or says what is wrong with it (FAULTS, security 5) and takes nothing. A lie within these
+   * bounds cannot be told from the truth: standbys are trusted not to lie, only not to be broken.
+   */
+  acknowledge(ack: Acknowledgement): string | undefined {
+    const wrong = this.#judge(ack);
+    if (wrong !== undefined) return wrong;
+    this.writePosition = ack.writePosition;
+    this.writeLsn = ack.writeLsn;
+    this.flushPosition = ack.flushPosition;
+    this.flushLsn = ack.flushLsn;
+    this.applyLsn = ack.applyLsn;
+    return undefined;
+  }
+
+  get write(): Place {
+    return { position: this.writePosition, lsn: this.writeLsn };
+  }
+
+  get flush(): Place {
+    return { position: this.flushPosition, lsn: this.flushLsn };
+  }
+
+  #judge(ack: Acknowledgement): string | undefined {
+    if (this.state === 'handshake') return 'an acknowledgement before the handshake is through';
+    if (!areCounts(ack)) return 'an acknowledgement that is not a number';
+    if (ack.writePosition > this.sentPosition || ack.writeLsn > this.sentLsn) {
+      return 'an acknowledgement of what was not sent';
+    }
+    if (ack.flushPosition > ack.writePosition || ack.flushLsn > ack.writeLsn) {
+      return 'an acknowledgement of a flush before the write';
+    }
+    if (ack.applyLsn > ack.flushLsn) return 'an acknowledgement of applying before the flush';
+    if (
+      ack.writePosition < this.writePosition ||
+      ack.writeLsn < this.writeLsn ||
+      ack.flushPosition < this.flushPosition ||
+      ack.flushLsn < this.flushLsn ||
+      ack.applyLsn < this.applyLsn
+    ) {
+      return 'an acknowledgement below the last one';
+    }
+    return undefined;
+  }
+}
+
+function areCounts(ack: Acknowledgement): boolean {
+  return (
+    isCount(ack.writePosition) &&
+    isCount(ack.writeLsn) &&
+    isCount(ack.flushPosition) &&
+    isCount(ack.flushLsn) &&
+    isCount(ack.applyLsn)
+  );
+}
+
+function isCount(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0;
+}

@@ -1,0 +1,290 @@
+import type { Socket } from 'node:net';
+import { type NativeLog, type Place, State } from '../native/native_log.js';
+import { assert } from '../replication/assert.js';
+import type { BatchEnds } from '../replication/batch_ends.js';
+import type { Progress } from '../replication/progress.js';
+import { dataHeaderBytes, putDataHeader, type SessionTag } from '../wire/stream_messages.js';
+
+/** Up to this many bytes are copied into one write with their envelope: cheaper than a reference. */
+const copyBytes = 16 * 1024;
+/** Log bytes in one message; also how finely progress shows. */
+const messageBytes = 512 * 1024;
+/** Bytes under way in socket writes of a live standby. SAFETY 5.5 allows 4 MiB of the ring. */
+const liveBytes = 2 * 1024 * 1024;
+/** Small writes under way, so that a peer that reads nothing costs no more memory than that. */
+const liveWrites = 1024;
+/** A standby in catch-up that is this close to the end goes live. */
+const liveLag = 1024 * 1024;
+const copyBufferBytes = 1024 * 1024;
+const copyBuffers = 2;
+const block = 4096;
+
+export interface FeederOptions {
+  readonly native: NativeLog;
+  /** The whole ring, or undefined where memory cannot be shared. */
+  readonly ring: Uint8Array | undefined;
+  readonly ringBytes: number;
+  readonly socket: Socket;
+  readonly progress: Progress;
+  readonly tag: SessionTag;
+  readonly batchEnds: BatchEnds;
+  readonly allocateAligned: (bytes: number) => Uint8Array;
+  readonly commit: () => Place;
+  readonly writeAcks: () => boolean;
+  /** Something was sent: no heartbeat is due, and the commit place went with it. */
+  readonly onSent: () => void;
+  /** The log cannot be read: the connection has to end. */
+  readonly onFailure: (error: unknown) => void;
+}
+
+interface Write {
+  /** Start of the ring bytes that the write refers to; -1 if it refers to none. */
+  readonly from: number;
+  readonly bytes: number;
+  /** Given back when this write is over. */
+  readonly buffer: Uint8Array | undefined;
+}
+
+/**
+ * Sends the log to one standby, in order and without a gap.
+ *
+ * Live: what was closed is written to the socket at once, as a view of the ring, pinned until the write is over.
+ * Catch-up: whole batches are copied, from the ring or else from the segments, into two buffers of its
+ * own. A standby falls from live to catch-up when more is closed than may be under way, or when the ring is
+ * wanted; it comes back when it is close to the end. `sentPosition` is always the end of a batch.
+ */
+export class Feeder {
+  readonly #o: FeederOptions;
+  readonly #writes: Write[] = [];
+  readonly #onWritten = (error?: Error | null): void => this.#written(error);
+  #bytesUnderWay = 0;
+  #free: Uint8Array[] = [];
+  #allocated = 0;
+  #pin = -1;
+  #avoidRing = false;
+  #reading = false;
+  #ended = false;
+  #writesDone = 0;
+
+  constructor(options: FeederOptions) {
+    this.#o = options;
+  }
+
+  /** Writes that are over, ever: what a stall is told by. */
+  get writesDone(): number {
+    return this.#writesDone;
+  }
+
+  /** The lowest position of the ring that a write under way refers to; infinite without one. */
+  get holdsFrom(): number {
+    for (const write of this.#writes) if (write.from >= 0) return write.from;
+    return Number.POSITIVE_INFINITY;
+  }
+
+  /** Log bytes in socket writes that are not over. */
+  get bytesUnderWay(): number {
+    return this.#bytesUnderWay;
+  }
+
+  /** Memory of its own. */
+  get bufferBytes(): number {
+    return this.#allocated;
+  }
+
+  /** More was closed, or flushed: sends what can be sent. */
+  feed(): void {
+    if (this.#ended) return;
+    if (this.#o.progress.state === 'live') this.#feedLive();
+    if (this.#o.progress.state === 'catchup') this.#feedCopies();
+  }
+
+  /** The ring is wanted: refers to no more of it until the standby has caught up. */
+  avoidRing(): void {
+    this.#avoidRing = true;
+  }
+
+  /** The socket is closed: nothing refers to the ring any more. */
+  end(): void {
+    this.#ended = true;
+    this.#writes.length = 0;
+    this.#free = [];
+    this.#releasePin();
+  }
+
+  #feedLive(): void {
+    const { native, progress } = this.#o;
+    const closed = native.state[State.CLOSED_POSITION]!;
+    while (progress.sentPosition < closed) {
+      if (this.#writes.length >= liveWrites) return;
+      const budget = liveBytes - this.#bytesUnderWay;
+      if (budget <= 0) return;
+      const from = progress.sentPosition;
+      let end = closed;
+      if (end - from > budget) end = this.#o.batchEnds.lastWithin(from, from + budget) ?? -1;
+      const lost = from < native.state[State.RING_FLOOR]!;
+      if (lost || this.#avoidRing || (end < 0 && this.#writes.length === 0)) {
+        progress.state = 'catchup';
+        return;
+      }
+      if (end < 0) return;
+      this.#sendRing(from, end);
+    }
+  }
+
+  #sendRing(from: number, end: number): void {
+    const { ring, ringBytes, progress, native, socket } = this.#o;
+    assert(ring !== undefined, 'only a shared ring is sent from');
+    const at = from % ringBytes;
+    if (end - from <= copyBytes) {
+      const message = Buffer.allocUnsafe(dataHeaderBytes + end - from);
+      message.set(ring.subarray(at, at + end - from), dataHeaderBytes);
+      this.#putEnvelope(message, from, end - from);
+      this.#begin({ from: -1, bytes: end - from, buffer: undefined });
+      socket.write(message, this.#onWritten);
+    } else {
+      socket.cork();
+      for (let start = from; start < end; start += messageBytes) {
+        const stop = Math.min(end, start + messageBytes);
+        this.#begin({ from: start, bytes: stop - start, buffer: undefined });
+        socket.write(this.#envelope(start, stop - start));
+        socket.write(ring.subarray(at + start - from, at + stop - from), this.#onWritten);
+      }
+      socket.uncork();
+    }
+    progress.sent(end, native.state[State.CLOSED_LSN]!);
+    this.#o.onSent();
+  }
+
+  #feedCopies(): void {
+    if (this.#reading) return;
+    void this.#copyLoop();
+  }
+
+  async #copyLoop(): Promise<void> {
+    const { progress } = this.#o;
+    this.#reading = true;
+    try {
+      while (!this.#ended && progress.state === 'catchup') {
+        if (this.#goLive()) return;
+        const buffer = this.#takeBuffer();
+        if (buffer === undefined) return;
+        const more = await this.#copy(buffer);
+        if (!more) return;
+      }
+    } catch (error) {
+      if (!this.#ended) this.#o.onFailure(error);
+    } finally {
+      this.#reading = false;
+    }
+  }
+
+  /** Hands over from copies to the ring, in one step: nothing can be closed in between. */
+  #goLive(): boolean {
+    const { native, progress, ring } = this.#o;
+    const lag = native.state[State.CLOSED_POSITION]! - progress.sentPosition;
+    if (lag > liveLag || ring === undefined) return false;
+    if (progress.sentPosition < native.state[State.RING_FLOOR]!) return false;
+    progress.state = 'live';
+    this.#avoidRing = false;
+    this.#feedLive();
+    return progress.state === 'live';
+  }
+
+  /** Sends one buffer of whole batches. False: there is nothing to read now. */
+  async #copy(buffer: Uint8Array): Promise<boolean> {
+    const { native, progress } = this.#o;
+    const from = progress.sentPosition;
+    const closed = native.state[State.CLOSED_POSITION]!;
+    const read =
+      native.readRing(buffer, from, closed) ??
+      (await native.readInto(buffer, from, native.state[State.FLUSH_POSITION]!));
+    if (this.#ended) return false;
+    if (read.length === 0) {
+      this.#dropOrGive(buffer, read.need);
+      return read.need > 0;
+    }
+    assert(read.next === from + read.length, 'what was read is contiguous');
+    this.#sendCopy(buffer, read.offset, from, read.length);
+    progress.sent(read.next, Math.max(read.lsn, native.state[State.CLOSED_LSN]!));
+    this.#o.onSent();
+    return true;
+  }
+
+  #sendCopy(buffer: Uint8Array, offset: number, from: number, length: number): void {
+    const { socket } = this.#o;
+    socket.cork();
+    for (let done = 0; done < length; done += messageBytes) {
+      const bytes = Math.min(messageBytes, length - done);
+      const isLast = done + bytes === length;
+      this.#begin({ from: -1, bytes, buffer: isLast ? buffer : undefined });
+      socket.write(this.#envelope(from + done, bytes));
+      socket.write(buffer.subarray(offset + done, offset + done + bytes), this.#onWritten);
+    }
+    socket.uncork();
+  }
+
+  #takeBuffer(): Uint8Array | undefined {
+    const given = this.#free.pop();
+    if (given !== undefined) return given;
+    if (this.#allocated >= copyBuffers * copyBufferBytes) return undefined;
+    this.#allocated += copyBufferBytes;
+    return this.#o.allocateAligned(copyBufferBytes);
+  }
+
+  /** Nothing was read into the buffer: back it goes, or away for one that takes the next batch. */
+  #dropOrGive(buffer: Uint8Array, need: number): void {
+    if (need === 0) {
+      this.#free.push(buffer);
+      return;
+    }
+    const bytes = Math.ceil(need / block) * block + 2 * block;
+    assert(bytes > buffer.length, 'a batch that does not fit is larger than the buffer');
+    this.#allocated += bytes - buffer.length;
+    this.#free.push(this.#o.allocateAligned(bytes));
+  }
+
+  #begin(write: Write): void {
+    this.#writes.push(write);
+    this.#bytesUnderWay += write.bytes;
+    if (write.from >= 0 && this.#pin < 0) this.#pin = this.#o.native.pin(write.from);
+  }
+
+  #written(error: Error | null | undefined): void {
+    const write = this.#writes.shift();
+    // After an error the socket closes, and `end` gives everything back.
+    if (write === undefined || error || this.#ended) return;
+    this.#bytesUnderWay -= write.bytes;
+    this.#writesDone += 1;
+    if (write.from >= 0) this.#movePin();
+    if (write.buffer !== undefined) this.#giveBack(write.buffer);
+    this.feed();
+  }
+
+  /** A buffer that grew for one large batch is not kept. */
+  #giveBack(buffer: Uint8Array): void {
+    if (buffer.length > copyBufferBytes) this.#allocated -= buffer.length;
+    else this.#free.push(buffer);
+  }
+
+  #movePin(): void {
+    const from = this.holdsFrom;
+    if (from === Number.POSITIVE_INFINITY) this.#releasePin();
+    else this.#o.native.movePin(this.#pin, from);
+  }
+
+  #releasePin(): void {
+    if (this.#pin >= 0) this.#o.native.unpin(this.#pin);
+    this.#pin = -1;
+  }
+
+  #envelope(position: number, bytes: number): Uint8Array {
+    const envelope = Buffer.allocUnsafe(dataHeaderBytes);
+    this.#putEnvelope(envelope, position, bytes);
+    return envelope;
+  }
+
+  #putEnvelope(into: Uint8Array, position: number, bytes: number): void {
+    const { tag, commit, writeAcks } = this.#o;
+    putDataHeader(into, tag, position, commit(), bytes, writeAcks());
+  }
+}

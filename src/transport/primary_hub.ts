@@ -1,0 +1,404 @@
+import type { Socket } from 'node:net';
+import { performance } from 'node:perf_hooks';
+import { WalError } from '../api/errors.js';
+import type { StandbyChange } from '../api/events.js';
+import { loadBinding } from '../native/binding.js';
+import { type NativeLog, type Place, State, type Term } from '../native/native_log.js';
+import { BatchEnds } from '../replication/batch_ends.js';
+import { CommitPlace, type CommitPolicy, type LocalProgress } from '../replication/commit_place.js';
+import type { CommitSource } from '../replication/commit_waiters.js';
+import { compareTerms } from '../replication/history.js';
+import type { NodeIdentity } from '../replication/identity.js';
+import type { CommitLevel } from '../replication/level.js';
+import type { PrimaryAction, PrimaryView } from '../replication/primary_session.js';
+import type { Progress, ProgressState } from '../replication/progress.js';
+import { type Measure, Quorum } from '../replication/quorum.js';
+import { type Endpoint, Listener, type ListenerCounts, type ListenOptions } from './listener.js';
+import { Retention } from './retention.js';
+import { StandbyLink, type StandbyLinkHost } from './standby_link.js';
+import {
+  defaultLimits,
+  type ListenLimits,
+  maxStandbys,
+  type ReplicationTiming,
+  withDefaults,
+} from './timing.js';
+
+export interface PrimaryHubEvents {
+  /** The commit place or an acknowledgement moved: what waits may be met. Called synchronously. */
+  onCommitMoved(): void;
+  onStandby(event: StandbyChange): void;
+  /** A newer term exists. The hub acknowledges nothing any more; the log's role is `fenced`. */
+  onHigherTerm(term: Term): void;
+  /** Acknowledging has to stop for another reason: WAL_SPLIT or WAL_COMMITTED_LOST. */
+  onStop?(error: WalError): void;
+}
+
+export interface PrimaryHubOptions {
+  readonly native: NativeLog;
+  readonly identity: NodeIdentity;
+  readonly term: () => Term;
+  readonly policy: CommitPolicy;
+  readonly events: PrimaryHubEvents;
+  readonly timing?: Partial<ReplicationTiming> | undefined;
+  readonly listenLimits?: Partial<ListenLimits> | undefined;
+  /** Page-aligned memory for reading segments. Default: the addon's. */
+  readonly allocateAligned?: ((bytes: number) => Uint8Array) | undefined;
+  /** Monotone milliseconds. */
+  readonly now?: (() => number) | undefined;
+}
+
+export interface StandbyStatus {
+  readonly name: string;
+  readonly nodeId: string;
+  readonly address: string;
+  readonly state: ProgressState;
+  /** Whether the policy's names admit it. */
+  readonly counts: boolean;
+  readonly sentPosition: number;
+  readonly write: Place;
+  readonly flush: Place;
+  readonly applyLsn: number;
+  /** Log bytes that it has not flushed yet. */
+  readonly lagBytes: number;
+  /** Milliseconds since it was last heard. */
+  readonly silence: number;
+  /** Memory that feeding it takes beside the log's own. */
+  readonly bufferBytes: number;
+}
+
+export interface PrimaryHubStatus {
+  readonly listening: Endpoint | null;
+  readonly commit: Place;
+  readonly standbys: readonly StandbyStatus[];
+  readonly connections: Readonly<ListenerCounts>;
+  /** Standbys whose connection was ended for something that they sent. */
+  readonly rejected: number;
+}
+
+/**
+ * What a log drives as a primary: the commit place, and the standbys that are connected. It exists
+ * without `listen` too, so that commits have one path. Used from the thread that opened the log, never re-entrantly
+ * out of `events`.
+ */
+export class PrimaryHub implements CommitSource, StandbyLinkHost {
+  readonly native: NativeLog;
+  readonly ring: Uint8Array | undefined;
+  readonly ringBytes: number;
+  readonly batchEnds = new BatchEnds();
+  readonly timing: ReplicationTiming;
+  readonly now: () => number;
+  readonly allocateAligned: (bytes: number) => Uint8Array;
+
+  readonly #options: PrimaryHubOptions;
+  readonly #events: PrimaryHubEvents;
+  readonly #quorum = new Quorum();
+  readonly #commit: CommitPlace;
+  readonly #listener: Listener;
+  readonly #retention: Retention;
+  readonly #links = new Set<StandbyLink>();
+  readonly #admitted = new Map<string, StandbyLink>();
+  readonly #local = { closedLsn: 0, flushPosition: 0, flushLsn: 0 } satisfies LocalProgress;
+  #openedTerm: Term | undefined;
+  #listening: Endpoint | null = null;
+  #timer: NodeJS.Timeout | undefined;
+  #stallTimer: NodeJS.Timeout | undefined;
+  #pushing = false;
+  #writeAcks: boolean;
+  #stopped = false;
+  #closing = false;
+  #sessions = 0;
+  #rejected = 0;
+
+  constructor(options: PrimaryHubOptions) {
+    this.#options = options;
+    this.#events = options.events;
+    this.native = options.native;
+    const info = options.native.info();
+    this.ringBytes = info.ringBytes;
+    this.ring = options.native.ring === undefined ? undefined : new Uint8Array(options.native.ring);
+    this.timing = withDefaults(options.timing);
+    this.now = options.now ?? (() => performance.now());
+    this.allocateAligned =
+      options.allocateAligned ?? ((bytes) => loadBinding().allocateAligned(bytes));
+    this.#commit = new CommitPlace(this.#quorum, options.policy, info.commit);
+    this.#writeAcks = options.policy.synchronousCommit === 'remote_write';
+    this.#retention = new Retention(options.native);
+    const limits = { ...defaultLimits, ...options.listenLimits };
+    this.#listener = new Listener(limits, (socket) => this.#connected(socket));
+    this.batchEnds.push(options.native.state[State.CLOSED_POSITION]!);
+    this.#advance();
+  }
+
+  /** Takes standbys from now on. Refused off loopback unless `plaintext` is said (WAL_PLAINTEXT). */
+  async listen(options: ListenOptions): Promise<Endpoint> {
+    if (this.#listening !== null) throw new Error('the hub listens already');
+    this.#listening = await this.#listener.listen(options);
+    const { heartbeat, dead, handshake, close } = this.timing;
+    const period = Math.max(5, Math.min(heartbeat, dead, handshake, close) / 2);
+    this.#timer = setInterval(() => this.#tick(), period);
+    this.#timer.unref();
+    return this.#listening;
+  }
+
+  // -- what Log tells --
+
+  /** A batch was closed: it is sent at once. */
+  closedAdvanced(): void {
+    this.batchEnds.push(this.native.state[State.CLOSED_POSITION]!);
+    for (const link of this.#admitted.values()) link.feed();
+  }
+
+  /** The local flush moved, or the opening of a term is flushed. */
+  flushAdvanced(): void {
+    if (this.#advance()) this.#events.onCommitMoved();
+    for (const link of this.#links) link.feed();
+  }
+
+  /**
+   * The ring is full. Standbys that hold on to it are fed from copies from now on; one that makes no progress
+   * meanwhile is dropped, since nothing else ends the writes that refer to the ring (SAFETY 5.5).
+   */
+  ringWanted(): void {
+    if (this.#stallTimer !== undefined || this.#closing) return;
+    const holders = this.#holders();
+    for (const link of holders) link.feeder!.avoidRing();
+    const before = holders.map((link) => ({ link, done: link.feeder!.writesDone }));
+    this.#stallTimer = setTimeout(() => {
+      this.#stallTimer = undefined;
+      this.#dropStalled(before);
+    }, this.timing.stall);
+    this.#stallTimer.unref();
+  }
+
+  setPolicy(policy: CommitPolicy): void {
+    this.#commit.setPolicy(policy);
+    this.#writeAcks = policy.synchronousCommit === 'remote_write';
+    if (this.#advance()) this.#events.onCommitMoved();
+  }
+
+  // -- what Log asks --
+
+  get commit(): Place {
+    return { position: this.#commit.position, lsn: this.#commit.lsn };
+  }
+
+  /** LSN up to which a level is met now; 0 once a newer primary was heard of. */
+  reached(level: CommitLevel): number {
+    if (this.#stopped) return 0;
+    // Somebody waits for writes: standbys are asked to acknowledge them without waiting for the flush.
+    if (level === 'remote_write') this.#writeAcks = true;
+    return this.#commit.reached(level, this.#refreshLocal());
+  }
+
+  /** Names of the standbys that had a say in meeting `level` for `lsn`. */
+  standbysAt(level: CommitLevel, lsn: number): string[] {
+    const measure = measures[level];
+    return measure === undefined ? [] : this.#quorum.namesAt(measure, lsn);
+  }
+
+  status(): PrimaryHubStatus {
+    return {
+      listening: this.#listening,
+      commit: this.commit,
+      standbys: [...this.#admitted.values()].map((link) => this.#standbyStatus(link)),
+      connections: { ...this.#listener.counts },
+      rejected: this.#rejected,
+    };
+  }
+
+  /** Lets what was sent leave, then ends all. Afterwards nothing refers to the ring. Idempotent. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    clearTimeout(this.#stallTimer);
+    for (const link of this.#links) link.endGently('the primary closes');
+    const deadline = setTimeout(() => {
+      for (const link of this.#links) link.drop('the primary closes');
+    }, this.timing.close);
+    await this.#listener.close();
+    clearTimeout(deadline);
+    clearInterval(this.#timer);
+    this.#listening = null;
+    this.#retention.releaseAll();
+  }
+
+  // -- what links need --
+
+  commitPlace = (): Place => this.#commit;
+  writeAcks = (): boolean => this.#writeAcks;
+
+  view(): PrimaryView {
+    const { state } = this.native;
+    const info = this.native.info();
+    return {
+      identity: this.#options.identity,
+      term: this.#options.term(),
+      history: info.history,
+      closed: { position: state[State.CLOSED_POSITION]!, lsn: state[State.CLOSED_LSN]! },
+      commit: this.commit,
+      start: state[State.START_POSITION]!,
+    };
+  }
+
+  claim(nodeId: string, position: number): void {
+    this.#retention.claim(nodeId, position);
+  }
+
+  accepted(link: StandbyLink, progress: Progress): void {
+    this.#listener.admitted(link.socket);
+    const before = this.#admitted.get(progress.nodeId);
+    this.#commit.admit(progress);
+    this.#quorum.add(progress);
+    this.#admitted.set(progress.nodeId, link);
+    before?.drop('the standby has a newer connection');
+    this.#announce(progress, true, '');
+  }
+
+  acknowledged(progress: Progress): void {
+    this.#retention.moved(progress.nodeId, progress.flushPosition);
+    this.#advance();
+    if (!this.#stopped) this.#events.onCommitMoved();
+  }
+
+  rejected(): void {
+    this.#rejected += 1;
+  }
+
+  fenced(action: PrimaryAction & { do: 'fenced' | 'split' | 'lost' }): void {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    if (action.do === 'fenced') this.#events.onHigherTerm(action.term);
+    else if (action.do === 'split') this.#stopFor(splitError(action.term), action.term);
+    else this.#stopFor(lostError(action.lsn), this.#options.term());
+    // The one that brought the news still gets its answer.
+    for (const link of this.#admitted.values()) link.drop('this primary has stopped');
+  }
+
+  closed(link: StandbyLink, reason: string): void {
+    this.#links.delete(link);
+    const { progress } = link;
+    if (progress === undefined) return;
+    this.#quorum.remove(progress);
+    if (this.#admitted.get(progress.nodeId) === link) {
+      this.#admitted.delete(progress.nodeId);
+      this.#retention.away(progress.nodeId);
+      this.#announce(progress, false, reason);
+    }
+  }
+
+  // -- inside --
+
+  #connected(socket: Socket): void {
+    if (this.#closing || this.#stopped || this.#admitted.size >= maxStandbys) {
+      socket.on('error', () => undefined);
+      socket.destroy();
+      return;
+    }
+    this.#sessions = (this.#sessions + 1) >>> 0;
+    this.#links.add(new StandbyLink(socket, this.#sessions, this));
+  }
+
+  /** Moves the commit place; tells the engine and, at the end of this turn of the loop, the standbys. */
+  #advance(): boolean {
+    if (this.#stopped) return false;
+    this.#noteOpening();
+    if (!this.#commit.update(this.#refreshLocal())) return false;
+    this.native.setCommit(this.#commit.position, this.#commit.lsn);
+    if (this.#admitted.size > 0 && !this.#pushing) {
+      this.#pushing = true;
+      // Whoever was woken by this commit may append at once, and the data then carries the commit place.
+      setImmediate(() => this.#pushCommit());
+    }
+    return true;
+  }
+
+  #pushCommit(): void {
+    this.#pushing = false;
+    for (const link of this.#admitted.values()) link.pushCommit();
+  }
+
+  /** SAFETY 1.5 needs to know where the opening of the current term lies. */
+  #noteOpening(): void {
+    const term = this.#options.term();
+    if (this.#openedTerm !== undefined && compareTerms(term, this.#openedTerm) === 'same') return;
+    const opening = this.native.info().history.at(-1);
+    if (opening === undefined || compareTerms(opening, term) !== 'same') return;
+    this.#openedTerm = term;
+    this.#commit.openedAt(opening);
+  }
+
+  #refreshLocal(): LocalProgress {
+    const { state } = this.native;
+    this.#local.closedLsn = state[State.CLOSED_LSN]!;
+    this.#local.flushPosition = state[State.FLUSH_POSITION]!;
+    this.#local.flushLsn = state[State.FLUSH_LSN]!;
+    return this.#local;
+  }
+
+  /** Standbys for whose sake the ring keeps more than the local flush needs. */
+  #holders(): StandbyLink[] {
+    const flushed = this.native.state[State.FLUSH_POSITION]!;
+    return [...this.#admitted.values()].filter((link) => link.feeder!.holdsFrom < flushed);
+  }
+
+  #dropStalled(before: readonly { link: StandbyLink; done: number }[]): void {
+    for (const { link, done } of before) {
+      const feeder = link.feeder!;
+      if (feeder.writesDone === done && feeder.bytesUnderWay > 0) {
+        link.drop('the standby made no progress while the log memory was wanted');
+      }
+    }
+    if (this.#holders().length > 0) this.ringWanted();
+  }
+
+  #tick(): void {
+    const now = this.now();
+    for (const link of this.#links) link.tick(now);
+  }
+
+  #stopFor(error: WalError, term: Term): void {
+    if (this.#events.onStop === undefined) this.#events.onHigherTerm(term);
+    else this.#events.onStop(error);
+  }
+
+  #announce(progress: Progress, connected: boolean, reason: string): void {
+    const { name, nodeId } = progress;
+    this.#events.onStandby({ name, nodeId, connected, reason });
+  }
+
+  #standbyStatus(link: StandbyLink): StandbyStatus {
+    const progress = link.progress!;
+    const lag = this.native.state[State.CLOSED_POSITION]! - progress.flushPosition;
+    return {
+      name: progress.name,
+      nodeId: progress.nodeId,
+      address: link.address,
+      state: progress.state,
+      counts: progress.counts,
+      sentPosition: progress.sentPosition,
+      write: progress.write,
+      flush: progress.flush,
+      applyLsn: progress.applyLsn,
+      lagBytes: lag,
+      silence: link.silence(),
+      bufferBytes: link.feeder?.bufferBytes ?? 0,
+    };
+  }
+}
+
+const measures: Readonly<Record<CommitLevel, Measure | undefined>> = {
+  off: undefined,
+  local: undefined,
+  remote_write: 'write',
+  remote_flush: 'flush',
+  remote_apply: 'apply',
+};
+
+function splitError(term: Term): WalError {
+  return new WalError('WAL_SPLIT', `epoch ${term.epoch} was opened by another node too`);
+}
+
+function lostError(lsn: number): WalError {
+  const text = `a standby knows LSN ${lsn} to be committed, and this log does not hold it`;
+  return new WalError('WAL_COMMITTED_LOST', text, { lsn });
+}

@@ -1,0 +1,61 @@
+import type { NativeLog } from '../native/native_log.js';
+
+interface Claim {
+  readonly id: number;
+  position: number;
+  connected: boolean;
+}
+
+/** A claim follows a standby's flush in steps, since each is a native call under a lock. */
+const stepBytes = 1024 * 1024;
+/** Standbys that are away and whose log is kept; the one away longest is forgotten first. */
+const maxAway = 16;
+
+/**
+ * Keeps the segments that standbys need next: those connected, and those seen in this run. By node id.
+ */
+export class Retention {
+  readonly #native: NativeLog;
+  /** In the order in which standbys were last seen to go. */
+  readonly #claims = new Map<string, Claim>();
+
+  constructor(native: NativeLog) {
+    this.#native = native;
+  }
+
+  /** To be called before it is checked that the log still reaches back to `position`. */
+  claim(nodeId: string, position: number): void {
+    this.#release(nodeId);
+    const id = this.#native.retain(position);
+    this.#claims.set(nodeId, { id, position, connected: true });
+  }
+
+  /** The standby has flushed up to here. */
+  moved(nodeId: string, position: number): void {
+    const claim = this.#claims.get(nodeId);
+    if (claim === undefined || position < claim.position + stepBytes) return;
+    claim.position = position;
+    this.#native.moveRetain(claim.id, position);
+  }
+
+  away(nodeId: string): void {
+    const claim = this.#claims.get(nodeId);
+    if (claim === undefined) return;
+    this.#claims.delete(nodeId);
+    claim.connected = false;
+    this.#claims.set(nodeId, claim);
+    const away = [...this.#claims].filter(([, each]) => !each.connected);
+    for (const [id] of away.slice(0, -maxAway)) this.#release(id);
+  }
+
+  releaseAll(): void {
+    for (const nodeId of [...this.#claims.keys()]) this.#release(nodeId);
+  }
+
+  #release(nodeId: string): void {
+    const claim = this.#claims.get(nodeId);
+    if (claim === undefined) return;
+    this.#native.release(claim.id);
+    this.#claims.delete(nodeId);
+  }
+}

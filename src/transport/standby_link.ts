@@ -1,0 +1,360 @@
+import type { Socket } from 'node:net';
+import { WalError, type WalErrorCode } from '../api/errors.js';
+import { type NativeLog, type Place, State } from '../native/native_log.js';
+import type { BatchEnds } from '../replication/batch_ends.js';
+import { Heartbeat } from '../replication/heartbeat.js';
+import {
+  type PrimaryAction,
+  PrimarySession,
+  type PrimaryView,
+} from '../replication/primary_session.js';
+import type { Progress } from '../replication/progress.js';
+import { invalid } from '../wire/bytes.js';
+import { FrameReader, type FrameSink } from '../wire/frame_reader.js';
+import {
+  type Accept,
+  decodePosition,
+  decodeRefusal,
+  decodeStandbyHello,
+  encodeAccept,
+  encodePrimaryHello,
+  encodeRefusal,
+  type Refusal,
+} from '../wire/handshake_messages.js';
+import { MessageType } from '../wire/message_type.js';
+import {
+  AckView,
+  checkHeader,
+  commitBytes,
+  putCommit,
+  type SessionTag,
+} from '../wire/stream_messages.js';
+import { Feeder } from './feeder.js';
+import type { ReplicationTiming } from './timing.js';
+
+const maxCommitsUnderWay = 64;
+
+/** What a link needs of the hub that it belongs to. */
+export interface StandbyLinkHost {
+  readonly native: NativeLog;
+  readonly ring: Uint8Array | undefined;
+  readonly ringBytes: number;
+  readonly batchEnds: BatchEnds;
+  readonly timing: ReplicationTiming;
+  readonly now: () => number;
+  readonly allocateAligned: (bytes: number) => Uint8Array;
+  readonly commitPlace: () => Place;
+  readonly writeAcks: () => boolean;
+  view(): PrimaryView;
+  /** The log from `position` on is kept for this node from now on. */
+  claim(nodeId: string, position: number): void;
+  /** The handshake is through: the standby counts from now on. */
+  accepted(link: StandbyLink, progress: Progress): void;
+  /** An acknowledgement was taken. */
+  acknowledged(progress: Progress): void;
+  /** What a peer sent was wrong. */
+  rejected(): void;
+  fenced(action: PrimaryAction & { do: 'fenced' | 'split' | 'lost' }): void;
+  closed(link: StandbyLink, reason: string): void;
+}
+
+/**
+ * The primary's end of one connection: drives a PrimarySession, then a Feeder. Whatever is wrong with a peer ends its
+ * connection and nothing else.
+ */
+export class StandbyLink implements FrameSink {
+  readonly socket: Socket;
+  readonly #host: StandbyLinkHost;
+  readonly #session: PrimarySession;
+  readonly #reader = new FrameReader([MessageType.STANDBY_HELLO]);
+  readonly #heartbeat: Heartbeat;
+  readonly #deadline: number;
+  readonly #ack = new AckView();
+  readonly #sessionNumber: number;
+  readonly #address: string;
+  readonly #onCommitWritten = (): void => {
+    this.#commitsUnderWay -= 1;
+  };
+  #feeder: Feeder | undefined;
+  #progress: Progress | undefined;
+  #tag: SessionTag | undefined;
+  #checksumAt = -1;
+  #commitSent = -1;
+  #commitsUnderWay = 0;
+  /** Keeps the log until the handshake is through; -1 otherwise. */
+  #claim = -1;
+  #destroyAt = Number.POSITIVE_INFINITY;
+  #reason = 'the standby closed the connection';
+
+  constructor(socket: Socket, sessionNumber: number, host: StandbyLinkHost) {
+    this.socket = socket;
+    this.#host = host;
+    this.#sessionNumber = sessionNumber;
+    this.#session = new PrimarySession(() => host.view(), sessionNumber);
+    const now = host.now();
+    const { heartbeat, dead, handshake } = host.timing;
+    this.#heartbeat = new Heartbeat({ intervalMs: heartbeat, deadMs: dead }, now);
+    this.#deadline = now + handshake;
+    this.#address = `${socket.remoteAddress ?? ''}:${socket.remotePort ?? 0}`;
+    socket.setNoDelay(true);
+    socket.on('data', (chunk: Buffer) => this.#received(chunk));
+    socket.on('error', (error) => {
+      this.#reason = error.message;
+    });
+    socket.on('close', () => this.#closed());
+  }
+
+  /** undefined until the handshake is through. */
+  get progress(): Progress | undefined {
+    return this.#progress;
+  }
+
+  get feeder(): Feeder | undefined {
+    return this.#feeder;
+  }
+
+  get address(): string {
+    return this.#address;
+  }
+
+  silence(): number {
+    return this.#heartbeat.silence(this.#host.now());
+  }
+
+  /** Ends the connection at once. */
+  drop(reason: string): void {
+    if (this.socket.destroyed) return;
+    this.#reason = reason;
+    this.socket.destroy();
+  }
+
+  /** Lets what was sent leave, then ends the connection. */
+  endGently(reason: string): void {
+    if (this.socket.destroyed) return;
+    this.#reason = reason;
+    this.#destroyAt = this.#host.now() + this.#host.timing.close;
+    this.socket.end();
+  }
+
+  /** More was closed or flushed. */
+  feed(): void {
+    if (this.#checksumAt >= 0) this.#lookUpChecksum();
+    this.#feeder?.feed();
+  }
+
+  tick(nowMs: number): void {
+    if (nowMs >= this.#destroyAt) this.socket.destroy();
+    if (this.#progress === undefined) {
+      if (nowMs >= this.#deadline) this.drop('the handshake took too long');
+      return;
+    }
+    const verdict = this.#heartbeat.tick(nowMs);
+    if (verdict === 'dead') this.drop('the standby was silent for too long');
+    else if (verdict === 'speak') this.#sendCommit();
+  }
+
+  /** The commit place moved: pushed at once, unless it went along with data already. */
+  pushCommit(): void {
+    if (this.#progress !== undefined && this.#commitSent < this.#host.commitPlace().position) {
+      this.#sendCommit();
+    }
+  }
+
+  // -- messages --
+
+  message(type: number, bytes: Uint8Array, start: number, end: number): void {
+    switch (type) {
+      case MessageType.ACK:
+        checkHeader(bytes, start, this.#tag!);
+        this.#acknowledged(this.#ack.at(bytes, start));
+        return;
+      case MessageType.STANDBY_HELLO:
+        // One hello, and nothing else before it is answered.
+        this.#reader.expect([]);
+        this.#perform(this.#session.onHello(decodeStandbyHello(bytes, start, end)));
+        return;
+      case MessageType.POSITION:
+        this.#reader.expect([]);
+        this.#perform(this.#session.onPosition(decodePosition(bytes, start, end)));
+        return;
+      case MessageType.REFUSAL: {
+        const refusal = decodeRefusal(bytes, start, end);
+        this.drop(`refused by the standby: ${refusal.code}: ${refusal.message}`);
+        return;
+      }
+      default:
+        throw invalid(`message type ${type} is not for a primary`);
+    }
+  }
+
+  data(): void {
+    throw invalid('a primary takes no log bytes');
+  }
+
+  dataBytes(): number {
+    throw invalid('a primary takes no log bytes');
+  }
+
+  #received(chunk: Buffer): void {
+    if (this.socket.destroyed || this.#destroyAt !== Number.POSITIVE_INFINITY) return;
+    this.#heartbeat.heard(this.#host.now());
+    try {
+      this.#reader.push(chunk, 0, chunk.length, this);
+    } catch (error) {
+      if (!(error instanceof WalError)) throw error;
+      this.#host.rejected();
+      if (this.#progress === undefined) this.#refuse(error.code, error.message);
+      else this.drop(error.message);
+    }
+  }
+
+  #acknowledged(ack: AckView): void {
+    const progress = this.#progress!;
+    const wrong = progress.acknowledge(ack);
+    if (wrong !== undefined) throw invalid(wrong);
+    this.#host.acknowledged(progress);
+  }
+
+  // -- handshake --
+
+  #perform(actions: readonly PrimaryAction[]): void {
+    for (const action of actions) {
+      switch (action.do) {
+        case 'hello':
+          this.#answerHello(encodePrimaryHello(action.hello));
+          break;
+        case 'refuse':
+          this.#sendRefusal(action.refusal);
+          break;
+        case 'checksum':
+          this.#checksumAt = action.position;
+          this.#lookUpChecksum();
+          break;
+        case 'accept':
+          this.#accept(action.accept, action.progress);
+          break;
+        default:
+          this.#host.fenced(action);
+      }
+    }
+  }
+
+  #answerHello(message: Uint8Array): void {
+    if (this.#session.askedOnly) {
+      this.#destroyAt = this.#host.now() + this.#host.timing.close;
+      this.socket.end(message);
+      return;
+    }
+    this.#reader.expect([MessageType.POSITION, MessageType.REFUSAL]);
+    this.socket.write(message);
+  }
+
+  /** The batch may have been sent before it was flushed here, and only what is flushed can be looked up. */
+  #lookUpChecksum(): void {
+    const { native } = this.#host;
+    const position = this.#checksumAt;
+    if (native.state[State.FLUSH_POSITION]! < position) return;
+    this.#checksumAt = -1;
+    this.#claim = native.retain(position);
+    native.checksumAt(position).then(
+      (crc) => this.#checksum(crc),
+      (error: unknown) => this.#noChecksum(error),
+    );
+  }
+
+  #checksum(crc: number | undefined): void {
+    if (this.#session.state !== 'checksum' || this.socket.destroyed) return;
+    this.#perform(this.#session.onChecksum(crc));
+  }
+
+  #noChecksum(error: unknown): void {
+    const code = (error as { code?: unknown }).code;
+    if (code === 'WAL_DIVERGED') {
+      this.#checksum(undefined);
+      return;
+    }
+    const known = code === 'WAL_LSN_GONE' || code === 'WAL_CORRUPT' ? code : 'WAL_IO';
+    this.#refuse(known, 'the primary cannot read its log where the standby goes on');
+  }
+
+  #accept(accept: Accept, progress: Progress): void {
+    const host = this.#host;
+    const { socket } = this;
+    host.claim(progress.nodeId, accept.start);
+    this.#releaseClaim();
+    if (host.native.state[State.START_POSITION]! > accept.start) {
+      this.#refuse('WAL_LSN_GONE', 'the primary has just trimmed what the standby needs next');
+      return;
+    }
+    const { epoch, incarnation } = this.#session.term;
+    this.#tag = { session: this.#sessionNumber, epoch, incarnation };
+    this.#progress = progress;
+    this.#commitSent = accept.commit.position;
+    this.#reader.expect([MessageType.ACK, MessageType.REFUSAL]);
+    socket.write(encodeAccept(accept));
+    const now = host.now();
+    this.#heartbeat.heard(now);
+    this.#feeder = new Feeder({
+      native: host.native,
+      ring: host.ring,
+      ringBytes: host.ringBytes,
+      batchEnds: host.batchEnds,
+      allocateAligned: host.allocateAligned,
+      commit: host.commitPlace,
+      writeAcks: host.writeAcks,
+      socket,
+      progress,
+      tag: this.#tag,
+      onSent: () => this.#sent(),
+      onFailure: (error) => this.#feedFailed(error),
+    });
+    host.accepted(this, progress);
+    this.#feeder.feed();
+  }
+
+  #sent(): void {
+    this.#heartbeat.spoke(this.#host.now());
+    this.#commitSent = this.#host.commitPlace().position;
+  }
+
+  #sendCommit(): void {
+    // A peer may acknowledge and yet read nothing: then these must not pile up.
+    if (this.#commitsUnderWay >= maxCommitsUnderWay) return;
+    const { native, commitPlace, writeAcks } = this.#host;
+    const message = Buffer.allocUnsafe(commitBytes);
+    const { state } = native;
+    const [end, lsn] = [state[State.CLOSED_POSITION]!, state[State.CLOSED_LSN]!];
+    putCommit(message, this.#tag!, commitPlace(), end, lsn, writeAcks());
+    this.#commitsUnderWay += 1;
+    this.socket.write(message, this.#onCommitWritten);
+    this.#sent();
+  }
+
+  #feedFailed(error: unknown): void {
+    const text = error instanceof Error ? error.message : String(error);
+    this.drop(`the log could not be read for the standby: ${text}`);
+  }
+
+  #refuse(code: WalErrorCode, message: string): void {
+    this.#sendRefusal({ code, message, term: this.#host.view().term });
+  }
+
+  #sendRefusal(refusal: Refusal): void {
+    if (this.socket.destroyed) return;
+    this.#reason = `refused: ${refusal.code}: ${refusal.message}`;
+    this.#destroyAt = this.#host.now() + this.#host.timing.close;
+    this.#reader.expect([]);
+    this.socket.end(encodeRefusal(refusal));
+  }
+
+  #releaseClaim(): void {
+    if (this.#claim >= 0) this.#host.native.release(this.#claim);
+    this.#claim = -1;
+  }
+
+  #closed(): void {
+    this.#feeder?.end();
+    this.#releaseClaim();
+    this.#host.closed(this, this.#reason);
+  }
+}

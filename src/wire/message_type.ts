@@ -1,0 +1,40 @@
+/**
+ * Every message is
+ *
+ *   offset 0        4     5
+ *         +--------+-----+----------------
+ *         | length |type | fields ...       length u32: bytes after this field
+ *         +--------+-----+----------------
+ *
+ *   standby                                primary
+ *      | -- STANDBY_HELLO (<= 1 KiB) ------> |   who am I, which log, which protocol versions
+ *      | <------ PRIMARY_HELLO or REFUSAL -- |   who am I, which log
+ *      | -- POSITION ----------------------> |   my history, end, its checksum, known commit
+ *      | <------------- ACCEPT or REFUSAL -- |   my history, start here, session number
+ *      | <------------------ DATA, COMMIT -- |   log bytes; commit place; heartbeat
+ *      | -- ACK ---------------------------> |   written, flushed, applied; heartbeat
+ */
+export const MessageType = {
+  STANDBY_HELLO: 1,
+  PRIMARY_HELLO: 2,
+  REFUSAL: 3,
+  POSITION: 4,
+  ACCEPT: 5,
+  DATA: 6,
+  COMMIT: 7,
+  ACK: 8,
+} as const;
+
+/** Oldest and newest version of the protocol that this release speaks. */
+export const minProtocol = 1;
+export const maxProtocol = 1;
+
+export const lengthBytes = 4;
+/** Length and type. */
+export const prefixBytes = 5;
+/** All that a stranger may send. */
+export const maxHelloBytes = 1024;
+/** Largest message except DATA: a history of 256 entries and a little more. */
+export const maxMessageBytes = 16 * 1024;
+/** Log bytes in one DATA message. */
+export const maxDataBytes = 1024 * 1024;
