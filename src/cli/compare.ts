@@ -39,8 +39,9 @@ export function compareLogs(dir: string, other: string, end: number): Comparison
     const theirsAt = theirs.get(start);
     if (mine === undefined || theirsAt === undefined) continue;
     if (start !== to || mine.bytes !== theirsAt.bytes) {
-      throw new WalError('WAL_NOT_A_LOG', `${dir} and ${other} are not copies of one log`, {
-        hint: 'Their segments do not begin at the same places.',
+      const message = `the segments of ${dir} and ${other} do not begin at the same places`;
+      throw new WalError('WAL_NOT_A_LOG', message, {
+        hint: 'One of them lacks a segment, or they are not copies of one log.',
       });
     }
     const length = Math.min(mine.bytes, end - start);
