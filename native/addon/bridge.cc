@@ -1,0 +1,79 @@
+#include "bridge.h"
+
+namespace walmirror {
+
+std::shared_ptr<Bridge> Bridge::create(Napi::Env env) {
+  std::shared_ptr<Bridge> bridge(new Bridge());
+  Napi::String name = Napi::String::New(env, "walmirror");
+  // The function's context keeps the bridge until the environment has finished with it.
+  auto* context = new std::shared_ptr<Bridge>(bridge);
+  auto finalize = [](napi_env, void* data, void*) { delete static_cast<std::shared_ptr<Bridge>*>(data); };
+  napi_status status = napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, context, finalize, context,
+                                                       call_js, &bridge->function_);
+  if (status != napi_ok) {
+    delete context;
+    throw Napi::Error::New(env, "cannot create a thread-safe function");
+  }
+  napi_unref_threadsafe_function(env, bridge->function_);
+  bridge->attached_ = true;
+  return bridge;
+}
+
+Bridge::~Bridge() = default;
+
+void Bridge::wake() {  // with mutex_ held
+  if (!attached_ || woken_) return;
+  woken_ = true;
+  napi_call_threadsafe_function(function_, nullptr, napi_tsfn_nonblocking);
+}
+
+void Bridge::signal() {
+  std::lock_guard<std::mutex> guard(mutex_);
+  progressed_ = true;
+  wake();
+}
+
+void Bridge::complete(Completion completion) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  if (!attached_) return;
+  completions_.push_back(std::move(completion));
+  wake();
+}
+
+void Bridge::call_js(napi_env env, napi_value, void* context, void*) {
+  std::shared_ptr<Bridge> bridge = *static_cast<std::shared_ptr<Bridge>*>(context);
+  if (env != nullptr) bridge->drain(Napi::Env(env));
+}
+
+void Bridge::drain(Napi::Env env) {
+  std::vector<Completion> completions;
+  bool progressed;
+  {
+    std::lock_guard<std::mutex> guard(mutex_);
+    woken_ = false;
+    progressed = progressed_;
+    progressed_ = false;
+    completions.swap(completions_);
+  }
+  Napi::HandleScope scope(env);
+  if (progressed && progress_) progress_(env);
+  for (Completion& completion : completions) completion(env);
+}
+
+void Bridge::hold(Napi::Env env) {
+  if (holds_++ == 0 && attached_) napi_ref_threadsafe_function(env, function_);
+}
+
+void Bridge::let_go(Napi::Env env) {
+  if (--holds_ == 0 && attached_) napi_unref_threadsafe_function(env, function_);
+}
+
+void Bridge::detach() {
+  std::lock_guard<std::mutex> guard(mutex_);
+  if (!attached_) return;
+  attached_ = false;
+  completions_.clear();
+  napi_release_threadsafe_function(function_, napi_tsfn_release);
+}
+
+}  // namespace walmirror

@@ -1,0 +1,50 @@
+// From the engine's threads to JavaScript's: wakes the loop once for all that happened, and runs completions there.
+#pragma once
+
+#include <napi.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace walmirror {
+
+/// One a log and environment. Threads may outlive the environment: after `detach` what they say goes nowhere.
+class Bridge : public std::enable_shared_from_this<Bridge> {
+ public:
+  using Completion = std::function<void(Napi::Env)>;
+
+  /// JavaScript's thread. `on_progress` runs there after any number of `signal`s.
+  static std::shared_ptr<Bridge> create(Napi::Env env);
+  ~Bridge();
+
+  /// Any thread; never blocks for long.
+  void signal();
+  void complete(Completion completion);
+
+  // -- JavaScript's thread --
+  void on_progress(Completion callback) { progress_ = std::move(callback); }
+  /// While held, the event loop stays alive.
+  void hold(Napi::Env env);
+  void let_go(Napi::Env env);
+  void detach();
+
+ private:
+  Bridge() = default;
+  void wake();
+  void drain(Napi::Env env);
+  static void call_js(napi_env env, napi_value callback, void* context, void* data);
+
+  std::mutex mutex_;
+  napi_threadsafe_function function_ = nullptr;
+  bool attached_ = false;
+  bool woken_ = false;
+  bool progressed_ = false;
+  std::vector<Completion> completions_;
+  Completion progress_;
+  int holds_ = 0;
+};
+
+}  // namespace walmirror

@@ -1,0 +1,133 @@
+#include "convert.h"
+
+namespace walmirror {
+
+uint64_t to_uint(const Napi::Value& value, const char* name) {
+  double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
+  if (!(number >= 0 && number <= 9007199254740991.0) || number != static_cast<double>(static_cast<uint64_t>(number))) {
+    throw Napi::TypeError::New(value.Env(), std::string(name) + " takes a whole number of at least 0");
+  }
+  return static_cast<uint64_t>(number);
+}
+
+uint64_t get_uint(const Napi::Object& object, const char* key) { return to_uint(object.Get(key), key); }
+
+bool get_bool(const Napi::Object& object, const char* key) { return object.Get(key).ToBoolean().Value(); }
+
+std::string get_text(const Napi::Object& object, const char* key) {
+  Napi::Value value = object.Get(key);
+  if (!value.IsString()) throw Napi::TypeError::New(object.Env(), std::string(key) + " takes a string");
+  return value.As<Napi::String>().Utf8Value();
+}
+
+Napi::Value number(Napi::Env env, uint64_t value) { return Napi::Number::New(env, static_cast<double>(value)); }
+
+Napi::Object place_object(Napi::Env env, uint64_t position, uint64_t lsn) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("position", number(env, position));
+  object.Set("lsn", number(env, lsn));
+  return object;
+}
+
+static void set_term(Napi::Env env, Napi::Object object, const Term& term) {
+  object.Set("epoch", number(env, term.epoch));
+  object.Set("opener", hex(term.opener.data(), term.opener.size()));
+  object.Set("incarnation", number(env, term.incarnation));
+}
+
+Napi::Object term_object(Napi::Env env, const Term& term) {
+  Napi::Object object = Napi::Object::New(env);
+  set_term(env, object, term);
+  return object;
+}
+
+Term to_term(const Napi::Value& value) {
+  if (!value.IsObject()) throw Napi::TypeError::New(value.Env(), "a term takes { epoch, opener, incarnation }");
+  Napi::Object object = value.As<Napi::Object>();
+  Term term;
+  term.epoch = get_uint(object, "epoch");
+  term.incarnation = static_cast<uint32_t>(get_uint(object, "incarnation"));
+  if (!from_hex(get_text(object, "opener"), term.opener.data(), term.opener.size())) {
+    throw Napi::TypeError::New(value.Env(), "opener takes 32 hexadecimal digits");
+  }
+  return term;
+}
+
+History to_history(const Napi::Value& value) {
+  if (!value.IsArray()) throw Napi::TypeError::New(value.Env(), "history takes an array");
+  Napi::Array array = value.As<Napi::Array>();
+  History history;
+  for (uint32_t i = 0; i < array.Length(); i++) {
+    Napi::Value entry = array[i];
+    Term term = to_term(entry);
+    Napi::Object object = entry.As<Napi::Object>();
+    history.push_back({term, get_uint(object, "position"), get_uint(object, "lsn")});
+  }
+  return history;
+}
+
+Napi::Value read_object(Napi::Env env, const ReadOutcome& outcome) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("offset", number(env, outcome.offset));
+  object.Set("length", number(env, outcome.length));
+  object.Set("next", number(env, outcome.next));
+  object.Set("lsn", number(env, outcome.lsn));
+  object.Set("need", number(env, outcome.need));
+  return object;
+}
+
+const char* role_name(Role role) {
+  switch (role) {
+    case Role::kPrimary: return "primary";
+    case Role::kStandby: return "standby";
+    case Role::kFenced: return "fenced";
+  }
+  return "fenced";
+}
+
+Role to_role(const Napi::Value& value) {
+  std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
+  if (name == "primary") return Role::kPrimary;
+  if (name == "standby") return Role::kStandby;
+  if (name == "fenced") return Role::kFenced;
+  throw Napi::TypeError::New(value.Env(), "role takes 'primary', 'standby' or 'fenced'");
+}
+
+Napi::Object info_object(Napi::Env env, const Control& control, const Term& term, const History& history) {
+  Napi::Object info = Napi::Object::New(env);
+  uint64_t salt = __builtin_bswap64(control.salt);
+  info.Set("logId", hex(control.log_id.data(), control.log_id.size()));
+  info.Set("salt", hex(reinterpret_cast<const uint8_t*>(&salt), sizeof salt));
+  info.Set("nodeId", hex(control.node_id.data(), control.node_id.size()));
+  info.Set("name", control.name);
+  info.Set("role", role_name(control.role));
+  info.Set("primaryName", control.primary_name);
+  info.Set("primaryAddress", control.primary_address);
+  info.Set("term", term_object(env, term));
+  Napi::Array entries = Napi::Array::New(env, history.size());
+  for (uint32_t i = 0; i < history.size(); i++) {
+    Napi::Object entry = place_object(env, history[i].position, history[i].lsn);
+    set_term(env, entry, history[i].term);
+    entries.Set(i, entry);
+  }
+  info.Set("history", entries);
+  info.Set("segmentBytes", number(env, control.segment_bytes));
+  info.Set("padded", Napi::Boolean::New(env, control.align == kBlock));
+  info.Set("maxRecordBytes", number(env, control.max_record_bytes));
+  info.Set("start", place_object(env, control.start_position, control.start_lsn));
+  info.Set("commit", place_object(env, control.commit.position, control.commit.lsn));
+  return info;
+}
+
+Napi::Error to_error(Napi::Env env, const WalFailure& failure) {
+  Napi::Error error = Napi::Error::New(env, failure.what());
+  Napi::Object value = error.Value();
+  value.Set("code", failure.code);
+  if (!failure.file.empty()) value.Set("file", failure.file);
+  if (failure.offset >= 0) value.Set("offset", number(env, static_cast<uint64_t>(failure.offset)));
+  if (failure.lsn > 0) value.Set("lsn", number(env, static_cast<uint64_t>(failure.lsn)));
+  if (failure.error_number != 0) value.Set("errno", Napi::Number::New(env, failure.error_number));
+  return error;
+}
+
+}  // namespace walmirror

@@ -1,0 +1,49 @@
+// Between JavaScript's values and the core's.
+#pragma once
+
+#include <napi.h>
+
+#include "control_file.h"
+#include "walker.h"
+
+namespace walmirror {
+
+/// A safe integer >= 0; throws a TypeError that names the argument.
+uint64_t to_uint(const Napi::Value& value, const char* name);
+uint64_t get_uint(const Napi::Object& object, const char* key);
+bool get_bool(const Napi::Object& object, const char* key);
+std::string get_text(const Napi::Object& object, const char* key);
+
+Napi::Value number(Napi::Env env, uint64_t value);
+Napi::Object place_object(Napi::Env env, uint64_t position, uint64_t lsn);
+Napi::Object term_object(Napi::Env env, const Term& term);
+Term to_term(const Napi::Value& value);
+History to_history(const Napi::Value& value);
+Napi::Value read_object(Napi::Env env, const ReadOutcome& outcome);
+
+/// What the log, open or merely looked at, says of itself (NativeInfo).
+Napi::Object info_object(Napi::Env env, const Control& control, const Term& term, const History& history);
+
+const char* role_name(Role role);
+Role to_role(const Napi::Value& value);
+
+/// An Error with `code`, `file`, `offset`, `lsn`, `errno`.
+Napi::Error to_error(Napi::Env env, const WalFailure& failure);
+
+/// Runs `body`, turning the core's exceptions into JavaScript's.
+template <typename Body>
+auto guarded(Napi::Env env, Body body) {
+  try {
+    return body();
+  } catch (const WalFailure& failure) {
+    throw to_error(env, failure);
+  } catch (const std::out_of_range& error) {
+    throw Napi::RangeError::New(env, error.what());
+  } catch (const std::invalid_argument& error) {
+    throw Napi::TypeError::New(env, error.what());
+  } catch (const std::bad_alloc&) {
+    throw Napi::Error::New(env, "out of memory");
+  }
+}
+
+}  // namespace walmirror

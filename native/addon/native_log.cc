@@ -1,0 +1,610 @@
+#include "native_log.h"
+
+#include <cstring>
+#include <thread>
+
+#include "convert.h"
+
+namespace walmirror {
+namespace {
+
+/// Indices of the state array: `State` in src/native/native_log.ts.
+enum StateIndex {
+  kCursor,
+  kCapacity,
+  kClosedPosition,
+  kClosedLsn,
+  kFlushPosition,
+  kFlushLsn,
+  kRingFloor,
+  kRingFree,
+  kLastCrc,
+  kFailed,
+  kStartPosition,
+  kStartLsn,
+  kStateLength = 16,
+};
+
+struct ByteView {
+  uint8_t* data;
+  size_t size;
+};
+
+ByteView to_bytes(const Napi::Value& value) {
+  if (!value.IsTypedArray()) throw Napi::TypeError::New(value.Env(), "a Uint8Array is needed");
+  Napi::TypedArray array = value.As<Napi::TypedArray>();
+  return {static_cast<uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset(), array.ByteLength()};
+}
+
+LogOptions to_options(const Napi::Object& object) {
+  LogOptions options;
+  options.directory = get_text(object, "dir");
+  options.create = get_bool(object, "create");
+  options.role = to_role(object.Get("role"));
+  options.name = get_text(object, "name");
+  options.segment_bytes = get_uint(object, "segmentBytes");
+  options.padded = get_bool(object, "padded");
+  options.max_record_bytes = get_uint(object, "maxRecordBytes");
+  options.ring_bytes = get_uint(object, "ringBytes");
+  options.max_batch_bytes = get_uint(object, "maxBatchBytes");
+  options.max_batch_delay_ms = static_cast<uint32_t>(get_uint(object, "maxBatchDelayMs"));
+  if (object.Get("logId").IsString()) {
+    Id id;
+    if (!from_hex(get_text(object, "logId"), id.data(), id.size())) {
+      throw Napi::TypeError::New(object.Env(), "logId takes 32 hexadecimal digits");
+    }
+    options.log_id = id;
+  }
+  if (object.Get("salt").IsString()) {
+    uint64_t salt;
+    if (!from_hex(get_text(object, "salt"), reinterpret_cast<uint8_t*>(&salt), sizeof salt)) {
+      throw Napi::TypeError::New(object.Env(), "salt takes 16 hexadecimal digits");
+    }
+    options.salt = __builtin_bswap64(salt);
+  }
+  return options;
+}
+
+/// An ArrayBuffer over memory that `keeper` keeps; empty where this build of Node allows none.
+Napi::Value external_buffer(Napi::Env env, void* data, size_t size, std::shared_ptr<Log> keeper) {
+  auto* kept = new std::shared_ptr<Log>(std::move(keeper));
+  auto finalize = [](napi_env, void*, void* hint) { delete static_cast<std::shared_ptr<Log>*>(hint); };
+  napi_value value;
+  if (napi_create_external_arraybuffer(env, data, size, finalize, kept, &value) != napi_ok) {
+    delete kept;
+    return env.Undefined();
+  }
+  return Napi::Value(env, value);
+}
+
+}  // namespace
+
+void NativeLog::define(Napi::Env env, Napi::Object exports) {
+  using Self = NativeLog;
+  Napi::Function constructor = DefineClass(
+      env, "NativeLog",
+      {
+          InstanceAccessor<&Self::get_ring>("ring"),
+          InstanceAccessor<&Self::get_state>("state"),
+          InstanceAccessor<&Self::get_words>("words"),
+          InstanceMethod<&Self::get_info>("info"),
+          InstanceMethod<&Self::failure>("failure"),
+          InstanceMethod<&Self::on_progress>("onProgress"),
+          InstanceMethod<&Self::ref>("ref"),
+          InstanceMethod<&Self::unref>("unref"),
+          InstanceMethod<&Self::reserve>("reserve"),
+          InstanceMethod<&Self::close_batch>("closeBatch"),
+          InstanceMethod<&Self::wake_ticker>("wakeTicker"),
+          InstanceMethod<&Self::put>("put"),
+          InstanceMethod<&Self::open_term>("openTerm"),
+          InstanceMethod<&Self::begin_ingest>("beginIngest"),
+          InstanceMethod<&Self::ingest>("ingest"),
+          InstanceMethod<&Self::received>("received"),
+          InstanceMethod<&Self::truncate>("truncate"),
+          InstanceMethod<&Self::store_role>("storeRole"),
+          InstanceMethod<&Self::set_commit>("setCommit"),
+          InstanceMethod<&Self::read_into>("readInto"),
+          InstanceMethod<&Self::read_ring>("readRing"),
+          InstanceMethod<&Self::locate>("locate"),
+          InstanceMethod<&Self::checksum_at>("checksumAt"),
+          InstanceMethod<&Self::pin>("pin"),
+          InstanceMethod<&Self::move_pin>("movePin"),
+          InstanceMethod<&Self::unpin>("unpin"),
+          InstanceMethod<&Self::retain>("retain"),
+          InstanceMethod<&Self::move_retain>("moveRetain"),
+          InstanceMethod<&Self::release>("release"),
+          InstanceMethod<&Self::trim>("trim"),
+          InstanceMethod<&Self::close>("close"),
+          InstanceMethod<&Self::close_sync>("closeSync"),
+      });
+  auto* reference = new Napi::FunctionReference(Napi::Persistent(constructor));
+  env.SetInstanceData(reference);
+  exports.Set("open", Napi::Function::New(env, open, "open"));
+}
+
+NativeLog::NativeLog(const Napi::CallbackInfo& info) : Napi::ObjectWrap<NativeLog>(info), env_(info.Env()) {}
+
+NativeLog::~NativeLog() = default;
+
+Napi::Value NativeLog::open(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  if (!info[0].IsObject()) throw Napi::TypeError::New(env, "open takes options");
+  Napi::Object object = info[0].As<Napi::Object>();
+  LogOptions options = to_options(object);
+  bool shared_ring = get_bool(object, "sharedRing");
+  auto deferred = Napi::Promise::Deferred::New(env);
+  std::shared_ptr<Bridge> bridge = Bridge::create(env);
+  bridge->hold(env);
+  // Recovery reads and writes for a while: a thread of its own, never one of libuv's few.
+  std::thread([options, bridge, deferred, shared_ring] {
+    Bridge::Completion completion;
+    try {
+      std::shared_ptr<Log> log = Log::open(options, posix_file_system(), [bridge] { bridge->signal(); });
+      completion = [log, bridge, deferred, shared_ring](Napi::Env env) {
+        Napi::Object instance = env.GetInstanceData<Napi::FunctionReference>()->New({});
+        Unwrap(instance)->attach(env, log, bridge, shared_ring);
+        bridge->let_go(env);
+        deferred.Resolve(instance);
+      };
+    } catch (const WalFailure& failure) {
+      completion = [failure, bridge, deferred](Napi::Env env) {
+        bridge->let_go(env);
+        deferred.Reject(to_error(env, failure).Value());
+        bridge->detach();
+      };
+    } catch (const std::exception& error) {
+      std::string message = error.what();
+      completion = [message, bridge, deferred](Napi::Env env) {
+        bridge->let_go(env);
+        deferred.Reject(Napi::Error::New(env, message).Value());
+        bridge->detach();
+      };
+    }
+    bridge->complete(std::move(completion));
+  }).detach();
+  return deferred.Promise();
+}
+
+void NativeLog::attach(Napi::Env env, std::shared_ptr<Log> log, std::shared_ptr<Bridge> bridge, bool shared_ring) {
+  log_ = std::move(log);
+  bridge_ = std::move(bridge);
+  Napi::Float64Array state = Napi::Float64Array::New(env, kStateLength);
+  state_values_ = state.Data();
+  state_ = Napi::Persistent(state.As<Napi::Object>());
+  Napi::Value ring = env.Undefined();
+  Napi::Value words = env.Undefined();
+  if (shared_ring) {
+    ring = external_buffer(env, log_->ring()->base(), 2 * log_->ring()->size(), log_);
+    if (!ring.IsUndefined()) words = external_buffer(env, log_->tick_word(), sizeof(int32_t), log_);
+  }
+  if (!ring.IsUndefined()) ring_ = Napi::Persistent(ring.As<Napi::Object>());
+  if (words.IsUndefined()) {
+    Napi::Int32Array copy = Napi::Int32Array::New(env, 1);
+    words_copy_ = copy.Data();
+    words_ = Napi::Persistent(copy.As<Napi::Object>());
+  } else {
+    Napi::Int32Array view = Napi::Int32Array::New(env, 1, words.As<Napi::ArrayBuffer>(), 0);
+    words_ = Napi::Persistent(view.As<Napi::Object>());
+  }
+  bridge_->on_progress([this](Napi::Env env) { progressed(env); });
+  Ref();  // an open log is not collected
+  napi_add_env_cleanup_hook(env, clean_up, this);
+  refresh();
+}
+
+/// The environment ends (worker.terminate): what was closed is flushed, the open batch is dropped.
+void NativeLog::clean_up(void* self) {
+  auto* native = static_cast<NativeLog*>(self);
+  native->bridge_->detach();
+  native->log_->close();
+}
+
+Log& NativeLog::log(Napi::Env env) const {
+  if (log_ == nullptr || closed_) throw to_error(env, WalFailure("WAL_CLOSED", "the log is closed"));
+  return *log_;
+}
+
+void NativeLog::refresh() {
+  const Chain& closed = log_->closed();
+  Place flushed = log_->flushed();
+  Place start = log_->start();
+  double* state = state_values_;
+  state[kCursor] = static_cast<double>(log_->cursor());
+  state[kCapacity] = static_cast<double>(log_->capacity());
+  state[kClosedPosition] = static_cast<double>(closed.position);
+  state[kClosedLsn] = static_cast<double>(closed.lsn);
+  state[kFlushPosition] = static_cast<double>(flushed.position);
+  state[kFlushLsn] = static_cast<double>(flushed.lsn);
+  state[kRingFloor] = static_cast<double>(log_->ring_floor());
+  state[kRingFree] = static_cast<double>(log_->ring_free());
+  state[kLastCrc] = closed.crc;
+  state[kFailed] = log_->failure() ? 1 : 0;
+  state[kStartPosition] = static_cast<double>(start.position);
+  state[kStartLsn] = static_cast<double>(start.lsn);
+  if (words_copy_ != nullptr) *words_copy_ = log_->tick_word()->load(std::memory_order_relaxed);
+}
+
+void NativeLog::progressed(Napi::Env env) {
+  if (closed_) return;
+  refresh();
+  retry_opening(env);
+  if (!callback_.IsEmpty()) callback_.MakeCallback(env.Global(), {});
+}
+
+/// Openings wait for room, then for their flush.
+void NativeLog::retry_opening(Napi::Env env) {
+  std::vector<Opening> waiting;
+  waiting.swap(openings_);
+  for (Opening& opening : waiting) {
+    std::optional<WalFailure> failed = log_->failure();
+    try {
+      if (!failed && opening.position == 0 && log_->frame_opening()) opening.position = log_->closed().position;
+    } catch (const WalFailure& failure) {
+      failed = failure;
+    }
+    if (failed) {
+      bridge_->let_go(env);
+      opening.deferred.Reject(to_error(env, *failed).Value());
+    } else if (opening.position != 0 && log_->flushed().position >= opening.position) {
+      bridge_->let_go(env);
+      opening.deferred.Resolve(env.Undefined());
+    } else {
+      openings_.push_back(opening);
+    }
+  }
+  refresh();
+}
+
+/// Runs `task` on the engine's task thread, and what it returns on this one, to settle the promise.
+Napi::Value NativeLog::run_task(Napi::Env env, Task task) {
+  auto deferred = Napi::Promise::Deferred::New(env);
+  std::shared_ptr<Bridge> bridge = bridge_;
+  bridge->hold(env);
+  log(env).post([bridge, deferred, task, this] {
+    Bridge::Completion completion;
+    try {
+      std::function<Napi::Value(Napi::Env)> result = task();
+      completion = [this, deferred, bridge, result](Napi::Env env) {
+        bridge->let_go(env);
+        if (!closed_) refresh();
+        deferred.Resolve(result(env));
+      };
+    } catch (const WalFailure& failure) {
+      completion = [deferred, bridge, failure](Napi::Env env) {
+        bridge->let_go(env);
+        deferred.Reject(to_error(env, failure).Value());
+      };
+    } catch (const std::exception& error) {
+      std::string message = error.what();
+      completion = [deferred, bridge, message](Napi::Env env) {
+        bridge->let_go(env);
+        deferred.Reject(Napi::Error::New(env, message).Value());
+      };
+    }
+    bridge->complete(std::move(completion));
+  });
+  return deferred.Promise();
+}
+
+Napi::Value NativeLog::get_ring(const Napi::CallbackInfo& info) {
+  return ring_.IsEmpty() ? info.Env().Undefined() : Napi::Value(ring_.Value());
+}
+
+Napi::Value NativeLog::get_state(const Napi::CallbackInfo&) { return state_.Value(); }
+
+Napi::Value NativeLog::get_words(const Napi::CallbackInfo&) { return words_.Value(); }
+
+Napi::Value NativeLog::get_info(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  if (log_ == nullptr) throw to_error(env, WalFailure("WAL_CLOSED", "the log is closed"));
+  Napi::Object object = info_object(env, log_->control(), log_->term(), log_->history());
+  const RecoveryReport& report = log_->recovery();
+  LogStatistics statistics = log_->statistics();
+  Place start = log_->start();
+  object.Set("created", Napi::Boolean::New(env, report.created));
+  object.Set("ringBytes", number(env, log_->ring()->size()));
+  object.Set("maxBatchBytes", number(env, log_->max_batch_bytes()));
+  object.Set("start", place_object(env, start.position, start.lsn));
+  object.Set("io", log_->direct() ? "direct" : "buffered");
+  Napi::Object recovery = Napi::Object::New(env);
+  recovery.Set("clean", Napi::Boolean::New(env, report.clean));
+  recovery.Set("scannedBytes", number(env, report.scanned_bytes));
+  recovery.Set("cutBytes", number(env, report.cut_bytes));
+  recovery.Set("rewrittenBytes", number(env, report.rewritten_bytes));
+  recovery.Set("milliseconds", Napi::Number::New(env, report.milliseconds));
+  object.Set("recovery", recovery);
+  object.Set("flushes", number(env, statistics.flushes));
+  object.Set("flushedBytes", number(env, statistics.flushed_bytes));
+  object.Set("slowestFlushMs", Napi::Number::New(env, statistics.slowest_flush_ms));
+  object.Set("segments", number(env, log_->segment_count()));
+  object.Set("spareSegments", number(env, log_->spare_count()));
+  return object;
+}
+
+Napi::Value NativeLog::failure(const Napi::CallbackInfo& info) {
+  std::optional<WalFailure> failure = log_->failure();
+  if (!failure) return info.Env().Undefined();
+  return to_error(info.Env(), *failure).Value();
+}
+
+void NativeLog::on_progress(const Napi::CallbackInfo& info) {
+  if (!info[0].IsFunction()) throw Napi::TypeError::New(info.Env(), "onProgress takes a function");
+  callback_ = Napi::Persistent(info[0].As<Napi::Function>());
+}
+
+void NativeLog::ref(const Napi::CallbackInfo& info) {
+  if (user_holds_++ == 0) bridge_->hold(info.Env());
+}
+
+void NativeLog::unref(const Napi::CallbackInfo& info) {
+  if (user_holds_ > 0 && --user_holds_ == 0) bridge_->let_go(info.Env());
+}
+
+Napi::Value NativeLog::reserve(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  Log& log = this->log(env);
+  bool done = guarded(env, [&] {
+    return log.reserve(to_uint(info[0], "payloadBytes"), static_cast<uint32_t>(to_uint(info[1], "count")),
+                       to_uint(info[2], "need"));
+  });
+  refresh();
+  return Napi::Number::New(env, done ? 0 : 1);
+}
+
+void NativeLog::close_batch(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  Log& log = this->log(env);
+  guarded(env, [&] {
+    log.close_batch(to_uint(info[0], "payloadBytes"), static_cast<uint32_t>(to_uint(info[1], "count")));
+  });
+  refresh();
+}
+
+void NativeLog::wake_ticker(const Napi::CallbackInfo& info) {
+  log(info.Env()).wake_ticker();
+  refresh();
+}
+
+void NativeLog::put(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  ByteView bytes = to_bytes(info[1]);
+  guarded(env, [&] { log(env).put(to_uint(info[0], "at"), bytes.data, bytes.size); });
+  if (words_copy_ != nullptr) *words_copy_ = log_->tick_word()->load(std::memory_order_relaxed);
+}
+
+Napi::Value NativeLog::open_term(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  Term term = to_term(info[0]);
+  auto deferred = Napi::Promise::Deferred::New(env);
+  std::shared_ptr<Bridge> bridge = bridge_;
+  bridge->hold(env);
+  log(env).post([this, bridge, deferred, term] {
+    Bridge::Completion completion;
+    try {
+      log_->store_term(term);
+      completion = [this, deferred](Napi::Env env) {
+        openings_.push_back({deferred, 0});
+        retry_opening(env);
+      };
+    } catch (const WalFailure& failure) {
+      completion = [bridge, deferred, failure](Napi::Env env) {
+        bridge->let_go(env);
+        deferred.Reject(to_error(env, failure).Value());
+      };
+    }
+    bridge->complete(std::move(completion));
+  });
+  return deferred.Promise();
+}
+
+void NativeLog::begin_ingest(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  guarded(env, [&] { log(env).begin_ingest(to_history(info[0])); });
+  refresh();
+}
+
+Napi::Value NativeLog::ingest(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  ByteView bytes = to_bytes(info[0]);
+  uint64_t start = to_uint(info[1], "start");
+  uint64_t end = to_uint(info[2], "end");
+  if (start > end || end > bytes.size) throw Napi::RangeError::New(env, "the range lies outside of the bytes");
+  Log& log = this->log(env);
+  uint64_t taken = 0;
+  try {
+    taken = guarded(env, [&] { return log.ingest(bytes.data + start, end - start); });
+  } catch (...) {
+    refresh();
+    throw;
+  }
+  refresh();
+  return number(env, taken);
+}
+
+Napi::Value NativeLog::received(const Napi::CallbackInfo& info) {
+  return number(info.Env(), log(info.Env()).received());
+}
+
+Napi::Value NativeLog::truncate(const Napi::CallbackInfo& info) {
+  uint64_t position = to_uint(info[0], "position");
+  if (!info[1].IsString()) throw Napi::TypeError::New(info.Env(), "sideFile takes a string");
+  std::string side_file = info[1].As<Napi::String>().Utf8Value();
+  if (side_file.empty() || side_file.find('/') != std::string::npos || side_file[0] == '.') {
+    throw Napi::TypeError::New(info.Env(), "sideFile takes a plain file name");
+  }
+  return run_task(info.Env(), [this, position, side_file] {
+    log_->truncate(position, side_file);
+    return [](Napi::Env env) { return env.Undefined(); };
+  });
+}
+
+Napi::Value NativeLog::store_role(const Napi::CallbackInfo& info) {
+  Role role = to_role(info[0]);
+  Term term = to_term(info[1]);
+  std::string primary = info[2].ToString().Utf8Value();
+  std::string address = info[3].ToString().Utf8Value();
+  return run_task(info.Env(), [this, role, term, primary, address] {
+    log_->store_role(role, term, primary, address);
+    return [](Napi::Env env) { return env.Undefined(); };
+  });
+}
+
+void NativeLog::set_commit(const Napi::CallbackInfo& info) {
+  log(info.Env()).set_commit(to_uint(info[0], "position"), to_uint(info[1], "lsn"));
+}
+
+Napi::Value NativeLog::read_into(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  ByteView bytes = to_bytes(info[0]);
+  uint64_t from = to_uint(info[1], "from");
+  uint64_t up_to = to_uint(info[2], "upTo");
+  if (reinterpret_cast<uintptr_t>(bytes.data) % kBlock != 0 || bytes.size < 2 * kBlock) {
+    throw Napi::TypeError::New(env, "the buffer must come from allocateAligned and hold 8192 bytes or more");
+  }
+  // Deleted on this thread, in the completion: a reference must not be dropped on another.
+  auto* keep = new Napi::ObjectReference(Napi::Persistent(info[0].As<Napi::Object>()));
+  return run_task(env, [this, bytes, from, up_to, keep]() -> std::function<Napi::Value(Napi::Env)> {
+    try {
+      ReadOutcome outcome = log_->read_into(bytes.data, bytes.size, from, up_to);
+      return [outcome, keep](Napi::Env env) {
+        delete keep;
+        return read_object(env, outcome);
+      };
+    } catch (const WalFailure& failure) {
+      bridge_->complete([keep](Napi::Env) { delete keep; });
+      throw;
+    }
+  });
+}
+
+Napi::Value NativeLog::read_ring(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  ByteView bytes = to_bytes(info[0]);
+  ReadOutcome outcome;
+  bool there = log(env).read_ring(bytes.data, bytes.size, to_uint(info[1], "from"), to_uint(info[2], "upTo"), outcome);
+  return there ? read_object(env, outcome) : env.Undefined();
+}
+
+Napi::Value NativeLog::locate(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  uint64_t lsn = to_uint(info[0], "lsn");
+  std::optional<uint64_t> found = log(env).locate_in_ring(lsn);
+  if (found && log_->start().lsn < lsn) {
+    auto deferred = Napi::Promise::Deferred::New(env);
+    deferred.Resolve(number(env, *found));
+    return deferred.Promise();
+  }
+  return run_task(env, [this, lsn] {
+    uint64_t position = log_->locate(lsn);
+    return [position](Napi::Env env) { return number(env, position); };
+  });
+}
+
+Napi::Value NativeLog::checksum_at(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  uint64_t position = to_uint(info[0], "position");
+  auto deferred = Napi::Promise::Deferred::New(env);
+  try {
+    if (std::optional<uint32_t> found = log(env).checksum_in_ring(position)) {
+      deferred.Resolve(number(env, *found));
+      return deferred.Promise();
+    }
+  } catch (const WalFailure& failure) {
+    deferred.Reject(to_error(env, failure).Value());
+    return deferred.Promise();
+  }
+  return run_task(env, [this, position] {
+    uint32_t crc = log_->checksum_at(position);
+    return [crc](Napi::Env env) { return number(env, crc); };
+  });
+}
+
+Napi::Value NativeLog::pin(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  uint64_t position = to_uint(info[0], "position");
+  return Napi::Number::New(env, guarded(env, [&] { return log(env).pin(position); }));
+}
+
+void NativeLog::move_pin(const Napi::CallbackInfo& info) {
+  auto pin = to_uint(info[0], "pin");
+  if (pin >= Log::kPins) throw Napi::RangeError::New(info.Env(), "no such pin");
+  if (log_ != nullptr) log_->move_pin(static_cast<int>(pin), to_uint(info[1], "position"));
+}
+
+void NativeLog::unpin(const Napi::CallbackInfo& info) {
+  auto pin = to_uint(info[0], "pin");
+  if (pin >= Log::kPins) throw Napi::RangeError::New(info.Env(), "no such pin");
+  if (log_ != nullptr) log_->unpin(static_cast<int>(pin));
+}
+
+Napi::Value NativeLog::retain(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), log(info.Env()).retain(to_uint(info[0], "position")));
+}
+
+void NativeLog::move_retain(const Napi::CallbackInfo& info) {
+  if (log_ != nullptr) log_->move_retain(static_cast<int>(to_uint(info[0], "claim")), to_uint(info[1], "position"));
+}
+
+void NativeLog::release(const Napi::CallbackInfo& info) {
+  if (log_ != nullptr) log_->release(static_cast<int>(to_uint(info[0], "claim")));
+}
+
+Napi::Value NativeLog::trim(const Napi::CallbackInfo& info) {
+  uint64_t position = to_uint(info[0], "position");
+  return run_task(info.Env(), [this, position] {
+    log_->trim(position);
+    return [](Napi::Env env) { return env.Undefined(); };
+  });
+}
+
+/// After the last thread has ended, on JavaScript's thread.
+void NativeLog::finish(Napi::Env env) {
+  std::vector<Opening> waiting;
+  waiting.swap(openings_);
+  for (Opening& opening : waiting) {
+    opening.deferred.Reject(to_error(env, WalFailure("WAL_CLOSED", "the log was closed")).Value());
+  }
+  refresh();
+  closed_ = true;
+  callback_.Reset();
+  bridge_->detach();
+  napi_remove_env_cleanup_hook(env, clean_up, this);
+  Unref();
+}
+
+Napi::Value NativeLog::close(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  log(env);
+  auto deferred = Napi::Promise::Deferred::New(env);
+  std::shared_ptr<Bridge> bridge = bridge_;
+  bridge->hold(env);
+  std::thread([this, log = log_, bridge, deferred] {
+    log->close();
+    bridge->complete([this, bridge, deferred](Napi::Env env) {
+      if (closed_) {  // closeSync came in between
+        deferred.Resolve(env.Undefined());
+        return;
+      }
+      std::optional<WalFailure> failure = log_->failure();
+      bridge->let_go(env);
+      finish(env);
+      if (failure) {
+        deferred.Reject(to_error(env, *failure).Value());
+      } else {
+        deferred.Resolve(env.Undefined());
+      }
+    });
+  }).detach();
+  return deferred.Promise();
+}
+
+void NativeLog::close_sync(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  if (log_ == nullptr || closed_) return;
+  log_->close();
+  std::optional<WalFailure> failure = log_->failure();
+  finish(env);
+  if (failure) throw to_error(env, *failure);
+}
+
+}  // namespace walmirror

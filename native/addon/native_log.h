@@ -1,0 +1,86 @@
+// NativeLog: the open log, for JavaScript (src/native/native_log.ts has the contract).
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+#include <vector>
+
+#include "bridge.h"
+#include "log.h"
+
+namespace walmirror {
+
+class NativeLog : public Napi::ObjectWrap<NativeLog> {
+ public:
+  static void define(Napi::Env env, Napi::Object exports);
+  static Napi::Value open(const Napi::CallbackInfo& info);
+
+  explicit NativeLog(const Napi::CallbackInfo& info);
+  ~NativeLog() override;
+
+ private:
+  using Task = std::function<std::function<Napi::Value(Napi::Env)>()>;
+
+  void attach(Napi::Env env, std::shared_ptr<Log> log, std::shared_ptr<Bridge> bridge, bool shared_ring);
+  Log& log(Napi::Env env) const;
+  void refresh();
+  void progressed(Napi::Env env);
+  Napi::Value run_task(Napi::Env env, Task task);
+  void retry_opening(Napi::Env env);
+  void finish(Napi::Env env);
+  static void clean_up(void* self);
+
+  Napi::Value get_ring(const Napi::CallbackInfo& info);
+  Napi::Value get_state(const Napi::CallbackInfo& info);
+  Napi::Value get_words(const Napi::CallbackInfo& info);
+  Napi::Value get_info(const Napi::CallbackInfo& info);
+  Napi::Value failure(const Napi::CallbackInfo& info);
+  void on_progress(const Napi::CallbackInfo& info);
+  void ref(const Napi::CallbackInfo& info);
+  void unref(const Napi::CallbackInfo& info);
+  Napi::Value reserve(const Napi::CallbackInfo& info);
+  void close_batch(const Napi::CallbackInfo& info);
+  void wake_ticker(const Napi::CallbackInfo& info);
+  void put(const Napi::CallbackInfo& info);
+  Napi::Value open_term(const Napi::CallbackInfo& info);
+  void begin_ingest(const Napi::CallbackInfo& info);
+  Napi::Value ingest(const Napi::CallbackInfo& info);
+  Napi::Value received(const Napi::CallbackInfo& info);
+  Napi::Value truncate(const Napi::CallbackInfo& info);
+  Napi::Value store_role(const Napi::CallbackInfo& info);
+  void set_commit(const Napi::CallbackInfo& info);
+  Napi::Value read_into(const Napi::CallbackInfo& info);
+  Napi::Value read_ring(const Napi::CallbackInfo& info);
+  Napi::Value locate(const Napi::CallbackInfo& info);
+  Napi::Value checksum_at(const Napi::CallbackInfo& info);
+  Napi::Value pin(const Napi::CallbackInfo& info);
+  void move_pin(const Napi::CallbackInfo& info);
+  void unpin(const Napi::CallbackInfo& info);
+  Napi::Value retain(const Napi::CallbackInfo& info);
+  void move_retain(const Napi::CallbackInfo& info);
+  void release(const Napi::CallbackInfo& info);
+  Napi::Value trim(const Napi::CallbackInfo& info);
+  Napi::Value close(const Napi::CallbackInfo& info);
+  void close_sync(const Napi::CallbackInfo& info);
+
+  struct Opening {
+    Napi::Promise::Deferred deferred;
+    uint64_t position;  // 0: not framed yet
+  };
+
+  std::shared_ptr<Log> log_;
+  std::shared_ptr<Bridge> bridge_;
+  Napi::ObjectReference ring_;
+  Napi::ObjectReference state_;
+  Napi::ObjectReference words_;
+  double* state_values_ = nullptr;
+  int32_t* words_copy_ = nullptr;  // where memory cannot be shared
+  Napi::FunctionReference callback_;
+  std::vector<Opening> openings_;
+  napi_env env_ = nullptr;
+  int user_holds_ = 0;
+  bool closed_ = false;
+};
+
+}  // namespace walmirror
