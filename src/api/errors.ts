@@ -6,7 +6,8 @@ export const errorCodes = {
   WAL_RING_FULL: 'The log memory is full: nothing was taken. Await `log.drain()` and append again.',
   WAL_CLOSED: 'The log is closed.',
   WAL_FAILED: 'The log has failed for good (see `cause`); close it and open it again to recover.',
-  WAL_FLUSH_FAILED: 'A write or flush failed. It is never retried: what was not acknowledged is unknown.',
+  WAL_FLUSH_FAILED:
+    'A write or flush failed. It is never retried: what was not acknowledged is unknown.',
   WAL_IO: 'An operating system call failed.',
   WAL_NO_SPACE: 'There is no space for another segment. Free space on the disk, or trim the log.',
   WAL_LOCKED: 'Another process, or another Log of this process, has the directory open.',
@@ -18,16 +19,19 @@ export const errorCodes = {
   WAL_UNSUPPORTED: 'The platform, or the combination of options, is not supported.',
   WAL_LSN_GONE: 'The record was trimmed; `lsn` is the first one there is.',
   WAL_IS_STANDBY: 'The directory was last used as a standby. Promote it, or open it with `follow`.',
-  WAL_WAS_PRIMARY: 'The directory was last used as a primary and does not follow by a changed option.',
+  WAL_WAS_PRIMARY:
+    'The directory was last used as a primary and does not follow by a changed option.',
   WAL_FENCED: 'A newer primary exists: this one acknowledges nothing any more.',
   WAL_SPLIT: 'Two nodes opened the same epoch. Both stop acknowledging; an operator chooses.',
   WAL_DIVERGED: 'The logs differ where they should be equal. Neither was changed.',
   WAL_COMMITTED_LOST: 'The primary ends below what this standby knows to be committed. Both stop.',
-  WAL_PRIMARY_REACHABLE: 'Promotion needs to know that the old primary is stopped: pass `primaryStopped: true`.',
+  WAL_PRIMARY_REACHABLE:
+    'Promotion needs to know that the old primary is stopped: pass `primaryStopped: true`.',
   WAL_NOT_STANDBY: 'The call is for a standby, and this log is not one.',
   WAL_NO_STANDBYS: 'A remote commit level needs `synchronousStandbys`.',
   WAL_SYNC_TIMEOUT: 'The standbys asked for did not answer in time; the outcome is unknown.',
-  WAL_COMMIT_ABORTED: 'The wait for a commit was cancelled; the record stays in the log, its outcome is unknown.',
+  WAL_COMMIT_ABORTED:
+    'The wait for a commit was cancelled; the record stays in the log, its outcome is unknown.',
   WAL_PLAINTEXT: 'Replication without TLS off loopback has to be asked for: `plaintext: true`.',
   WAL_PEER_INVALID: 'The peer sent bytes that are not the protocol, or that do not verify.',
   WAL_PEER_REFUSED: 'The peer refused the connection; the message says why.',

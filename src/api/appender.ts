@@ -1,0 +1,432 @@
+import { type NativeLog, State, Word } from '../native/native_log.js';
+import { WalError } from './errors.js';
+import { type RecordData, recordBytes, recordSize, tooLarge } from './record.js';
+import { type Layout, ringSpace } from './ring_space.js';
+import { integer, shown } from './validate.js';
+
+/** What the appender tells the log that it belongs to. */
+export interface AppenderHost {
+  /** Why nothing can be appended now. */
+  refusal(): Error;
+  /** A batch was closed: it can be sent, and its commits have a place to wait for. */
+  batchClosed(): void;
+  /** Somebody wants ring space that is not there. */
+  ringWanted(): void;
+  /** The engine contradicted itself; the log must stop. */
+  broken(error: unknown): void;
+}
+
+/** First and last LSN of the records of one `appendMany`. Of none: `last` is `first - 1`. */
+export interface AppendedRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** Up to here a loop copies faster than the built-in functions, whose call costs more. */
+const SHORT_BYTES = 8;
+const SHORT_TEXT = 16;
+
+/**
+ * Writes records into the open batch, in memory that it shares with the engine. One native call a
+ * batch (`reserve`, `closeBatch`), none a record. Nothing here is durable, or visible to anybody,
+ * before its batch is closed; that happens at its size limit, at the end of the turn, when a commit
+ * asks, and at the first append after the tick.
+ *
+ * `#limit` is -1 whenever an append has to take the slow path, whatever the reason: no open batch, a
+ * standby, a failed or closed log, no shared memory, a running `appendInto`. So the hot path compares
+ * once.
+ */
+export class Appender {
+  readonly #native: NativeLog;
+  readonly #host: AppenderHost;
+  readonly #layout: Layout;
+  readonly #maxRecord: number;
+  readonly #state: Float64Array;
+  readonly #tick: Int32Array;
+  readonly #shared: boolean;
+  readonly #bytes: Uint8Array;
+  readonly #words: Uint32Array;
+  readonly #text: Buffer;
+
+  /** Where the open batch's payload starts, where its next record goes, and where its room ends. */
+  #start = 0;
+  #at = 0;
+  #room = 0;
+  #limit = -1;
+  /** LSN of the last closed record, and records in the open batch. */
+  #base = 0;
+  #count = 0;
+  #accepting = false;
+  #inCallback = false;
+  #endOfTurn = false;
+
+  constructor(native: NativeLog, layout: Layout, maxRecord: number, host: AppenderHost) {
+    this.#native = native;
+    this.#host = host;
+    this.#layout = layout;
+    this.#maxRecord = maxRecord;
+    this.#state = native.state;
+    this.#tick = native.words;
+    const ring = native.ring ?? new ArrayBuffer(0);
+    this.#shared = native.ring !== undefined;
+    this.#bytes = new Uint8Array(ring);
+    this.#words = new Uint32Array(ring);
+    this.#text = Buffer.from(ring);
+  }
+
+  /** LSN of the last record that was appended. */
+  get lsn(): number {
+    return this.#base + this.#count;
+  }
+
+  /** LSN of the last record of a closed batch. */
+  get closedLsn(): number {
+    return this.#base;
+  }
+
+  /** Whether a commit of this LSN (undefined: of the last one) waits for the open batch. */
+  isOpen(lsn: number | undefined): boolean {
+    if (this.#inCallback) return false;
+    return lsn === undefined || (lsn > this.#base && lsn <= this.#base + this.#count);
+  }
+
+  get inCallback(): boolean {
+    return this.#inCallback;
+  }
+
+  /** Takes appends from now on: the log is a primary, and its opening is in the log. */
+  start(): void {
+    this.#base = this.#state[State.CLOSED_LSN] ?? 0;
+    this.#accepting = true;
+  }
+
+  /** Closes the open batch and takes no more. */
+  stop(): void {
+    this.close();
+    this.abandon();
+  }
+
+  /** Takes no more; the open batch is dropped (after a failure it can not be written any more). */
+  abandon(): void {
+    this.#accepting = false;
+    this.#limit = -1;
+    this.#room = this.#at;
+  }
+
+  append(data: RecordData): number {
+    if (data instanceof Uint8Array) {
+      const length = data.length;
+      const at = this.#at;
+      if (
+        length <= this.#limit - at - 4 &&
+        length <= this.#maxRecord &&
+        this.#tick[Word.TICK] === 1 &&
+        length !== 0
+      ) {
+        const words = this.#words;
+        const end = at + ((length + 7) & -4);
+        // The padding first: the copy then overwrites what is not padding.
+        words[(end >> 2) - 1] = 0;
+        words[at >> 2] = length;
+        if (length <= SHORT_BYTES) {
+          const bytes = this.#bytes;
+          for (let i = 0, to = at + 4; i < length; i++, to++) bytes[to] = data[i] as number;
+        } else {
+          this.#bytes.set(data, at + 4);
+        }
+        this.#at = end;
+        return this.#base + ++this.#count;
+      }
+    } else if (typeof data === 'string') {
+      return this.#appendText(data);
+    }
+    return this.#appendBytes(recordBytes(data, 'append'));
+  }
+
+  appendMany(items: Iterable<RecordData>): AppendedRange {
+    const { records, payload, largest } = this.#measured(items);
+    const first = this.lsn + 1;
+    if (records.length === 0) return { first, last: first - 1 };
+    this.#refuseUnlessAccepting();
+    if (payload > this.#room - this.#at || this.#count === 0) {
+      this.#requireSpace(payload, largest);
+    }
+    for (const record of records) this.#appendTaken(record);
+    return { first, last: this.lsn };
+  }
+
+  appendInto(maxBytes: number, encode: (buffer: Buffer, offset: number) => number): number {
+    integer(maxBytes, 'appendInto(maxBytes)', 0, Number.MAX_SAFE_INTEGER);
+    if (maxBytes > this.#maxRecord) throw tooLarge(maxBytes, this.#maxRecord, 'appendInto');
+    this.#makeRoom(recordSize(maxBytes));
+    if (!this.#shared) return this.#appendScratch(maxBytes, encode);
+    const at = this.#at;
+    const buffer = this.#text.subarray(this.#start, at + recordSize(maxBytes));
+    const offset = at + 4 - this.#start;
+    const end = this.#callback(encode, buffer, offset, maxBytes);
+    const length = end - offset;
+    const size = recordSize(length);
+    this.#bytes.fill(0, at + 4 + length, at + size);
+    this.#words[at >> 2] = length;
+    this.#at = at + size;
+    return this.#base + ++this.#count;
+  }
+
+  /** Publishes the open batch, if it has records. Costs one native call. */
+  close(): void {
+    if (this.#count === 0) return;
+    const payload = this.#at - this.#start;
+    const count = this.#count;
+    this.#sealed();
+    try {
+      this.#native.closeBatch(payload, count);
+    } catch (error) {
+      // Records with LSNs already given out would be missing: nothing after them may be written.
+      this.#host.broken(error);
+      return;
+    }
+    this.#published();
+  }
+
+  /** An upper bound of what records of this many payload bytes need of the ring. */
+  space(payload: number, largest: number): number {
+    return ringSpace(this.#layout, payload, largest);
+  }
+
+  #appendText(text: string): number {
+    const worst = text.length * 3;
+    // Room for the worst case saves the pass over the string that measures it.
+    if (
+      !(worst <= this.#limit - this.#at - 4 && this.#tick[Word.TICK] === 1) ||
+      worst > this.#maxRecord
+    ) {
+      const length = Buffer.byteLength(text);
+      if (length > this.#maxRecord) throw tooLarge(length, this.#maxRecord, 'append');
+      this.#makeRoom(recordSize(length));
+      if (!this.#shared) return this.#put(Buffer.from(text));
+    }
+    const at = this.#at;
+    let length = text.length <= SHORT_TEXT ? this.#ascii(text, at + 4) : -1;
+    if (length < 0) length = this.#text.write(text, at + 4, this.#room - at - 4, 'utf8');
+    const end = at + recordSize(length);
+    for (let i = at + 4 + length; i < end; i++) this.#bytes[i] = 0;
+    this.#words[at >> 2] = length;
+    this.#at = end;
+    return this.#base + ++this.#count;
+  }
+
+  /** Writes short ASCII text; -1 if it is not ASCII. */
+  #ascii(text: string, to: number): number {
+    const bytes = this.#bytes;
+    const length = text.length;
+    for (let i = 0; i < length; i++) {
+      const unit = text.charCodeAt(i);
+      if (unit > 127) return -1;
+      bytes[to + i] = unit;
+    }
+    return length;
+  }
+
+  #appendBytes(data: Uint8Array): number {
+    const length = data.byteLength;
+    if (length > this.#maxRecord) throw tooLarge(length, this.#maxRecord, 'append');
+    const size = recordSize(length);
+    this.#makeRoom(size);
+    if (!this.#shared) return this.#put(data);
+    const at = this.#at;
+    this.#words[((at + size) >> 2) - 1] = 0;
+    this.#words[at >> 2] = length;
+    this.#bytes.set(data, at + 4);
+    this.#at = at + size;
+    return this.#base + ++this.#count;
+  }
+
+  /** The same without shared memory. */
+  #put(data: Uint8Array): number {
+    this.#native.put(this.#at - this.#start, data);
+    this.#at += recordSize(data.byteLength);
+    return this.#base + ++this.#count;
+  }
+
+  #appendScratch(maxBytes: number, encode: (buffer: Buffer, offset: number) => number): number {
+    const scratch = Buffer.alloc(maxBytes);
+    const end = this.#callback(encode, scratch, 0, maxBytes);
+    return this.#put(scratch.subarray(0, end));
+  }
+
+  /** Runs the encoder with the log shut, and checks what it says. A throw appends nothing. */
+  #callback(
+    encode: (buffer: Buffer, offset: number) => number,
+    buffer: Buffer,
+    offset: number,
+    maxBytes: number,
+  ): number {
+    const limit = this.#limit;
+    this.#limit = -1;
+    this.#inCallback = true;
+    let end: number;
+    try {
+      end = encode(buffer, offset);
+    } finally {
+      this.#inCallback = false;
+      this.#limit = limit;
+    }
+    if (typeof end !== 'number') {
+      throw new TypeError(
+        `the appendInto callback returns the offset after its last byte, got ${shown(end)}`,
+      );
+    }
+    if (!Number.isInteger(end) || end < offset || end > offset + maxBytes) {
+      throw new RangeError(
+        `the appendInto callback returned ${end}; it may end from ${offset} to ` +
+          `${offset + maxBytes}. Nothing was appended`,
+      );
+    }
+    return end;
+  }
+
+  /** Makes the open batch have room for `size` payload bytes, opening or closing what it must. */
+  #makeRoom(size: number): void {
+    this.#refuseUnlessAccepting();
+    const tick = this.#tick[Word.TICK];
+    if (tick === 2) this.close();
+    else if (tick === 0) this.#native.wakeTicker();
+    if (size > this.#room - this.#at) this.#openBatch(size);
+  }
+
+  #openBatch(size: number): void {
+    const count = this.#count;
+    if (count > 0 || (this.#state[State.CAPACITY] as number) < size) {
+      const payload = this.#at - this.#start;
+      if (count > 0) this.#sealed();
+      let full: number;
+      try {
+        full = this.#native.reserve(payload, count, size);
+      } catch (error) {
+        throw this.#reserveFailed(count, error);
+      }
+      if (count > 0) this.#published();
+      // Publishing may have found the log failed.
+      this.#refuseUnlessAccepting();
+      if (full !== 0) throw this.#full();
+    }
+    this.#start = this.#shared ? (this.#state[State.CURSOR] as number) : 0;
+    this.#at = this.#start;
+    this.#room = this.#start + (this.#state[State.CAPACITY] as number);
+    this.#limit = this.#shared ? this.#room : -1;
+    if (!this.#endOfTurn) {
+      this.#endOfTurn = true;
+      setImmediate(this.#turnEnded);
+    }
+  }
+
+  readonly #turnEnded = (): void => {
+    this.#endOfTurn = false;
+    this.close();
+  };
+
+  /** The open batch is no longer ours: the next append opens another. */
+  #sealed(): void {
+    this.#base += this.#count;
+    this.#count = 0;
+    this.#start = 0;
+    this.#at = 0;
+    this.#room = 0;
+    this.#limit = -1;
+  }
+
+  #published(): void {
+    if (this.#state[State.CLOSED_LSN] !== this.#base) {
+      const engine = this.#state[State.CLOSED_LSN];
+      this.#host.broken(new Error(`the engine closed LSN ${engine}, expected ${this.#base}`));
+      return;
+    }
+    this.#host.batchClosed();
+  }
+
+  #reserveFailed(count: number, error: unknown): unknown {
+    if (this.#state[State.CLOSED_LSN] !== this.#base) this.#host.broken(error);
+    else if (count > 0) this.#host.batchClosed();
+    return WalError.from(error);
+  }
+
+  #refuseUnlessAccepting(): void {
+    if (this.#inCallback) throw reentrant();
+    if (!this.#accepting) throw this.#host.refusal();
+  }
+
+  #full(): WalError {
+    this.#host.ringWanted();
+    const free = this.#state[State.RING_FREE] ?? 0;
+    return new WalError(
+      'WAL_RING_FULL',
+      `the log memory is full (${free} of ${this.#layout.ringBytes} bytes free): nothing was taken`,
+      { outcome: 'refused' },
+    );
+  }
+
+  #measured(items: Iterable<RecordData>): Measured {
+    if (typeof items === 'string' || ArrayBuffer.isView(items) || !isIterable(items)) {
+      throw new TypeError(`appendMany takes an array of records, got ${shown(items)}`);
+    }
+    const records: (Uint8Array | string)[] = [];
+    let payload = 0;
+    let largest = 0;
+    // Copied first: an iterator is the caller's code, and could change an earlier item's length.
+    for (const item of [...items]) {
+      const record =
+        typeof item === 'string' ? item : recordBytes(item, `appendMany, at [${records.length}],`);
+      const bytes = typeof record === 'string' ? Buffer.byteLength(record) : record.byteLength;
+      if (bytes > this.#maxRecord) throw tooLarge(bytes, this.#maxRecord, 'appendMany');
+      const size = recordSize(bytes);
+      payload += size;
+      if (size > largest) largest = size;
+      records.push(record);
+    }
+    return { records, payload, largest };
+  }
+
+  /** All or none: what does not fit as a whole is refused before its first record is taken. */
+  #requireSpace(payload: number, largest: number): void {
+    const space = this.space(payload, largest);
+    if (space > this.#layout.ringBytes) {
+      throw new RangeError(
+        `appendMany got ${payload} bytes of records; a log memory (ringBytes) of ` +
+          `${this.#layout.ringBytes} bytes can never take so many at once`,
+      );
+    }
+    this.close();
+    this.#refuseUnlessAccepting();
+    if (space > (this.#state[State.RING_FREE] as number)) throw this.#full();
+  }
+
+  /** One record of a group that is known to fit. If it does not, the engine contradicted itself. */
+  #appendTaken(record: Uint8Array | string): void {
+    try {
+      this.append(record);
+    } catch (error) {
+      this.#host.broken(error);
+      throw error;
+    }
+  }
+}
+
+interface Measured {
+  readonly records: readonly (Uint8Array | string)[];
+  readonly payload: number;
+  readonly largest: number;
+}
+
+function isIterable(value: unknown): boolean {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    typeof (value as Partial<Iterable<unknown>>)[Symbol.iterator] === 'function'
+  );
+}
+
+export function reentrant(): WalError {
+  return new WalError('WAL_REENTRANT', 'the log was called from inside its appendInto callback', {
+    outcome: 'refused',
+  });
+}

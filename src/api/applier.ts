@@ -1,0 +1,88 @@
+import type { Batch } from './batch.js';
+import { WalError } from './errors.js';
+import type { BatchReader } from './reader.js';
+
+/** The running applier of a log, as `Log.apply` returns it. */
+export interface Applier {
+  /**
+   * Resolves when the applier was stopped or the log was closed. Rejects with what the callback threw,
+   * or with the failure of the log.
+   */
+  readonly done: Promise<void>;
+  /** LSN of the last record that was applied. */
+  readonly appliedLsn: number;
+  /** Takes no further batch; resolves when a running callback has ended. */
+  stop(): Promise<void>;
+}
+
+export type ApplyFunction = (batch: Batch) => unknown;
+
+/** Feeds a callback, one batch after the other: a batch is applied when its promise resolves. */
+export class RunningApplier implements Applier {
+  readonly done: Promise<void>;
+  readonly #reader: BatchReader;
+  readonly #signal: AbortSignal | undefined;
+  readonly #onApplied: () => void;
+  #appliedLsn: number;
+  #stopped = false;
+  #ended = false;
+  #error: unknown;
+
+  constructor(
+    reader: BatchReader,
+    from: number,
+    apply: ApplyFunction,
+    onApplied: () => void,
+    signal: AbortSignal | undefined,
+  ) {
+    this.#reader = reader;
+    this.#appliedLsn = from - 1;
+    this.#onApplied = onApplied;
+    this.#signal = signal;
+    this.done = this.#run(apply);
+  }
+
+  get appliedLsn(): number {
+    return this.#appliedLsn;
+  }
+
+  /** Whether it takes no more. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Why it ended, unless it was asked to. */
+  get error(): unknown {
+    return this.#error;
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#reader.return();
+    await this.done.catch(() => undefined);
+  }
+
+  async #run(apply: ApplyFunction): Promise<void> {
+    try {
+      for await (const batch of this.#reader) {
+        await apply(batch);
+        this.#appliedLsn = batch.lastLsn;
+        this.#onApplied();
+      }
+    } catch (error) {
+      if (this.#expected(error)) return;
+      this.#error = error;
+      throw error;
+    } finally {
+      this.#ended = true;
+      this.#onApplied();
+    }
+  }
+
+  /** The ends that were asked for: by `stop`, by the signal, by closing the log. */
+  #expected(error: unknown): boolean {
+    if (this.#stopped) return true;
+    if (this.#signal?.aborted === true && error === this.#signal.reason) return true;
+    return error instanceof WalError && error.code === 'WAL_CLOSED';
+  }
+}

@@ -1,0 +1,40 @@
+import { State } from '../native/native_log.js';
+import type { LogCore } from './core.js';
+import { cutShortByClose } from './failure.js';
+import { logStatus } from './log_status.js';
+
+/**
+ * Closes the log: takes no more, flushes what was taken, ends every wait, lets the directory go.
+ * Commits that the flush meets resolve first. Rejects with the failure that kept it from flushing.
+ */
+export async function closeLog(core: LogCore): Promise<void> {
+  core.appender.stop();
+  core.state = 'closing';
+  core.keepAlive.acquire();
+  // Whoever waits for room or for records to come waits in vain; commits have the flush to wait for.
+  core.drains.waits.rejectAll(cutShortByClose());
+  const { state } = core.native;
+  const closed = state[State.CLOSED_POSITION] ?? 0;
+  const flushed = core.flushes.until(() => {
+    if (core.failure !== undefined) throw core.failure;
+    return (state[State.FLUSH_POSITION] ?? 0) >= closed;
+  });
+  core.moved.rejectAll(cutShortByClose());
+  await Promise.allSettled([core.roleChange, flushed]);
+  await finish(core);
+}
+
+async function finish(core: LogCore): Promise<void> {
+  core.endWaits(cutShortByClose());
+  await core.control?.close().catch(() => undefined);
+  core.lastStatus = logStatus(core);
+  await core.driver.close();
+  try {
+    await core.native.close();
+  } catch (error) {
+    core.fail(error);
+  }
+  core.keepAlive.detach();
+  core.closed();
+  if (core.failure !== undefined) throw core.failure;
+}

@@ -1,0 +1,86 @@
+import type { CommitResult, CommitWaiters } from '../replication/commit_waiters.js';
+import type { CommitLevel } from '../replication/level.js';
+import type { Appender } from './appender.js';
+import type { KeepAlive } from './keep_alive.js';
+import { isRemote, noStandbys } from './policy_options.js';
+
+/** What the commits of a primary need of it. */
+export interface CommitsHost {
+  readonly appender: Appender;
+  readonly keepAlive: KeepAlive;
+  readonly waiters: CommitWaiters;
+  readonly level: CommitLevel;
+  readonly hasStandbys: boolean;
+}
+
+/**
+ * The commits of a primary. All commits of one turn are met by one batch, which is closed behind the
+ * microtasks that are already queued, so that everybody who was woken together is in it; they share
+ * one promise.
+ */
+export class Commits {
+  readonly #host: CommitsHost;
+  /** What commits of the open batch at the log's own level wait for: the hot path. */
+  #shared: Promise<CommitResult> | undefined;
+  #closing = false;
+
+  constructor(host: CommitsHost) {
+    this.#host = host;
+  }
+
+  /** The promise for the open batch at the log's own level, if somebody asked already. */
+  get shared(): Promise<CommitResult> | undefined {
+    return this.#shared;
+  }
+
+  commit(
+    lsn: number,
+    level: CommitLevel | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<CommitResult> {
+    const { appender, waiters } = this.#host;
+    const asked = level ?? this.#host.level;
+    if (isRemote(asked) && !this.#host.hasStandbys) return Promise.reject(noStandbys(asked));
+    const open = lsn > appender.closedLsn;
+    const wait =
+      signal === undefined ? waiters.wait(asked, lsn) : waiters.waitWithSignal(asked, lsn, signal);
+    this.#held(wait);
+    if (open) {
+      this.#closeSoon();
+      if (signal === undefined && asked === this.#host.level) this.#shared = wait;
+    }
+    return wait;
+  }
+
+  /** Nobody may take the shared promise any more: its waits were ended. */
+  forget(): void {
+    this.#shared = undefined;
+  }
+
+  /** A batch was closed; its commits wait for the place that it ends at. */
+  batchClosed(): void {
+    if (this.#shared !== undefined) {
+      // Those who took the shared promise may have asked for any LSN of the batch, up to the last.
+      this.#shared = undefined;
+      void this.#host.waiters.wait(this.#host.level, this.#host.appender.closedLsn);
+    }
+    this.#host.waiters.closed();
+  }
+
+  /** Keeps the process alive until the wait ends, however it ends. */
+  #held(wait: Promise<CommitResult>): void {
+    const { keepAlive } = this.#host;
+    const release = (): void => keepAlive.release();
+    keepAlive.acquire();
+    wait.then(release, release);
+  }
+
+  #closeSoon(): void {
+    if (this.#closing) return;
+    this.#closing = true;
+    queueMicrotask(() => {
+      this.#closing = false;
+      this.#host.appender.close();
+    });
+  }
+}

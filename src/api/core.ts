@@ -1,0 +1,198 @@
+import { type NativeInfo, type NativeLog, type Place, State } from '../native/native_log.js';
+import { Appender, type AppenderHost, reentrant } from './appender.js';
+import type { RunningApplier } from './applier.js';
+import { Drains } from './drain.js';
+import type { Driver } from './driver.js';
+import type { WalError } from './errors.js';
+import { LogEmitter } from './events.js';
+import { type ClosesAtExit, closeAtExit, forgetAtExit } from './exit_hook.js';
+import { closedError, cutShortByClose, fatal, refusedByFailure } from './failure.js';
+import { KeepAlive } from './keep_alive.js';
+import type { ResolvedOptions } from './options.js';
+import type { ReaderHost } from './reader.js';
+import type { LogStatus } from './status.js';
+import { Wakeups } from './wakeup.js';
+
+/** A flush that takes this long is worth telling about. */
+const SLOW_FLUSH_MS = 1000;
+
+/**
+ * What an open log is made of, and the one place where its engine's news arrive: flushes, closed
+ * batches, failures. `Log` is the face of it, the driver what the role does.
+ *
+ *   open --fail--> failed --close--> closed        open --close--> closing --> closed
+ */
+export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
+  readonly native: NativeLog;
+  readonly info: NativeInfo;
+  readonly options: ResolvedOptions;
+  readonly events = new LogEmitter();
+  readonly keepAlive: KeepAlive;
+  readonly appender: Appender;
+  readonly drains: Drains;
+  /** Readers, the applier, a promotion: whoever waits for something visible. */
+  readonly moved = new Wakeups();
+  /** The end of `close`: waits for the disk. */
+  readonly flushes = new Wakeups();
+  applier: RunningApplier | undefined;
+  state: 'open' | 'closing' | 'closed' = 'open';
+  failure: WalError | undefined;
+  /** A promotion or a fencing that is under way, which `close` waits for. */
+  roleChange: Promise<unknown> | undefined;
+  control: { close(): Promise<void> } | undefined;
+  /** The status as it was when the native side was closed. */
+  lastStatus: LogStatus | undefined;
+  #driver: Driver | undefined;
+  #lastProgress = 0;
+  #slowestFlushMs = 0;
+
+  constructor(native: NativeLog, options: ResolvedOptions) {
+    this.native = native;
+    this.info = native.info();
+    this.options = options;
+    this.keepAlive = new KeepAlive(native);
+    const { info } = this;
+    const layout = {
+      segmentBytes: info.segmentBytes,
+      ringBytes: info.ringBytes,
+      maxBatchBytes: info.maxBatchBytes,
+      align: info.padded ? 4096 : 8,
+    };
+    this.appender = new Appender(native, layout, info.maxRecordBytes, this);
+    this.drains = new Drains(native, this.appender, info.ringBytes);
+    native.onProgress(() => this.#progressed());
+    closeAtExit(this);
+  }
+
+  get driver(): Driver {
+    if (this.#driver === undefined) throw new Error('the log has no role yet');
+    return this.#driver;
+  }
+
+  set driver(driver: Driver) {
+    this.#driver = driver;
+    this.moved.settle();
+  }
+
+  /** Throws unless the log is open and sound. For calls of every role. */
+  requireOpen(): void {
+    if (this.appender.inCallback) throw reentrant();
+    if (this.state !== 'open') throw closedError();
+    if (this.failure !== undefined) throw this.failure;
+  }
+
+  /** The same for reading, which goes on while the log is being closed around it: no. */
+  requireReadable(): void {
+    if (this.state !== 'open') throw cutShortByClose();
+    if (this.failure !== undefined) throw this.failure;
+  }
+
+  visible(upTo: 'commit' | 'flush'): Place {
+    const { state } = this.native;
+    const position = state[State.FLUSH_POSITION] ?? 0;
+    if (upTo === 'commit') {
+      const commit = this.driver.commit;
+      if (commit.position < position) return commit;
+    }
+    return { position, lsn: state[State.FLUSH_LSN] ?? 0 };
+  }
+
+  // -- what the appender tells --
+
+  refusal(): Error {
+    if (this.state !== 'open') return closedError();
+    if (this.failure !== undefined) return refusedByFailure(this.failure);
+    return this.driver.refusal();
+  }
+
+  batchClosed(): void {
+    this.driver.batchClosed();
+    if (this.native.state[State.FAILED] === 1) this.fail(this.native.failure());
+  }
+
+  ringWanted(): void {
+    this.driver.ringWanted();
+  }
+
+  broken(error: unknown): void {
+    this.fail(error);
+  }
+
+  // -- what the engine and the driver tell --
+
+  /** The commit place moved, or the driver learned something that a wait may depend on. */
+  commitMoved(): void {
+    this.moved.settle();
+  }
+
+  appliedMoved(): void {
+    const lsn = this.applier?.appliedLsn ?? 0;
+    if (this.failure === undefined && this.state === 'open') this.driver.applied(lsn);
+    this.moved.settle();
+  }
+
+  /** Nothing mends it: every present and later wait ends with this one error. */
+  fail(cause: unknown): void {
+    if (this.failure !== undefined || this.state === 'closed') return;
+    const failure = fatal(cause ?? this.native.failure() ?? new Error('unknown failure'));
+    this.failure = failure;
+    this.appender.abandon();
+    this.endWaits(failure);
+    this.events.emit('failed', failure);
+  }
+
+  /** For an opening that failed: there may be no role yet. */
+  async closeDriver(): Promise<void> {
+    await this.#driver?.close().catch(() => undefined);
+  }
+
+  endWaits(error: unknown): void {
+    this.flushes.settle();
+    this.#driver?.rejectWaits(error);
+    this.drains.waits.rejectAll(error);
+    this.moved.rejectAll(error);
+  }
+
+  /** At the `exit` event nothing can be waited for: what was appended is closed and flushed at once. */
+  closeAtExit(): void {
+    if (this.state === 'closed') return;
+    this.state = 'closed';
+    this.keepAlive.detach();
+    try {
+      this.appender.stop();
+      this.native.closeSync();
+    } catch {
+      // The process ends; what was acknowledged is on disk, and the next opening recovers.
+    }
+  }
+
+  /** The native side is closed; nothing may call it any more. */
+  closed(): void {
+    this.state = 'closed';
+    forgetAtExit(this);
+  }
+
+  #progressed(): void {
+    if (this.state === 'closed') return;
+    const { state } = this.native;
+    if (state[State.FAILED] === 1) this.fail(this.native.failure());
+    if (this.failure !== undefined) return;
+    this.#driver?.progressed();
+    this.drains.waits.settle();
+    this.flushes.settle();
+    if (this.moved.waiting) this.moved.settle();
+    this.#watchFlushes();
+  }
+
+  /** A slow flush leaves a gap between two reports at least as long: only then is it worth asking. */
+  #watchFlushes(): void {
+    const now = performance.now();
+    const gap = now - this.#lastProgress;
+    this.#lastProgress = now;
+    if (gap < SLOW_FLUSH_MS) return;
+    const { slowestFlushMs } = this.native.info();
+    if (slowestFlushMs < SLOW_FLUSH_MS || slowestFlushMs <= this.#slowestFlushMs) return;
+    this.#slowestFlushMs = slowestFlushMs;
+    this.events.emit('slowFlush', { milliseconds: slowestFlushMs });
+  }
+}

@@ -1,0 +1,74 @@
+import { EventEmitter } from 'node:events';
+import type { Term } from '../native/native_log.js';
+import type { WalError } from './errors.js';
+
+/** What a log tells its listeners. There is no 'error' event: failures reject the waits. */
+export interface LogEvents {
+  /** The role changed: by `promote`, or because a newer primary was heard of (`fenced`). */
+  role: [change: { readonly role: 'primary' | 'standby' | 'fenced'; readonly term: Term }];
+  /** The log failed for good. Fires once; every present and later wait rejects with this error. */
+  failed: [error: WalError];
+  /** Primary: a standby came or went. */
+  standby: [change: StandbyChange];
+  /** Standby: the link to the primary is up. */
+  connected: [link: { readonly primary: string; readonly term: Term }];
+  /** Standby: the link to the primary is down; it comes back by itself. */
+  disconnected: [link: { readonly reason: string }];
+  /** A flush took a second or more. */
+  slowFlush: [flush: { readonly milliseconds: number }];
+}
+
+export interface StandbyChange {
+  readonly name: string;
+  readonly nodeId: string;
+  readonly connected: boolean;
+  /** Why it went; empty when it came. */
+  readonly reason: string;
+}
+
+export type LogEventName = keyof LogEvents;
+export type LogListener<E extends LogEventName> = (...args: LogEvents[E]) => void;
+
+/** An EventEmitter with the names and arguments of `LogEvents`, and without 'error'. */
+export class LogEmitter {
+  readonly #emitter = new EventEmitter();
+
+  on<E extends LogEventName>(event: E, listener: LogListener<E>): void {
+    this.#emitter.on(checked(event), listener as (...args: unknown[]) => void);
+  }
+
+  once<E extends LogEventName>(event: E, listener: LogListener<E>): void {
+    this.#emitter.once(checked(event), listener as (...args: unknown[]) => void);
+  }
+
+  off<E extends LogEventName>(event: E, listener: LogListener<E>): void {
+    this.#emitter.off(checked(event), listener as (...args: unknown[]) => void);
+  }
+
+  /** A listener that throws must not stop the engine half way: its error is raised on its own. */
+  emit<E extends LogEventName>(event: E, ...args: LogEvents[E]): void {
+    try {
+      this.#emitter.emit(event, ...args);
+    } catch (error) {
+      process.nextTick(() => {
+        throw error;
+      });
+    }
+  }
+}
+
+const names: Readonly<Record<LogEventName, true>> = {
+  role: true,
+  failed: true,
+  standby: true,
+  connected: true,
+  disconnected: true,
+  slowFlush: true,
+};
+
+function checked(event: string): string {
+  if (!Object.hasOwn(names, event)) {
+    throw new TypeError(`a log has no event '${event}'; it has ${Object.keys(names).join(', ')}`);
+  }
+  return event;
+}

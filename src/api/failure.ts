@@ -1,0 +1,44 @@
+import { WalError } from './errors.js';
+
+/** The one error that a failed log rejects with, made of whatever went wrong. */
+export function fatal(error: unknown): WalError {
+  const known = WalError.from(error);
+  if (known instanceof WalError) {
+    return known.outcome === 'unknown' ? known : withOutcome(known);
+  }
+  const text = error instanceof Error ? error.message : String(error);
+  return new WalError('WAL_FAILED', `the log has failed: ${text}`, {
+    cause: error,
+    outcome: 'unknown',
+  });
+}
+
+function withOutcome(error: WalError): WalError {
+  return new WalError(error.code, error.message, {
+    hint: error.hint,
+    lsn: error.lsn,
+    file: error.file,
+    offset: error.offset,
+    outcome: 'unknown',
+    cause: error.cause,
+  });
+}
+
+/** What an append to a failed log throws: it was surely not taken. */
+export function refusedByFailure(failure: WalError): WalError {
+  return new WalError('WAL_FAILED', `the log has failed: ${failure.message}`, {
+    cause: failure,
+    outcome: 'refused',
+  });
+}
+
+export function closedError(): WalError {
+  return new WalError('WAL_CLOSED', 'the log is closed', { outcome: 'refused' });
+}
+
+/** What waits end with that a `close` cuts short. */
+export function cutShortByClose(): WalError {
+  return new WalError('WAL_CLOSED', 'the log was closed while this was waited for', {
+    outcome: 'unknown',
+  });
+}

@@ -1,0 +1,345 @@
+import type { CommitResult } from '../replication/commit_waiters.js';
+import { type CommitLevel, commitLevels } from '../replication/level.js';
+import { type AppendedRange, reentrant } from './appender.js';
+import { type Applier, type ApplyFunction, RunningApplier } from './applier.js';
+import type { Batch } from './batch.js';
+import { closeLog } from './close.js';
+import type { Commits } from './commits.js';
+import type { LogCore } from './core.js';
+import type { Driver } from './driver.js';
+import { WalError } from './errors.js';
+import type { LogEventName, LogListener } from './events.js';
+import { logStatus } from './log_status.js';
+import { openLog } from './open.js';
+import type { OpenOptions } from './options.js';
+import { type Promoted, type PromoteOptions, promote } from './promote.js';
+import { BatchReader } from './reader.js';
+import type { RecordData } from './record.js';
+import { StandbyDriver } from './standby_driver.js';
+import type { LogStatus } from './status.js';
+import { trimTo } from './trim.js';
+import * as check from './validate.js';
+
+/** Options of `commit` and `appendAndCommit`. */
+export interface CommitOptions {
+  /** What this one call waits for; the log's own level otherwise. */
+  readonly level?: CommitLevel;
+  /** Ends the wait with WAL_COMMIT_ABORTED; the record stays in the log, its outcome is unknown. */
+  readonly signal?: AbortSignal;
+}
+
+/** Options of `read`. */
+export interface ReadOptions {
+  /** First LSN. Default 1: a log whose beginning was trimmed rejects with WAL_LSN_GONE. */
+  readonly from?: number;
+  /** Last LSN. Default: none. */
+  readonly to?: number;
+  /**
+   * `commit` (default): what the log's policy lets be seen. `flush`: all that is on this disk, for
+   * the replay of a primary that starts; only on a primary.
+   */
+  readonly upTo?: 'commit' | 'flush';
+  /** true (default): waits for records to come. false: ends where the log ended at the call. */
+  readonly live?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** Options of `apply`. */
+export interface ApplyOptions {
+  /** First LSN that the application has not got yet. Default 1. */
+  readonly from?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface WaitOptions {
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * A write-ahead log: a durable sequence of records, numbered 1, 2, 3 (LSN), in one directory that one
+ * `Log` has open at a time. Opened alone it is a local log, with `listen` a primary, with `follow` a
+ * standby; `promote` turns the latter into the former, on the same object.
+ *
+ * `append` takes a record into memory at once; `commit` waits until it is as safe as asked for.
+ * A wrong argument throws TypeError or RangeError. Operating errors are `WalError`s: thrown by what
+ * answers at once, rejected by what returns a promise. After a failure that nothing can mend, every
+ * present and later wait rejects with the same error (and 'failed' fires once).
+ *
+ * A log is not shared between threads. It does not keep the process alive, but a pending commit, drain or
+ * close does; at a normal exit, what was appended is flushed.
+ */
+export class Log {
+  readonly #core: LogCore;
+  #closing: Promise<void> | undefined;
+
+  private constructor(core: LogCore) {
+    this.#core = core;
+  }
+
+  /**
+   * Opens, or creates, the log in `dir`. Resolves when the log is recovered and, as a primary, its
+   * term is durably opened. As a standby it resolves connected or not; a fresh directory
+   * first waits for the primary, to learn which log to create.
+   *
+   * Rejects with WAL_LOCKED, WAL_CORRUPT, WAL_IS_STANDBY, WAL_WAS_PRIMARY, WAL_UNSUPPORTED and others.
+   */
+  static async open(options: OpenOptions): Promise<Log> {
+    return new Log(await openLog(options));
+  }
+
+  get name(): string {
+    return this.#core.options.name;
+  }
+
+  get dir(): string {
+    return this.#core.options.dir;
+  }
+
+  /** Largest record that `append` takes, in bytes. */
+  get maxRecordBytes(): number {
+    return this.#core.info.maxRecordBytes;
+  }
+
+  // -- writing --
+
+  /**
+   * Takes a record, at once and without I/O, and returns its LSN. Not durable before a commit. The
+   * bytes are copied: the buffer may be reused right away. A string is stored as UTF-8.
+   *
+   * Throws WAL_RING_FULL (nothing taken; await `drain`), WAL_IS_STANDBY, WAL_FENCED, WAL_FAILED,
+   * WAL_CLOSED; RangeError for a record over `maxRecordBytes`.
+   */
+  append(data: RecordData): number {
+    return this.#core.appender.append(data);
+  }
+
+  /**
+   * Takes all of these records or none. They may span batches, and a crash may fall between two.
+   * Throws as `append` does; RangeError for what could never fit the log memory.
+   */
+  appendMany(items: Iterable<RecordData>): AppendedRange {
+    return this.#core.appender.appendMany(items);
+  }
+
+  /**
+   * Lets `encode` write a record of at most `maxBytes` straight into log memory: it gets a buffer
+   * and the offset at which to start, and returns the offset after its last byte. It must be
+   * synchronous, and must not keep the buffer. If it throws or its end is out of bounds, nothing is
+   * appended; calling the log inside it throws WAL_REENTRANT.
+   */
+  appendInto(maxBytes: number, encode: (buffer: Buffer, offset: number) => number): number {
+    check.callback(encode, 'appendInto(maxBytes, encode)');
+    return this.#core.appender.appendInto(maxBytes, encode);
+  }
+
+  /** Whether the log memory is nearly full: time to await `drain()`. Cheap. */
+  get needsDrain(): boolean {
+    return this.#core.drains.needed;
+  }
+
+  /**
+   * Waits for room in the log memory: for records of `bytes` bytes in all (count 8 more for each), or
+   * for comfortable room. RangeError if that could never be.
+   */
+  async drain(bytes?: number, options?: WaitOptions): Promise<void> {
+    const signal = waitSignal(options, 'drain');
+    if (bytes !== undefined) check.integer(bytes, 'drain(bytes)', 0, Number.MAX_SAFE_INTEGER);
+    const core = this.#core;
+    core.requireOpen();
+    requirePrimary(core);
+    await core.keepAlive.during(core.drains.wait(bytes, signal));
+  }
+
+  /**
+   * Waits until the record `lsn`, and all before it, are as safe as the log's policy, or `level`, asks
+   * for. Without `lsn`: all that was appended. The result says what was reached, and where.
+   *
+   * Rejects, outcome unknown, with WAL_COMMIT_ABORTED, WAL_SYNC_TIMEOUT, WAL_FENCED, WAL_CLOSED or
+   * the log's failure; with WAL_NO_STANDBYS for a remote level that nobody is named for.
+   */
+  commit(lsn?: number, options?: CommitOptions): Promise<CommitResult> {
+    if (options === undefined) {
+      // The hot path: many commits of one turn share the promise of the batch that they are in.
+      const shared = this.#core.driver.commits?.shared;
+      if (shared !== undefined && this.#core.appender.isOpen(lsn)) return shared;
+    }
+    return this.#commit(lsn, options);
+  }
+
+  async #commit(lsn: number | undefined, options: CommitOptions | undefined) {
+    const core = this.#core;
+    const raw = check.optionsObject(options, 'commit', ['level', 'signal']);
+    const level =
+      raw.level === undefined ? undefined : check.oneOf(raw.level, 'level', commitLevels);
+    const signal = check.abortSignal(raw.signal, 'signal');
+    core.requireOpen();
+    const { commits } = requirePrimary(core);
+    const last = core.appender.lsn;
+    const target = lsn === undefined ? last : check.integer(lsn, 'commit(lsn)', 0, last);
+    return commits.commit(target, level, signal);
+  }
+
+  /** `append`, then `commit` of that record. A refused append rejects. */
+  appendAndCommit(data: RecordData, options?: CommitOptions): Promise<CommitResult> {
+    let lsn: number;
+    try {
+      lsn = this.append(data);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    return this.commit(lsn, options);
+  }
+
+  // -- reading --
+
+  /**
+   * The log's batches, in LSN order, as an async iterable that is used once. While it is open its
+   * segments are kept; leaving the loop lets go of them. Bytes handed out belong to the caller (the records of
+   * one reading share memory: copy what is kept for long).
+   *
+   * The iteration rejects with WAL_LSN_GONE (with the first LSN there is), the signal's reason, WAL_CLOSED when
+   * the log is closed meanwhile, or the log's failure.
+   */
+  read(options?: ReadOptions): AsyncIterableIterator<Batch> {
+    const raw = check.optionsObject(options, 'read', ['from', 'to', 'upTo', 'live', 'signal']);
+    const max = Number.MAX_SAFE_INTEGER;
+    const upTo =
+      raw.upTo === undefined
+        ? 'commit'
+        : check.oneOf(raw.upTo, 'upTo', ['commit', 'flush'] as const);
+    const live = raw.live === undefined ? true : check.boolean(raw.live, 'live');
+    const from = raw.from === undefined ? 1 : check.integer(raw.from, 'from', 1, max);
+    const to = raw.to === undefined ? Number.POSITIVE_INFINITY : lastLsn(raw.to);
+    const signal = check.abortSignal(raw.signal, 'signal');
+    const core = this.#core;
+    core.requireOpen();
+    if (upTo === 'flush') requirePrimary(core);
+    const end = live ? undefined : core.visible(upTo);
+    return new BatchReader(core, { from, to, upTo, end, signal });
+  }
+
+  /**
+   * Starts the applier of this log, of which there is one at a time: `apply` gets every batch from `from` on, one after
+   * the other; a batch counts as applied when what it returns has resolved. It goes on through a promotion.
+   */
+  apply(options: ApplyOptions | undefined, apply: ApplyFunction): Applier {
+    const raw = check.optionsObject(options, 'apply', ['from', 'signal']);
+    check.callback(apply, 'apply(options, fn)');
+    const max = Number.MAX_SAFE_INTEGER;
+    const from = raw.from === undefined ? 1 : check.integer(raw.from, 'from', 1, max);
+    const signal = check.abortSignal(raw.signal, 'signal');
+    const core = this.#core;
+    core.requireOpen();
+    if (core.applier !== undefined && !core.applier.ended) {
+      throw new TypeError('the log has an applier already; await its stop() first');
+    }
+    const plan = {
+      from,
+      to: Number.POSITIVE_INFINITY,
+      upTo: 'commit',
+      end: undefined,
+      signal,
+    } as const;
+    const reader = new BatchReader(core, plan);
+    core.applier = new RunningApplier(reader, from, apply, () => core.appliedMoved(), signal);
+    core.appliedMoved();
+    return core.applier;
+  }
+
+  /**
+   * Says that no record below `lsn` is needed here any more: whole segments below it are recycled, as far as no
+   * reader and no standby needs them and they are committed. Resolves when that is done.
+   */
+  async trim(lsn: number): Promise<void> {
+    const core = this.#core;
+    check.integer(lsn, 'trim(lsn)', 1, Number.MAX_SAFE_INTEGER);
+    core.requireOpen();
+    await trimTo(core, lsn);
+  }
+
+  // -- role --
+
+  /** Standby: resolves when the link to the primary is up. */
+  async connected(options?: WaitOptions): Promise<void> {
+    const signal = waitSignal(options, 'connected');
+    const core = this.#core;
+    core.requireOpen();
+    await requireStandby(core, 'connected').connected(signal);
+  }
+
+  /**
+   * Makes this standby the primary, in a new epoch (SAFETY.md 3). Everything that was received is kept.
+   * Resolves when the new term is durable and the applier, if there is one, has taken everything up to
+   * it; from then on `append` works. A cancelled wait leaves the role taken.
+   *
+   * Rejects with WAL_NOT_STANDBY; with WAL_PRIMARY_REACHABLE unless `primaryStopped: true` says that
+   * the old primary is stopped: nothing else can tell that two primaries do not run at once.
+   */
+  async promote(options?: PromoteOptions): Promise<Promoted> {
+    const core = this.#core;
+    core.requireOpen();
+    return promote(core, options);
+  }
+
+  // -- observing --
+
+  /** A snapshot, at once; works in every state, on a closed log too. */
+  status(): LogStatus {
+    if (this.#core.appender.inCallback) throw reentrant();
+    return logStatus(this.#core);
+  }
+
+  on<E extends LogEventName>(event: E, listener: LogListener<E>): this {
+    this.#core.events.on(event, listener);
+    return this;
+  }
+
+  once<E extends LogEventName>(event: E, listener: LogListener<E>): this {
+    this.#core.events.once(event, listener);
+    return this;
+  }
+
+  off<E extends LogEventName>(event: E, listener: LogListener<E>): this {
+    this.#core.events.off(event, listener);
+    return this;
+  }
+
+  // -- end --
+
+  /**
+   * Flushes what was appended, ends every wait, and lets the directory go. A commit that is met by that flush still
+   * resolves; others reject with WAL_CLOSED, outcome unknown. Idempotent. Rejects if the flush failed.
+   */
+  close(): Promise<void> {
+    if (this.#core.appender.inCallback) return Promise.reject(reentrant());
+    this.#closing ??= closeLog(this.#core);
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+function waitSignal(options: unknown, what: string): AbortSignal | undefined {
+  const raw = check.optionsObject(options, what, ['signal']);
+  return check.abortSignal(raw.signal, 'signal');
+}
+
+/** The last LSN of a reading: a number, or Infinity for none. */
+function lastLsn(value: unknown): number {
+  if (value === Number.POSITIVE_INFINITY) return value;
+  return check.integer(value, 'to', 0, Number.MAX_SAFE_INTEGER);
+}
+
+function requirePrimary(core: LogCore): Driver & { readonly commits: Commits } {
+  const { driver } = core;
+  if (driver.commits === undefined) throw driver.refusal();
+  return driver as Driver & { readonly commits: Commits };
+}
+
+function requireStandby(core: LogCore, call: string): StandbyDriver {
+  const { driver } = core;
+  if (driver instanceof StandbyDriver) return driver;
+  throw new WalError('WAL_NOT_STANDBY', `${call} is for a standby; this log is ${driver.role}`);
+}

@@ -1,0 +1,145 @@
+import { startControlServer } from '../control/server.js';
+import { loadBinding } from '../native/binding.js';
+import type { NativeInfo, NativeLog, NativeOpenOptions, Role, Term } from '../native/native_log.js';
+import { LogCore } from './core.js';
+import { WalError } from './errors.js';
+import { fencedError } from './fenced_driver.js';
+import { logStatus } from './log_status.js';
+import { type ResolvedOptions, resolveOpenOptions } from './options.js';
+import { PrimaryDriver } from './primary_driver.js';
+import { promote } from './promote.js';
+import { StandbyDriver } from './standby_driver.js';
+import { learnIdentity, type StandbyIdentity } from './standby_identity.js';
+
+/** Opens the log and gives it its role. Leaves nothing open when it throws. */
+export async function openLog(input: unknown): Promise<LogCore> {
+  const options = resolveOpenOptions(input);
+  options.signal?.throwIfAborted();
+  const native = await openNative(options);
+  let core: LogCore | undefined;
+  try {
+    requireRole(native.info(), options);
+    requireFixed(native.info(), options);
+    core = new LogCore(native, options);
+    await core.keepAlive.during(options.follow === undefined ? lead(core) : follow(core));
+    core.control = await serveControl(core);
+    return core;
+  } catch (error) {
+    await abandon(native, core);
+    throw WalError.from(error);
+  }
+}
+
+async function abandon(native: NativeLog, core: LogCore | undefined): Promise<void> {
+  core?.appender.abandon();
+  await core?.closeDriver();
+  await native.close().catch(() => undefined);
+  core?.closed();
+}
+
+/** `walmirror status` and `walmirror promote` find the running log through this. */
+function serveControl(core: LogCore): Promise<{ close(): Promise<void> }> {
+  return startControlServer({
+    dir: core.options.dir,
+    status: () => logStatus(core),
+    promote: (request) => promote(core, request),
+  });
+}
+
+/** Opens a term of its own before anything is appended (SAFETY.md 2.1), then listens. */
+async function lead(core: LogCore): Promise<void> {
+  const term = nextTerm(core.info);
+  await core.native.openTerm(term);
+  const driver = new PrimaryDriver(core, term, core.options.policy);
+  core.driver = driver;
+  core.appender.start();
+  if (core.options.listen !== undefined) await driver.listen(core.options.listen);
+}
+
+async function follow(core: LogCore): Promise<void> {
+  const { follow: endpoint } = core.options;
+  if (endpoint === undefined) return;
+  const driver = new StandbyDriver(core, endpoint);
+  core.driver = driver;
+  driver.start();
+}
+
+/** The same epoch and opener, one incarnation on; a new log is the first of its opener. */
+function nextTerm(info: NativeInfo): Term {
+  const { term } = info;
+  if (term.epoch === 0) return { epoch: 1, opener: info.nodeId, incarnation: 1 };
+  return { ...term, incarnation: term.incarnation + 1 };
+}
+
+async function openNative(options: ResolvedOptions): Promise<NativeLog> {
+  const binding = loadBinding();
+  try {
+    if (options.follow === undefined) {
+      return await binding.open(nativeOptions(options, 'primary', true));
+    }
+    try {
+      return await binding.open(nativeOptions(options, 'standby', false));
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== 'WAL_NOT_FOUND') throw error;
+    }
+    const identity = await learnIdentity(options, options.follow);
+    return await binding.open(nativeOptions(options, 'standby', true, identity));
+  } catch (error) {
+    throw WalError.from(error);
+  }
+}
+
+function nativeOptions(
+  options: ResolvedOptions,
+  role: Role,
+  create: boolean,
+  identity?: StandbyIdentity,
+): NativeOpenOptions {
+  const { segmentBytes, padded, maxRecordBytes } = identity ?? options;
+  return {
+    dir: options.dir,
+    create,
+    role,
+    name: options.name,
+    segmentBytes,
+    padded,
+    maxRecordBytes,
+    ringBytes: options.ringBytes,
+    maxBatchBytes: options.maxBatchBytes,
+    maxBatchDelayMs: options.maxBatchDelay,
+    sharedRing: options.sharedMemory,
+    ...(identity === undefined ? {} : { logId: identity.logId, salt: identity.salt }),
+  };
+}
+
+/** A directory keeps its role; an option that was forgotten or added does not change it (3.7). */
+function requireRole(info: NativeInfo, options: ResolvedOptions): void {
+  const asStandby = options.follow !== undefined;
+  if (info.role === 'fenced' && !asStandby) throw fencedError(info.term, 'refused');
+  if (asStandby && info.role !== 'standby') {
+    throw new WalError(
+      'WAL_WAS_PRIMARY',
+      `${options.dir} was last used as a primary (epoch ${info.term.epoch}), not as a standby`,
+      { hint: 'Leave out `follow` to open it as the primary, or follow from an empty directory.' },
+    );
+  }
+  if (!asStandby && info.role === 'standby') {
+    const primary = info.primaryName === '' ? 'a primary' : `primary ${info.primaryName}`;
+    const at = info.primaryAddress === '' ? '' : ` at ${info.primaryAddress}`;
+    throw new WalError('WAL_IS_STANDBY', `${options.dir} is a standby of ${primary}${at}`, {
+      hint: 'Open it with `follow`; to make it the primary, promote it.',
+    });
+  }
+}
+
+/** What was fixed at creation and is asked for differently now: refused, not quietly ignored. */
+function requireFixed(info: NativeInfo, options: ResolvedOptions): void {
+  for (const key of ['segmentBytes', 'maxRecordBytes', 'padded'] as const) {
+    const asked = options.fixed[key];
+    if (asked === undefined || asked === info[key]) continue;
+    throw new RangeError(
+      `${key} was fixed at ${info[key]} when the log in ${options.dir} was created; ` +
+        `leave it out, or pass that (got ${asked})`,
+    );
+  }
+}

@@ -1,0 +1,261 @@
+import { basename, resolve } from 'node:path';
+import type { CommitLevel } from '../replication/level.js';
+import { WalError } from './errors.js';
+import {
+  type PolicyOptions,
+  policyKeys,
+  type ResolvedPolicy,
+  resolvePolicy,
+} from './policy_options.js';
+import * as check from './validate.js';
+
+/** Where a primary listens for standbys. */
+export interface ListenOptions {
+  /** Default '127.0.0.1'. */
+  readonly host?: string;
+  /** 0 lets the system choose; `log.status().listening` says which. */
+  readonly port: number;
+  /** There is no TLS yet: off loopback, plaintext has to be asked for by name. */
+  readonly plaintext?: boolean;
+}
+
+/** Where a standby finds its primary. */
+export interface FollowOptions {
+  /** Default '127.0.0.1'. */
+  readonly host?: string;
+  readonly port: number;
+  /** There is no TLS yet: off loopback, plaintext has to be asked for by name. */
+  readonly plaintext?: boolean;
+}
+
+/** Options of `Log.open`. Byte counts in bytes, times in milliseconds. */
+export interface OpenOptions extends PolicyOptions {
+  /** Directory of the log; created with mode 0700 where there is none. Nothing else may lie in it. */
+  readonly dir: string;
+  /** Name of this node, as `synchronousStandbys` and messages use it. Default: the directory's name. */
+  readonly name?: string;
+  /** Log memory, a power of two up to 1 GiB; raised to hold two of the largest record. Default 64 MiB. */
+  readonly ringBytes?: number;
+  /** Size of a segment file, a multiple of 4096. Fixed at creation. Default 64 MiB. */
+  readonly segmentBytes?: number;
+  /** Largest record. Fixed at creation. Default 16 MiB, or what a smaller segment holds. */
+  readonly maxRecordBytes?: number;
+  /** A batch is closed at this size; a larger record gets one of its own. Default 256 KiB. */
+  readonly maxBatchBytes?: number;
+  /** A loop that never yields has its batch closed at the first append after this time. Default 1 ms. */
+  readonly maxBatchDelay?: number;
+  /** Pad each batch to 4 KiB, for devices that tear sectors. Fixed at creation. Default false. */
+  readonly padded?: boolean;
+  /** false where the runtime refuses memory of an addon; every append is then a native call. */
+  readonly sharedMemory?: boolean;
+  /** Feed standbys. With `follow`: from the moment of promotion. */
+  readonly listen?: ListenOptions;
+  /** Be a standby of this primary. */
+  readonly follow?: FollowOptions;
+  /** Cancels the wait for the primary that a fresh standby directory begins with. */
+  readonly signal?: AbortSignal;
+}
+
+export interface Endpoint {
+  readonly host: string;
+  readonly port: number;
+  readonly plaintext: boolean;
+}
+
+/** `OpenOptions` checked and with every default filled in. */
+export interface ResolvedOptions {
+  readonly dir: string;
+  readonly name: string;
+  readonly ringBytes: number;
+  readonly segmentBytes: number;
+  readonly maxRecordBytes: number;
+  readonly maxBatchBytes: number;
+  readonly maxBatchDelay: number;
+  readonly padded: boolean;
+  readonly sharedMemory: boolean;
+  readonly listen: Endpoint | undefined;
+  readonly follow: Endpoint | undefined;
+  readonly policy: ResolvedPolicy;
+  readonly signal: AbortSignal | undefined;
+  /** What was said by name of the properties that are fixed at creation. */
+  readonly fixed: {
+    readonly segmentBytes?: number;
+    readonly maxRecordBytes?: number;
+    readonly padded?: boolean;
+  };
+}
+
+export type { CommitLevel };
+
+const MIB = 1024 * 1024;
+const DEFAULT_RECORD_BYTES = 16 * MIB;
+/** Segment header, batch header and the room for a filler, each rounded up to a padded batch. */
+const SEGMENT_OVERHEAD = 4 * 4096;
+const MIN_SEGMENT_BYTES = 64 * 1024;
+const MAX_NAME_BYTES = 63;
+
+const openKeys = [
+  'dir',
+  'name',
+  'ringBytes',
+  'segmentBytes',
+  'maxRecordBytes',
+  'maxBatchBytes',
+  'maxBatchDelay',
+  'padded',
+  'sharedMemory',
+  'listen',
+  'follow',
+  'signal',
+  ...policyKeys,
+] as const;
+
+/** Checks what was passed to `Log.open`. Throws TypeError, RangeError, WAL_PLAINTEXT, WAL_NO_STANDBYS. */
+export function resolveOpenOptions(input: unknown): ResolvedOptions {
+  if (input === undefined) throw new TypeError("Log.open takes options, such as { dir: './log' }");
+  const raw = check.optionsObject(input, 'Log.open', openKeys);
+  const dir = directory(raw.dir);
+  const sizes = resolveSizes(raw);
+  return {
+    dir,
+    name: nodeName(raw.name, dir),
+    ...sizes,
+    sharedMemory:
+      raw.sharedMemory === undefined
+        ? process.versions.electron === undefined
+        : check.boolean(raw.sharedMemory, 'sharedMemory'),
+    listen: raw.listen === undefined ? undefined : resolveListen(raw.listen),
+    follow: raw.follow === undefined ? undefined : resolveFollow(raw.follow),
+    policy: resolvePolicy(raw),
+    signal: check.abortSignal(raw.signal, 'signal'),
+  };
+}
+
+type Sizes = Pick<
+  ResolvedOptions,
+  | 'ringBytes'
+  | 'segmentBytes'
+  | 'maxRecordBytes'
+  | 'maxBatchBytes'
+  | 'maxBatchDelay'
+  | 'padded'
+  | 'fixed'
+>;
+
+function resolveSizes(raw: Record<string, unknown>): Sizes {
+  const ringBytes = raw.ringBytes === undefined ? 64 * MIB : ringSize(raw.ringBytes);
+  const segmentBytes = raw.segmentBytes === undefined ? 64 * MIB : segmentSize(raw.segmentBytes);
+  const room = segmentBytes - SEGMENT_OVERHEAD;
+  const largest = Math.min(DEFAULT_RECORD_BYTES, room);
+  const said = raw.maxRecordBytes;
+  const maxRecordBytes =
+    said === undefined ? largest : check.integer(said, 'maxRecordBytes', 1, largest);
+  const batch = raw.maxBatchBytes;
+  const padded = raw.padded === undefined ? false : check.boolean(raw.padded, 'padded');
+  return {
+    ringBytes,
+    segmentBytes,
+    maxRecordBytes,
+    maxBatchBytes:
+      batch === undefined
+        ? Math.min(256 * 1024, room)
+        : check.integer(batch, 'maxBatchBytes', 1024, Math.min(4 * MIB, room)),
+    maxBatchDelay:
+      raw.maxBatchDelay === undefined
+        ? 1
+        : check.finite(raw.maxBatchDelay, 'maxBatchDelay (milliseconds)', 0.1, 10_000),
+    padded,
+    fixed: {
+      ...(raw.segmentBytes === undefined ? {} : { segmentBytes }),
+      ...(said === undefined ? {} : { maxRecordBytes }),
+      ...(raw.padded === undefined ? {} : { padded }),
+    },
+  };
+}
+
+function ringSize(value: unknown): number {
+  const bytes = check.integer(value, 'ringBytes', 64 * 1024, 1024 * MIB);
+  if (!Number.isInteger(Math.log2(bytes))) {
+    throw new RangeError(`ringBytes takes a power of two, such as ${64 * MIB}; got ${bytes}`);
+  }
+  return bytes;
+}
+
+function segmentSize(value: unknown): number {
+  const bytes = check.integer(value, 'segmentBytes', MIN_SEGMENT_BYTES, 4096 * MIB);
+  if (bytes % 4096 !== 0) {
+    throw new RangeError(
+      `segmentBytes takes a multiple of 4096, such as ${64 * MIB}; got ${bytes}`,
+    );
+  }
+  return bytes;
+}
+
+export function directory(value: unknown): string {
+  if (Array.isArray(value)) {
+    throw new TypeError('dir takes one path; several directories are not supported yet');
+  }
+  const path = check.string(value, 'dir');
+  if (path === '' || path.includes('\0')) {
+    throw new RangeError(
+      `dir takes the path of a directory, such as './log'; got ${check.shown(path)}`,
+    );
+  }
+  return resolve(path);
+}
+
+function nodeName(value: unknown, dir: string): string {
+  if (value === undefined) {
+    const name = basename(dir)
+      .replace(/[^\w.-]/g, '_')
+      .slice(0, MAX_NAME_BYTES);
+    return name === '' ? 'log' : name;
+  }
+  const name = check.string(value, 'name');
+  if (!/^[\w.-]+$/.test(name) || name.length > MAX_NAME_BYTES) {
+    throw new RangeError(
+      `name takes 1 to ${MAX_NAME_BYTES} letters, digits, '_', '-' and '.'; got ${check.shown(name)}`,
+    );
+  }
+  return name;
+}
+
+/** Checks a `listen` option, of `Log.open` or `promote`. */
+export function resolveListen(value: unknown): Endpoint {
+  return endpoint(value, 'listen', 0);
+}
+
+function resolveFollow(value: unknown): Endpoint {
+  return endpoint(value, 'follow', 1);
+}
+
+function endpoint(value: unknown, what: string, lowestPort: number): Endpoint {
+  if (typeof value !== 'object' || value === null) {
+    const example = "{ host: '127.0.0.1', port: 7401 }";
+    throw new TypeError(`${what} takes an object such as ${example}, got ${check.shown(value)}`);
+  }
+  const raw = check.optionsObject(value, what, ['host', 'port', 'plaintext']);
+  const host = raw.host === undefined ? '127.0.0.1' : check.string(raw.host, `${what}.host`);
+  if (host === '') throw new RangeError(`${what}.host takes an address or a name, got ""`);
+  const port = check.integer(raw.port, `${what}.port`, lowestPort, 65535);
+  const plaintext =
+    raw.plaintext === undefined ? false : check.boolean(raw.plaintext, `${what}.plaintext`);
+  if (!plaintext && !isLoopback(host)) {
+    throw new WalError(
+      'WAL_PLAINTEXT',
+      `${what}.host ${check.shown(host)} is not loopback, and replication is not encrypted`,
+      { hint: `Pass ${what}: { ..., plaintext: true } on a network that you trust.` },
+    );
+  }
+  return { host, port, plaintext };
+}
+
+/** Whether packets to this host stay on this machine. A name other than localhost may not. */
+export function isLoopback(host: string): boolean {
+  const bare = host.replace(/^\[|\]$/g, '').toLowerCase();
+  return (
+    bare === 'localhost' ||
+    bare === '::1' ||
+    /^(::ffff:)?127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(bare)
+  );
+}

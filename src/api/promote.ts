@@ -1,0 +1,128 @@
+import { State, type Term } from '../native/native_log.js';
+import type { LogCore } from './core.js';
+import { WalError } from './errors.js';
+import { type Endpoint, type ListenOptions, resolveListen } from './options.js';
+import {
+  type PolicyOptions,
+  policyKeys,
+  type ResolvedPolicy,
+  resolvePolicy,
+} from './policy_options.js';
+import { PrimaryDriver } from './primary_driver.js';
+import { StandbyDriver } from './standby_driver.js';
+import * as check from './validate.js';
+
+/** Options of `promote`. A policy that is not given is the one that `Log.open` was given. */
+export interface PromoteOptions extends PolicyOptions {
+  /** Says that the old primary does not run any more: nothing else can tell. */
+  readonly primaryStopped?: boolean;
+  /** Where to feed standbys; default: what `Log.open` was given. */
+  readonly listen?: ListenOptions;
+  /** Ends the wait for the applier; the role stays taken. */
+  readonly signal?: AbortSignal;
+}
+
+/** What a promotion came to. */
+export interface Promoted {
+  readonly term: Term;
+  /** The last record of the old term: what was received is kept to here. */
+  readonly lsn: number;
+}
+
+/** How far a promotion may go without being told that the old primary is stopped: not one step. */
+export async function promote(core: LogCore, options: unknown): Promise<Promoted> {
+  const raw = check.optionsObject(options, 'promote', [
+    'primaryStopped',
+    'listen',
+    'signal',
+    ...policyKeys,
+  ]);
+  const stopped =
+    raw.primaryStopped === undefined ? false : check.boolean(raw.primaryStopped, 'primaryStopped');
+  const listen = raw.listen === undefined ? core.options.listen : resolveListen(raw.listen);
+  const signal = check.abortSignal(raw.signal, 'signal');
+  const policy = resolvePolicy(raw, core.options.policy);
+  signal?.throwIfAborted();
+  const standby = core.driver;
+  if (!(standby instanceof StandbyDriver)) throw notStandby(core);
+  if (standby.promoting) throw alreadyUnderWay();
+  if (!stopped) throw primaryMayRun(core, standby);
+  standby.promoting = true;
+  const taken = core.keepAlive.during(takeRole(core, standby, policy, listen));
+  core.roleChange = taken.catch(() => undefined);
+  const promoted = await taken;
+  await applierReached(core, promoted.lsn, signal);
+  return promoted;
+}
+
+/**
+ * Stops following and opens the next epoch. All that was received and verified is kept: the opening
+ * is written behind it (SAFETY.md 3.1). Only when it is flushed does anything show the new role.
+ */
+async function takeRole(
+  core: LogCore,
+  standby: StandbyDriver,
+  policy: ResolvedPolicy,
+  listen: Endpoint | undefined,
+): Promise<Promoted> {
+  await standby.stop();
+  core.requireOpen();
+  const term = nextEpoch(core, standby);
+  await core.native.openTerm(term);
+  const lsn = core.native.state[State.CLOSED_LSN] ?? 0;
+  const driver = new PrimaryDriver(core, term, policy);
+  core.driver = driver;
+  if (core.state === 'open' && core.failure === undefined) core.appender.start();
+  core.events.emit('role', { role: 'primary', term });
+  if (listen !== undefined) await driver.listen(listen);
+  return { term, lsn };
+}
+
+function nextEpoch(core: LogCore, standby: StandbyDriver): Term {
+  const info = core.native.info();
+  const known = [info.term, ...info.history].map((each) => each.epoch);
+  const epoch = Math.max(standby.highestEpoch, ...known) + 1;
+  return { epoch, opener: info.nodeId, incarnation: 1 };
+}
+
+/**
+ * An application must not append on stale state: its applier has to have everything up to the opening.
+ * Where the policy needs standbys, that takes until they have the opening (SAFETY.md 1.5, 3.2).
+ */
+async function applierReached(core: LogCore, lsn: number, signal: AbortSignal | undefined) {
+  const { applier } = core;
+  if (applier === undefined) return;
+  await core.keepAlive.during(
+    core.moved.until(() => {
+      core.requireReadable();
+      if (applier.error !== undefined) throw applier.error;
+      return applier.ended || applier.appliedLsn >= lsn;
+    }, signal),
+  );
+}
+
+function notStandby(core: LogCore): WalError {
+  const { role } = core.driver;
+  return new WalError('WAL_NOT_STANDBY', `only a standby can be promoted; this log is ${role}`);
+}
+
+function alreadyUnderWay(): WalError {
+  return new WalError('WAL_NOT_STANDBY', 'a promotion of this log is under way already');
+}
+
+/** Tells what the caller needs to know to decide (SAFETY.md 3.5). */
+function primaryMayRun(core: LogCore, standby: StandbyDriver): WalError {
+  const { upstream } = standby.status();
+  const commit = standby.commit.lsn;
+  const flush = core.native.state[State.FLUSH_LSN] ?? 0;
+  const link = upstream?.connected
+    ? 'is connected'
+    : upstream?.lastContactMs == null
+      ? 'was not heard of since this log was opened'
+      : `was last heard of ${Math.round(upstream.lastContactMs)} ms ago`;
+  return new WalError(
+    'WAL_PRIMARY_REACHABLE',
+    `the primary ${standby.primaryName} ${link}; last commit LSN heard of ${commit}, flushed ` +
+      `here ${flush}. Stop it, then promote with primaryStopped: true`,
+  );
+}

@@ -1,0 +1,251 @@
+import { loadBinding } from '../native/binding.js';
+import { type NativeLog, type Place, State } from '../native/native_log.js';
+import { Batch, BatchField, KIND_DATA, readU64 } from './batch.js';
+import { WalError } from './errors.js';
+import type { KeepAlive } from './keep_alive.js';
+import type { Wakeups } from './wakeup.js';
+
+/** What a reader needs of the log that it reads. */
+export interface ReaderHost {
+  readonly native: NativeLog;
+  readonly keepAlive: KeepAlive;
+  /** Settled whenever a visible place may have moved, and when the log ends. */
+  readonly moved: Wakeups;
+  /** Throws when the log is closed or has failed. */
+  requireReadable(): void;
+  /** How far records may be shown (SAFETY.md 1.3). */
+  visible(upTo: 'commit' | 'flush'): Place;
+}
+
+export interface ReadPlan {
+  readonly from: number;
+  /** Last LSN to hand out; infinite for none. */
+  readonly to: number;
+  readonly upTo: 'commit' | 'flush';
+  /** undefined: live. Otherwise the place where the reading ends. */
+  readonly end: Place | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+const FIRST_CHUNK_BYTES = 64 * 1024;
+const MAX_CHUNK_BYTES = 1024 * 1024;
+const PAGE = 4096;
+
+/** A claim on segments, held apart from its reader so that it can be let go after the reader is gone. */
+interface Claim {
+  readonly host: ReaderHost;
+  id: number | undefined;
+}
+
+function letGo(claim: Claim): void {
+  const id = claim.id;
+  claim.id = undefined;
+  if (id === undefined) return;
+  try {
+    claim.host.requireReadable();
+  } catch {
+    return; // Closing the log let go of every claim.
+  }
+  claim.host.native.release(id);
+}
+
+/** Readers that were dropped in the middle, without `return()`. */
+const dropped = new FinalizationRegistry<Claim>(letGo);
+
+/**
+ * Reads batches in LSN order, from memory where they are still there, else from the segments, and
+ * keeps those from being recycled meanwhile. Not an async generator: `return()` has to end a `next()`
+ * that waits for records to come.
+ */
+export class BatchReader implements AsyncIterableIterator<Batch> {
+  readonly #host: ReaderHost;
+  readonly #plan: ReadPlan;
+  readonly #claim: Claim;
+  readonly #abandoned = new AbortController();
+  readonly #signal: AbortSignal;
+  #position = -1;
+  #chunk: Buffer = Buffer.alloc(0);
+  #at = 0;
+  #chunkBytes = FIRST_CHUNK_BYTES;
+  #done = false;
+  #busy: Promise<unknown> | undefined;
+
+  constructor(host: ReaderHost, plan: ReadPlan) {
+    this.#host = host;
+    this.#plan = plan;
+    this.#claim = { host, id: undefined };
+    const own = this.#abandoned.signal;
+    this.#signal = plan.signal === undefined ? own : AbortSignal.any([own, plan.signal]);
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  /** Calls that overlap are answered in order, as those of an async generator are. */
+  next(): Promise<IteratorResult<Batch, undefined>> {
+    const step = this.#busy === undefined ? this.#step() : this.#busy.then(() => this.#step());
+    const settled = step.catch(() => undefined);
+    this.#busy = settled;
+    void settled.then(() => {
+      if (this.#busy === settled) this.#busy = undefined;
+    });
+    return step;
+  }
+
+  /** Lets the segments go, and ends a pending `next()`. */
+  async return(): Promise<IteratorResult<Batch, undefined>> {
+    this.#finish();
+    return { done: true, value: undefined };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#finish();
+  }
+
+  async #step(): Promise<IteratorResult<Batch, undefined>> {
+    if (this.#done) return { done: true, value: undefined };
+    try {
+      this.#plan.signal?.throwIfAborted();
+      this.#host.requireReadable();
+      const batch = await this.#nextBatch();
+      if (batch !== undefined && !this.#done) return { done: false, value: batch };
+      this.#finish();
+      return { done: true, value: undefined };
+    } catch (error) {
+      const abandoned = this.#done;
+      this.#finish();
+      if (abandoned) return { done: true, value: undefined };
+      throw WalError.from(error);
+    }
+  }
+
+  #finish(): void {
+    if (this.#done) return;
+    this.#done = true;
+    this.#chunk = Buffer.alloc(0);
+    this.#at = 0;
+    dropped.unregister(this);
+    letGo(this.#claim);
+    this.#abandoned.abort();
+  }
+
+  /** undefined at the end of what was asked for. */
+  async #nextBatch(): Promise<Batch | undefined> {
+    const { from, to, end } = this.#plan;
+    if (from > to || (end !== undefined && from > end.lsn)) return undefined;
+    if (this.#position < 0) await this.#open(from);
+    for (;;) {
+      const batch = this.#parse();
+      if (batch !== undefined) return batch.firstLsn > to ? undefined : batch;
+      if (end !== undefined && this.#position >= end.position) return undefined;
+      if (this.#done) return undefined;
+      const visible = end ?? (await this.#untilVisible());
+      if (visible.position > this.#position) await this.#fill(visible.position);
+    }
+  }
+
+  /** The next data batch of the chunk; system batches are stepped over. */
+  #parse(): Batch | undefined {
+    const { from, to } = this.#plan;
+    while (this.#at < this.#chunk.length) {
+      const start = this.#at;
+      const chunk = this.#chunk;
+      this.#at = start + chunk.readUInt32LE(start + BatchField.LENGTH);
+      const kind = chunk.readUInt8(start + BatchField.KIND);
+      const count = chunk.readUInt32LE(start + BatchField.COUNT);
+      const last = readU64(chunk, start + BatchField.FIRST_LSN) + count - 1;
+      if (kind !== KIND_DATA || count === 0 || last < from) continue;
+      const batch = new Batch(chunk.subarray(start, this.#at), from, to);
+      return batch;
+    }
+    return undefined;
+  }
+
+  /** Finds where `from` starts, once it is visible, and claims the segments from there on. */
+  async #open(from: number): Promise<void> {
+    const { native, keepAlive, moved } = this.#host;
+    if (this.#plan.end === undefined) {
+      // A record to come may be asked for; its place is known when the one before it is visible.
+      await moved.until(() => {
+        this.#host.requireReadable();
+        return this.#host.visible(this.#plan.upTo).lsn >= from - 1;
+      }, this.#signal);
+    }
+    this.#requireKept(from);
+    // Everything is claimed first: a trim could otherwise fall between the look-up and the claim.
+    this.#claim.id = native.retain(native.state[State.START_POSITION] ?? 0);
+    dropped.register(this, this.#claim, this);
+    const position = await keepAlive.during(native.locate(from));
+    if (this.#done) return;
+    this.#host.requireReadable();
+    this.#position = position;
+    this.#moveClaim();
+  }
+
+  #requireKept(from: number): void {
+    const first = (this.#host.native.state[State.START_LSN] ?? 0) + 1;
+    if (from >= first) return;
+    throw new WalError('WAL_LSN_GONE', `LSN ${from} was trimmed; the first one is ${first}`, {
+      lsn: first,
+    });
+  }
+
+  async #untilVisible(): Promise<Place> {
+    const { upTo } = this.#plan;
+    await this.#host.moved.until(() => {
+      this.#host.requireReadable();
+      return this.#host.visible(upTo).position > this.#position;
+    }, this.#signal);
+    return this.#host.visible(upTo);
+  }
+
+  /** Reads the next chunk, up to a batch boundary. */
+  async #fill(upTo: number): Promise<void> {
+    const { native, keepAlive } = this.#host;
+    const from = this.#position;
+    const bytes = chunkSize(from, upTo, this.#chunkBytes);
+    let result =
+      from >= (native.state[State.RING_FLOOR] ?? 0)
+        ? this.#fromRing(Buffer.allocUnsafeSlow(bytes), from, upTo)
+        : undefined;
+    if (result === undefined) {
+      const buffer = loadBinding().allocateAligned(bytes);
+      const read = await keepAlive.during(native.readInto(buffer, from, upTo));
+      if (this.#done) return;
+      this.#host.requireReadable();
+      result = { buffer, read };
+    }
+    const { buffer, read } = result;
+    if (read.length === 0 && read.need > 0) {
+      this.#chunkBytes = read.need + PAGE;
+      return;
+    }
+    if (read.next <= from) throw new Error(`the engine read nothing at position ${from}`);
+    this.#chunk = buffer.subarray(read.offset, read.offset + read.length);
+    this.#at = 0;
+    this.#position = read.next;
+    this.#chunkBytes = Math.min(MAX_CHUNK_BYTES, Math.max(bytes, FIRST_CHUNK_BYTES) * 2);
+    this.#moveClaim();
+  }
+
+  #fromRing(buffer: Buffer, from: number, upTo: number): Filled | undefined {
+    const read = this.#host.native.readRing(buffer, from, upTo);
+    return read === undefined ? undefined : { buffer, read };
+  }
+
+  #moveClaim(): void {
+    if (this.#claim.id !== undefined) this.#host.native.moveRetain(this.#claim.id, this.#position);
+  }
+}
+
+interface Filled {
+  readonly buffer: Buffer;
+  readonly read: ReturnType<NativeLog['readRing']> & object;
+}
+
+/** Whole pages that hold [from, upTo), but not more than `most`. */
+function chunkSize(from: number, upTo: number, most: number): number {
+  const wanted = (from % PAGE) + Math.min(upTo - from, most);
+  return Math.ceil(wanted / PAGE) * PAGE + PAGE;
+}

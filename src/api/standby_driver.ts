@@ -1,0 +1,89 @@
+import type { Place } from '../native/native_log.js';
+import { Follower } from '../transport/follower.js';
+import type { LogCore } from './core.js';
+import type { Driver } from './driver.js';
+import { WalError } from './errors.js';
+import type { Endpoint } from './options.js';
+import type { LogStatus } from './status.js';
+
+/** A standby: it takes the log from its primary, and nothing from anybody else. */
+export class StandbyDriver implements Driver {
+  readonly role = 'standby';
+  readonly commits = undefined;
+  readonly #core: LogCore;
+  readonly #endpoint: Endpoint;
+  readonly #follower: Follower;
+  promoting = false;
+
+  constructor(core: LogCore, endpoint: Endpoint) {
+    this.#core = core;
+    this.#endpoint = endpoint;
+    this.#follower = new Follower({
+      native: core.native,
+      identity: { ...core.info, name: core.options.name },
+      host: endpoint.host,
+      port: endpoint.port,
+      plaintext: endpoint.plaintext,
+      events: {
+        onCommitMoved: () => core.commitMoved(),
+        onConnected: (link) => core.events.emit('connected', link),
+        onDisconnected: (link) => core.events.emit('disconnected', link),
+        onFailed: (error) => core.fail(error),
+      },
+    });
+  }
+
+  get commit(): Place {
+    return this.#follower.commit;
+  }
+
+  get primaryName(): string {
+    return this.#follower.status().primary;
+  }
+
+  start(): void {
+    this.#follower.start();
+  }
+
+  refusal(): WalError {
+    return new WalError('WAL_IS_STANDBY', `this log is a standby of ${this.#where()}`, {
+      hint: 'Append on the primary, or promote this standby.',
+      outcome: 'refused',
+    });
+  }
+
+  async connected(signal: AbortSignal | undefined): Promise<void> {
+    await this.#follower.connected(signal === undefined ? {} : { signal });
+  }
+
+  async stop(): Promise<void> {
+    await this.#follower.stop();
+  }
+
+  batchClosed(): void {}
+  ringWanted(): void {}
+
+  progressed(): void {
+    this.#follower.progress();
+  }
+
+  applied(lsn: number): void {
+    this.#follower.applied(lsn);
+  }
+
+  rejectWaits(): void {}
+
+  status(): Pick<LogStatus, 'standbys' | 'policy' | 'upstream' | 'listening'> {
+    return { standbys: [], policy: null, upstream: this.#follower.status(), listening: null };
+  }
+
+  async close(): Promise<void> {
+    await this.#follower.stop();
+  }
+
+  #where(): string {
+    const { host, port } = this.#endpoint;
+    const name = this.primaryName;
+    return name === '' ? `${host}:${port}` : `${name} at ${host}:${port}`;
+  }
+}
