@@ -258,7 +258,9 @@ bool Segments::prepare(size_t target) {
     uint64_t size = std::min(kZeroStep, identity_.segment_bytes - chosen->written);
     Slice slice{zeros.data(), size};
     try {
-      chosen->file->write(chosen->written, &slice, 1, true);
+      chosen->file->write(chosen->written, &slice, 1, false);
+      // One flush for all: each would commit the file system's journal. Data never relies on it.
+      if (chosen->written + size == identity_.segment_bytes) chosen->file->sync();
     } catch (...) {
       lock.lock();
       chosen->busy = false;
