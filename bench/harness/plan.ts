@@ -23,6 +23,10 @@ export interface Plan {
   readonly floorRuns: number;
   readonly floorSeconds: number;
   readonly floorFileBytes: number;
+  /** undefined: the log's default. */
+  readonly segmentBytes: number | undefined;
+  /** Written, and trimmed, before the clock starts on recycled segments: more than the pool holds. */
+  readonly recycleBytes: number;
   readonly catchUpBytes: number;
   readonly recoverBytes: number;
   readonly behindBytes: number;
@@ -47,6 +51,8 @@ export function fullPlan(): Plan {
     floorRuns: 5,
     floorSeconds: 1,
     floorFileBytes: 2 * GIB,
+    segmentBytes: undefined,
+    recycleBytes: GIB,
     catchUpBytes: GIB,
     recoverBytes: 4 * GIB,
     behindBytes: 2 * GIB,
@@ -62,6 +68,8 @@ export function quickPlan(): Plan {
     floorRuns: 1,
     floorSeconds: 0.02,
     floorFileBytes: 32 * MIB,
+    segmentBytes: 2 * MIB, // so that a few megabytes recycle too
+    recycleBytes: 16 * MIB,
     catchUpBytes: 16 * MIB,
     recoverBytes: 16 * MIB,
     behindBytes: 16 * MIB,

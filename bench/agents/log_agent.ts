@@ -1,0 +1,197 @@
+/** A process with a log, as primary or as standby: what the rows of walmirror are measured in. */
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Log, type OpenOptions } from 'walmirror';
+import { serve } from '../harness/agent.js';
+import { type BulkWriter, runBulk, runCommitters } from '../harness/driver.js';
+import { type Memory, MemoryWatch, readMemory } from '../harness/memory.js';
+import type { Sample, Schedule } from '../harness/plan.js';
+import { RecordSource } from '../harness/records.js';
+import { type Checked, type CheckRequest, checkTail } from './check_tail.js';
+import { Trimmer } from './trimmer.js';
+
+export interface OpenRequest {
+  readonly dir: string;
+  readonly name: string;
+  readonly segmentBytes?: number | undefined;
+  readonly listen: boolean;
+  readonly followPort?: number | undefined;
+  /** Commits wait for one standby's flush; else for the own one. */
+  readonly synchronous: boolean;
+  /** Trim all the time, so that segments are recycled. */
+  readonly trim: boolean;
+}
+
+export interface Opened {
+  readonly port: number | null;
+  readonly io: string;
+  readonly ringBytes: number;
+  readonly flushLsn: number;
+  readonly milliseconds: number;
+}
+
+/** What one measurement came to. */
+export interface Measured {
+  readonly samples: readonly Sample[];
+  readonly lastLsn: number;
+}
+
+/** A writer that fills more than this at once would hold up everything else in its process. */
+const FILL_BYTES = 2 * 2 ** 20;
+/** The appends between two looks at the room in the log memory. */
+const STRIDE_BYTES = 64 * 1024;
+
+const HOST = '127.0.0.1';
+const POLL_MS = 1;
+const DELAY_RESOLUTION_MS = 1;
+
+let log: Log | undefined;
+let trimmer: Trimmer | undefined;
+const memory = new MemoryWatch();
+
+function theLog(): Log {
+  if (log === undefined) throw new Error('no log is open');
+  return log;
+}
+
+function toOptions(request: OpenRequest): OpenOptions {
+  const { dir, name, segmentBytes, followPort, listen, synchronous } = request;
+  return {
+    dir,
+    name,
+    ...(segmentBytes === undefined ? {} : { segmentBytes }),
+    ...(listen ? { listen: { host: HOST, port: 0 } } : {}),
+    ...(followPort === undefined ? {} : { follow: { host: HOST, port: followPort } }),
+    ...(synchronous ? { synchronousCommit: 'remote_flush', synchronousStandbys: 'ANY 1 (*)' } : {}),
+  };
+}
+
+/** Appends records of one size, as fast as the log has room for them. */
+function bulkWriter(size: number): BulkWriter {
+  const target = theLog();
+  const source = new RecordSource(size);
+  const stride = Math.max(1, Math.floor(STRIDE_BYTES / size));
+  const strides = Math.max(1, Math.floor(FILL_BYTES / (stride * size)));
+  let lsn = target.status().appendLsn;
+  return {
+    fill() {
+      for (let i = 0; i < strides && !target.needsDrain; i++) {
+        for (let j = 0; j < stride; j++) lsn = target.append(source.at(lsn + 1));
+      }
+    },
+    wait: () => (target.needsDrain ? target.drain() : nextTurn()),
+    durable: () => target.status().commitLsn,
+  };
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+const handlers = {
+  async open(request: OpenRequest): Promise<Opened> {
+    const start = performance.now();
+    log = await Log.open(toOptions(request));
+    const milliseconds = performance.now() - start;
+    const { listening, io, ring, flushLsn } = log.status();
+    if (request.trim) trimmer = new Trimmer(log);
+    const port = listening?.port ?? null;
+    return { port, io, ringBytes: ring.bytes, flushLsn, milliseconds };
+  },
+
+  async connected(): Promise<void> {
+    await theLog().connected({ signal: AbortSignal.timeout(30_000) });
+  },
+
+  async commit(request: {
+    readonly committers: number;
+    readonly size: number;
+    readonly schedule: Schedule;
+  }): Promise<Measured> {
+    const target = theLog();
+    const source = new RecordSource(request.size);
+    let lsn = target.status().appendLsn;
+    const next = (): Promise<unknown> => {
+      lsn = target.append(source.at(lsn + 1));
+      return target.commit(lsn);
+    };
+    const samples = await runCommitters(request.committers, next, request.schedule);
+    return { samples, lastLsn: lsn };
+  },
+
+  async bulk(request: {
+    readonly size: number;
+    readonly schedule: Schedule;
+  }): Promise<Measured & { readonly delayP99Ms: number }> {
+    const delay = monitorEventLoopDelay({ resolution: DELAY_RESOLUTION_MS });
+    const writer = bulkWriter(request.size);
+    delay.enable();
+    const samples = await runBulk(writer, request.schedule);
+    delay.disable();
+    const { lsn: lastLsn } = await theLog().commit();
+    const delayP99Ms = Math.max(0, delay.percentile(99) / 1e6 - DELAY_RESOLUTION_MS);
+    return { samples, lastLsn, delayP99Ms };
+  },
+
+  /** Writes so many bytes of records, and waits until they are as safe as the policy asks. */
+  async fill({ bytes, size }: { readonly bytes: number; readonly size: number }): Promise<number> {
+    const writer = bulkWriter(size);
+    const target = theLog().status().appendLsn + Math.ceil(bytes / size);
+    while (theLog().status().appendLsn < target) {
+      writer.fill();
+      await writer.wait();
+    }
+    return (await theLog().commit()).lsn;
+  },
+
+  /** Appends without end and says nothing any more: for a kill in the middle of it. */
+  fillOn({ size }: { readonly size: number }): void {
+    const writer = bulkWriter(size);
+    const forever = async (): Promise<never> => {
+      for (;;) {
+        writer.fill();
+        await writer.wait();
+      }
+    };
+    void forever();
+  },
+
+  /** Resolves when this node has flushed so far: milliseconds since the link was up. */
+  async flushedSinceConnected({ lsn }: { readonly lsn: number }): Promise<number> {
+    await theLog().connected();
+    const start = performance.now();
+    while (theLog().status().flushLsn < lsn) await sleep(POLL_MS);
+    return performance.now() - start;
+  },
+
+  lsns(): { readonly flushLsn: number; readonly commitLsn: number } {
+    const { flushLsn, commitLsn } = theLog().status();
+    return { flushLsn, commitLsn };
+  },
+
+  memory: (): Memory => readMemory(),
+
+  watchMemory(): void {
+    memory.start();
+  },
+
+  /** The highest since `watchMemory`. */
+  peakMemory: (): Memory => memory.stop(),
+
+  /** Reads the last records up to `to` back and hashes them. */
+  async check(request: CheckRequest & { readonly size: number }): Promise<Checked> {
+    await trimmer?.stop();
+    return await checkTail(theLog(), new RecordSource(request.size), request);
+  },
+
+  async close(): Promise<void> {
+    await trimmer?.stop();
+    trimmer = undefined;
+    await log?.close();
+    log = undefined;
+  },
+};
+
+export type LogAgent = typeof handlers;
+
+serve(handlers);

@@ -1,0 +1,247 @@
+/** One run: load, kill the standby, catch up, kill the primary, promote, go on. */
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Agent } from '../bench/harness/agent.js';
+import { Catalogue } from './catalogue.js';
+import { type Acknowledgement, compare, parseAcknowledgements } from './compare.js';
+import { loseTail } from './lying_disk.js';
+import type { Mode } from './options.js';
+import type { Outcome } from './outcome.js';
+import { loadPlaces, rowOf } from './places.js';
+import type { ClientProgram, RunResult } from './programs/client.js';
+import type { NodeProgram } from './programs/node.js';
+import { seeded } from './random.js';
+import { count, millis, Story } from './report.js';
+
+const nodeProgram = new URL('./programs/node.js', import.meta.url);
+const clientProgram = new URL('./programs/client.js', import.meta.url);
+
+/** What the client adds with the promoted standby. */
+const GO_ON_RECORDS = 20_000;
+/** How long the standby stays away in sync mode, where nothing is acknowledged meanwhile. */
+const AWAY_MS = 500;
+const LOST_TAIL_SHARE = 0.02;
+
+export interface ScenarioOptions {
+  readonly mode: Mode;
+  readonly seed: number;
+  readonly rows: number;
+  /** An empty directory on a real disk. */
+  readonly directory: string;
+}
+
+type NodeAgent = Agent<NodeProgram>;
+type ClientAgent = Agent<ClientProgram>;
+
+export async function runScenario(options: ScenarioOptions): Promise<Outcome> {
+  const scenario = new Scenario(options);
+  try {
+    return await scenario.run();
+  } finally {
+    await scenario.stop();
+  }
+}
+
+class Scenario {
+  readonly #options: ScenarioOptions;
+  readonly #story: Story;
+  readonly #random: () => number;
+  readonly #agents = new Set<NodeAgent | ClientAgent>();
+  #primaryPort = 0;
+
+  constructor(options: ScenarioOptions) {
+    this.#options = options;
+    this.#story = new Story(options.mode);
+    this.#random = seeded(options.seed);
+  }
+
+  async run(): Promise<Outcome> {
+    const { rows, directory } = this.#options;
+    const file = path.join(directory, 'acknowledged.tsv');
+    const primary = await this.#startPrimary();
+    let standby = await this.#startStandby();
+    const client = this.#track(Agent.start<ClientProgram>(clientProgram));
+    const places = await client.call('prepare', { rows, seed: this.#options.seed, file });
+    const firstRun = client.call('run', {
+      port: await primary.call('listenForClients'),
+      limit: Number.POSITIVE_INFINITY,
+    });
+    this.#story.tell(`the client loads ${count(places)} places`);
+
+    await client.call('reached', { count: Math.floor(places * (0.3 + 0.3 * this.#random())) });
+    await standby.kill();
+    this.#story.tell('standby killed (SIGKILL)', 'yellow');
+    await this.#standbyAway(client, places);
+    const caughtUp = await this.#catchUp(primary, (fresh) => {
+      standby = fresh;
+    });
+
+    const loaded = Math.max(places, await client.call('acknowledged'));
+    const updates = Math.floor(places * (0.05 + 0.1 * this.#random()));
+    await client.call('reached', { count: loaded + updates });
+    const killedAt = performance.timeOrigin + performance.now();
+    await primary.kill();
+    this.#story.tell('primary killed (SIGKILL), in the middle of updates', 'red');
+    const { acknowledged } = await firstRun;
+
+    if (this.#options.mode === 'planted') standby = await this.#losePower(standby);
+    const promoteMs = await standby.call('promote');
+    this.#story.tell(`standby promoted in ${millis(promoteMs)}`, 'green');
+    const found = await this.#compare(standby, file, killedAt);
+    const goneOn = await this.#goOn(client, standby, acknowledged);
+    const end = await this.#digests(standby, file);
+    return {
+      mode: this.#options.mode,
+      ...found,
+      ...caughtUp,
+      ...end,
+      promoteMs,
+      outageMs: goneOn.firstAt - killedAt,
+    };
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([...this.#agents].map((agent) => agent.kill()));
+  }
+
+  async #startPrimary(): Promise<NodeAgent> {
+    const agent = this.#track(Agent.start<NodeProgram>(nodeProgram));
+    const synchronous = this.#options.mode !== 'async';
+    const port = await agent.call('start', { dir: this.#dir('a'), name: 'a', synchronous });
+    if (port === undefined) throw new Error('the primary does not listen');
+    this.#primaryPort = port;
+    return agent;
+  }
+
+  async #startStandby(): Promise<NodeAgent> {
+    const agent = this.#track(Agent.start<NodeProgram>(nodeProgram));
+    const followPort = this.#primaryPort;
+    const dir = this.#dir('b');
+    await agent.call('start', { dir, name: 'b', followPort, synchronous: false });
+    return agent;
+  }
+
+  /** In sync mode everybody waits; in async mode the primary goes on alone. */
+  async #standbyAway(client: ClientAgent, places: number): Promise<void> {
+    const before = await client.call('acknowledged');
+    if (this.#options.mode === 'async') {
+      await client.call('reached', { count: before + Math.floor(places * 0.25) });
+    } else {
+      await sleep(AWAY_MS);
+    }
+    const more = (await client.call('acknowledged')) - before;
+    this.#story.tell(`while it was away: ${count(more)} acknowledged`);
+  }
+
+  async #catchUp(
+    primary: NodeAgent,
+    started: (standby: NodeAgent) => void,
+  ): Promise<Pick<Outcome, 'catchUpMs' | 'behind'>> {
+    const start = performance.now();
+    const standby = await this.#startStandby();
+    started(standby);
+    const had = (await standby.call('progress')).flushLsn;
+    const { flushLsn } = await primary.call('progress');
+    await standby.call('caughtUp', { lsn: flushLsn });
+    const catchUpMs = performance.now() - start;
+    const behind = Math.max(0, flushLsn - had);
+    this.#story.tell(
+      `standby started again: its log had ${count(had)} records and lacked ${count(behind)}; ` +
+        `all there and applied after ${millis(catchUpMs)}`,
+      'green',
+    );
+    return { catchUpMs, behind };
+  }
+
+  /** The planted fault: what the standby had acknowledged last was never on its disk. */
+  async #losePower(standby: NodeAgent): Promise<NodeAgent> {
+    await standby.kill();
+    const { bytes, batches } = await loseTail(this.#dir('b'), LOST_TAIL_SHARE);
+    this.#story.tell(
+      `power fails at the standby too: ${count(bytes)} bytes (${count(batches)} batches) that it ` +
+        'had acknowledged are not there',
+      'red',
+    );
+    return await this.#startStandby();
+  }
+
+  async #compare(
+    standby: NodeAgent,
+    file: string,
+    killedAt: number,
+  ): Promise<Pick<Outcome, 'acknowledged' | 'lost' | 'changed' | 'lossWindowMs'>> {
+    const promoted = await this.#catalogueOf(standby, 'promoted.tsv');
+    const acknowledged = parseAcknowledgements(await readFile(file, 'utf8'));
+    const { lost, changed } = compare(acknowledged, promoted, this.#row());
+    const first = lost[0];
+    this.#story.tell(
+      `${count(acknowledged.length)} records were acknowledged; ${count(lost.length)} are lost`,
+      lost.length === 0 ? 'green' : 'red',
+    );
+    return {
+      acknowledged: acknowledged.length,
+      lost: lost.length,
+      changed: changed.length,
+      lossWindowMs: first === undefined ? null : Math.max(0, killedAt - first.at),
+    };
+  }
+
+  async #goOn(client: ClientAgent, standby: NodeAgent, before: number): Promise<RunResult> {
+    const port = await standby.call('listenForClients');
+    const result = await client.call('run', { port, limit: before + GO_ON_RECORDS });
+    if (!result.done) throw new Error('the promoted standby closed the connection');
+    this.#story.tell(`the client went on there: ${count(result.acknowledged)} acknowledged in all`);
+    return result;
+  }
+
+  /** The catalogue by the client's file, and as it is. */
+  async #digests(
+    standby: NodeAgent,
+    file: string,
+  ): Promise<Pick<Outcome, 'acknowledgedInAll' | 'expectedDigest' | 'digest'>> {
+    const acknowledged = parseAcknowledgements(await readFile(file, 'utf8'));
+    const expected = new Catalogue();
+    const row = this.#row();
+    for (const { id, version } of newest(acknowledged)) expected.put(row(id, version));
+    const digest = await standby.call('dump', { file: this.#dir('end.tsv') });
+    return { acknowledgedInAll: acknowledged.length, expectedDigest: expected.digest(), digest };
+  }
+
+  async #catalogueOf(node: NodeAgent, name: string): Promise<Catalogue> {
+    const file = this.#dir(name);
+    const digest = await node.call('dump', { file });
+    const catalogue = new Catalogue();
+    for (const row of (await readFile(file, 'utf8')).split('\n')) catalogue.put(row);
+    if (catalogue.digest() !== digest) throw new Error('the catalogue was not written as it is');
+    return catalogue;
+  }
+
+  #row(): (id: number, version: number) => string {
+    const places = new Map(loadPlaces(this.#options.rows).map((place) => [place.cityId, place]));
+    return (id, version) => {
+      const place = places.get(id);
+      if (place === undefined) throw new Error(`no place has the id ${id}`);
+      return rowOf(place, version);
+    };
+  }
+
+  #dir(name: string): string {
+    return path.join(this.#options.directory, name);
+  }
+
+  #track<A extends NodeAgent | ClientAgent>(agent: A): A {
+    this.#agents.add(agent);
+    return agent;
+  }
+}
+
+/** The last version of each place. */
+function newest(acknowledged: readonly Acknowledgement[]): Iterable<Acknowledgement> {
+  const last = new Map<number, Acknowledgement>();
+  for (const record of acknowledged) {
+    const known = last.get(record.id);
+    if (known === undefined || known.version < record.version) last.set(record.id, record);
+  }
+  return last.values();
+}
