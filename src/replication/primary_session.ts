@@ -24,7 +24,7 @@ export interface PrimaryView {
   readonly start: number;
 }
 
-/** What the driver has to do, in order. After `refuse` the connection is closed. */
+/** What the driver has to do, in order. After `refuse` nothing more is sent on the connection. */
 export type PrimaryAction =
   | { readonly do: 'hello'; readonly hello: PrimaryHello }
   | { readonly do: 'refuse'; readonly refusal: Refusal }
@@ -120,11 +120,11 @@ export class PrimarySession {
     const order = compareTerms(sender.term, term);
     if (order === 'newer') {
       const text = `${hello.name} knows term ${showTerm(sender.term)}, this primary is older`;
-      return [{ do: 'fenced', term: sender.term }, ...this.#refuse('WAL_FENCED', text)];
+      return [...this.#refuse('WAL_FENCED', text), { do: 'fenced', term: sender.term }];
     }
     if (order === 'split') {
       const text = `epoch ${term.epoch} was opened by two nodes`;
-      return [{ do: 'split', term: sender.term }, ...this.#refuse('WAL_SPLIT', text)];
+      return [...this.#refuse('WAL_SPLIT', text), { do: 'split', term: sender.term }];
     }
     return undefined;
   }
@@ -181,7 +181,7 @@ export class PrimarySession {
       const text =
         `the standby knows LSN ${commit.lsn} to be committed, ` +
         `the primary's log ends or differs before it`;
-      return [{ do: 'lost', ...commit }, ...this.#refuse('WAL_COMMITTED_LOST', text)];
+      return [...this.#refuse('WAL_COMMITTED_LOST', text), { do: 'lost', ...commit }];
     }
     if (!isLonger || commit.position <= fork) return undefined;
     return this.#refuse(

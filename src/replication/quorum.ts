@@ -21,6 +21,11 @@ export class Quorum {
     return this.#byNode.size;
   }
 
+  /** Standbys whose acknowledgements count. */
+  get counted(): number {
+    return this.#members.length;
+  }
+
   /** Every standby, counted or not. */
   get all(): Iterable<Progress> {
     return this.#byNode.values();

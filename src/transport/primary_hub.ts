@@ -10,6 +10,7 @@ import type { CommitSource } from '../replication/commit_waiters.js';
 import { compareTerms } from '../replication/history.js';
 import type { NodeIdentity } from '../replication/identity.js';
 import type { CommitLevel } from '../replication/level.js';
+import { formatStandbys } from '../replication/policy.js';
 import type { PrimaryAction, PrimaryView } from '../replication/primary_session.js';
 import type { Progress, ProgressState } from '../replication/progress.js';
 import { type Measure, Quorum } from '../replication/quorum.js';
@@ -48,16 +49,16 @@ export interface PrimaryHubOptions {
   readonly now?: (() => number) | undefined;
 }
 
-export interface StandbyStatus {
+export interface ConnectedStandby {
   readonly name: string;
   readonly nodeId: string;
   readonly address: string;
   readonly state: ProgressState;
   /** Whether the policy's names admit it. */
-  readonly counts: boolean;
-  readonly sentPosition: number;
-  readonly write: Place;
-  readonly flush: Place;
+  readonly synchronous: boolean;
+  readonly sentLsn: number;
+  readonly writeLsn: number;
+  readonly flushLsn: number;
   readonly applyLsn: number;
   /** Log bytes that it has not flushed yet. */
   readonly lagBytes: number;
@@ -70,7 +71,9 @@ export interface StandbyStatus {
 export interface PrimaryHubStatus {
   readonly listening: Endpoint | null;
   readonly commit: Place;
-  readonly standbys: readonly StandbyStatus[];
+  readonly standbys: readonly ConnectedStandby[];
+  /** Which standbys the policy misses, in words; null while it has enough. */
+  readonly waitingFor: string | null;
   readonly connections: Readonly<ListenerCounts>;
   /** Standbys whose connection was ended for something that they sent. */
   readonly rejected: number;
@@ -202,6 +205,7 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
       listening: this.#listening,
       commit: this.commit,
       standbys: [...this.#admitted.values()].map((link) => this.#standbyStatus(link)),
+      waitingFor: this.#waitingFor(),
       connections: { ...this.#listener.counts },
       rejected: this.#rejected,
     };
@@ -356,6 +360,14 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     for (const link of this.#links) link.tick(now);
   }
 
+  #waitingFor(): string | null {
+    const { synchronousCommit: level, standbys } = this.#commit.policy;
+    if (standbys === undefined || level === 'off' || level === 'local') return null;
+    const missing = standbys.count - this.#quorum.counted;
+    if (missing <= 0) return null;
+    return `${missing} more of ${formatStandbys(standbys)}`;
+  }
+
   #stopFor(error: WalError, term: Term): void {
     if (this.#events.onStop === undefined) this.#events.onHigherTerm(term);
     else this.#events.onStop(error);
@@ -366,7 +378,7 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     this.#events.onStandby({ name, nodeId, connected, reason });
   }
 
-  #standbyStatus(link: StandbyLink): StandbyStatus {
+  #standbyStatus(link: StandbyLink): ConnectedStandby {
     const progress = link.progress!;
     const lag = this.native.state[State.CLOSED_POSITION]! - progress.flushPosition;
     return {
@@ -374,10 +386,10 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
       nodeId: progress.nodeId,
       address: link.address,
       state: progress.state,
-      counts: progress.counts,
-      sentPosition: progress.sentPosition,
-      write: progress.write,
-      flush: progress.flush,
+      synchronous: progress.counts,
+      sentLsn: progress.sentLsn,
+      writeLsn: progress.writeLsn,
+      flushLsn: progress.flushLsn,
       applyLsn: progress.applyLsn,
       lagBytes: lag,
       silence: link.silence(),

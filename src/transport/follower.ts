@@ -1,0 +1,317 @@
+import { performance } from 'node:perf_hooks';
+import { WalError } from '../api/errors.js';
+import { type NativeLog, type Place, State, type Term } from '../native/native_log.js';
+import { Backoff } from '../replication/backoff.js';
+import { compareTerms } from '../replication/history.js';
+import type { NodeIdentity } from '../replication/identity.js';
+import { KnownCommit } from '../replication/known_commit.js';
+import { isFinal, type StandbyView } from '../replication/standby_session.js';
+import { receiveBytes } from './dial.js';
+import { checkFollowHost } from './plaintext.js';
+import { PrimaryLink, type PrimaryLinkHost } from './primary_link.js';
+import { type ReplicationTiming, withDefaults } from './timing.js';
+import { Waits } from './waits.js';
+
+export interface FollowerEvents {
+  /** The commit place moved, or this log reaches further into it. Called synchronously. */
+  onCommitMoved(): void;
+  onConnected?(link: { readonly primary: string; readonly term: Term }): void;
+  onDisconnected?(link: { readonly reason: string }): void;
+  /** This standby cannot go on: its own log failed, or WAL_COMMITTED_LOST. */
+  onFailed?(error: WalError): void;
+}
+
+export interface FollowerOptions {
+  readonly native: NativeLog;
+  readonly identity: NodeIdentity;
+  readonly host: string;
+  readonly port: number;
+  readonly plaintext: boolean;
+  readonly events: FollowerEvents;
+  readonly timing?: Partial<ReplicationTiming> | undefined;
+  /** Numbers in [0, 1), for the jitter of the delays. */
+  readonly random?: (() => number) | undefined;
+  /** Monotone milliseconds. */
+  readonly now?: (() => number) | undefined;
+}
+
+export interface FollowerStatus {
+  readonly address: string;
+  readonly primary: string;
+  readonly connected: boolean;
+  /** Milliseconds since the primary was last heard; null if never. */
+  readonly lastContactMs: number | null;
+  /** Why the link is down; null while it is up. */
+  readonly reason: string | null;
+  /** Where the primary's log ended when it last said so. */
+  readonly primaryEnd: Place | null;
+}
+
+/**
+ * What a log drives as a standby: one connection to its primary at a time, made again with growing
+ * delays. Whatever a primary sends, it can only make the log longer, or cut what is not known to be committed.
+ * Used from the thread that opened the log.
+ */
+export class Follower implements PrimaryLinkHost {
+  readonly native: NativeLog;
+  readonly target: { readonly host: string; readonly port: number };
+  readonly buffer = new Uint8Array(receiveBytes);
+  readonly timing: ReplicationTiming;
+  readonly now: () => number;
+
+  readonly #options: FollowerOptions;
+  readonly #backoff: Backoff;
+  readonly #known: KnownCommit;
+  readonly #waits = new Waits();
+  #storedTerm: Term;
+  #link: PrimaryLink | undefined;
+  #busy: Promise<unknown> = Promise.resolve();
+  #retryTimer: NodeJS.Timeout | undefined;
+  #tickTimer: NodeJS.Timeout | undefined;
+  #linkClosed: (() => void) | undefined;
+  #flushWaits: { readonly position: number; readonly resolve: () => void } | undefined;
+  #state: 'idle' | 'following' | 'failed' | 'stopped' = 'idle';
+  #reason = 'not connected yet';
+  #primaryName: string;
+  #primaryEnd: Place | null = null;
+  #lastContactAt = Number.NaN;
+  #appliedLsn = 0;
+  #sharedCommit = 0;
+
+  constructor(options: FollowerOptions) {
+    checkFollowHost(options.host, options.plaintext);
+    this.#options = options;
+    this.native = options.native;
+    this.target = { host: options.host, port: options.port };
+    this.timing = withDefaults(options.timing);
+    this.now = options.now ?? (() => performance.now());
+    const { retryFirst, retryMost } = this.timing;
+    const backoff = { firstMs: retryFirst, mostMs: retryMost };
+    this.#backoff = new Backoff(backoff, options.random ?? Math.random);
+    const info = options.native.info();
+    this.#storedTerm = info.term;
+    this.#primaryName = info.primaryName;
+    this.#known = new KnownCommit(info.commit);
+  }
+
+  start(): void {
+    if (this.#state !== 'idle') throw new Error('the follower was started already');
+    this.#state = 'following';
+    const { heartbeat, dead, handshake } = this.timing;
+    const period = Math.max(5, Math.min(heartbeat, dead, handshake) / 2);
+    this.#tickTimer = setInterval(() => this.#link?.tick(this.now()), period);
+    this.#connect();
+  }
+
+  /** Resolves when the link is up; rejects where trying again does not help, and with the signal's reason. */
+  connected(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    if (this.#link?.isStreaming === true) return Promise.resolve();
+    if (this.#state === 'stopped' || this.#state === 'failed') {
+      return Promise.reject(new WalError('WAL_CLOSED', `not following any more: ${this.#reason}`));
+    }
+    return this.#waits.wait(options.signal);
+  }
+
+  /** Ends the connection; afterwards nothing more is taken. What was under way is waited for. Idempotent. */
+  async stop(): Promise<void> {
+    if (this.#state !== 'failed') this.#state = 'stopped';
+    clearTimeout(this.#retryTimer);
+    clearInterval(this.#tickTimer);
+    const link = this.#link;
+    if (link !== undefined) {
+      const closed = new Promise<void>((resolve) => {
+        this.#linkClosed = resolve;
+      });
+      link.drop(new WalError('WAL_CLOSED', 'the standby stops following'));
+      await closed;
+    }
+    this.#flushWaits?.resolve();
+    await this.#busy.catch(() => undefined);
+    this.#waits.rejectAll(new WalError('WAL_CLOSED', 'the standby stopped following'));
+  }
+
+  /** The flush moved, or the ring has room again: to be called from `native.onProgress`. */
+  progress(): void {
+    const { state } = this.native;
+    if (state[State.FAILED] !== 0) {
+      this.#fail(ownFailure(this.native));
+      return;
+    }
+    this.#link?.progress();
+    this.#shareCommit();
+    const waits = this.#flushWaits;
+    if (waits !== undefined && state[State.FLUSH_POSITION]! >= waits.position) waits.resolve();
+  }
+
+  /** The application has applied everything up to this LSN. */
+  applied(lsn: number): void {
+    if (lsn <= this.#appliedLsn) return;
+    this.#appliedLsn = lsn;
+    this.#link?.acknowledgeSoon();
+  }
+
+  /** The commit place as far as this log reaches; records up to min(commit, own flush) may be shown. */
+  get commit(): Place {
+    return this.#known.within(this.#closed());
+  }
+
+  status(): FollowerStatus {
+    const connected = this.#link?.isStreaming === true;
+    const now = this.now();
+    const at = connected ? now - this.#link!.silence() : this.#lastContactAt;
+    return {
+      address: `${this.target.host}:${this.target.port}`,
+      primary: this.#primaryName,
+      connected,
+      lastContactMs: Number.isNaN(at) ? null : Math.max(0, now - at),
+      reason: connected ? null : this.#reason,
+      primaryEnd: this.#primaryEnd,
+    };
+  }
+
+  // -- what the link needs --
+
+  appliedLsn = (): number => this.#appliedLsn;
+
+  view(): StandbyView {
+    const { history } = this.native.info();
+    return {
+      identity: this.#options.identity,
+      term: this.#storedTerm,
+      history,
+      closed: this.#closed(),
+      crc: this.native.state[State.LAST_CRC]!,
+      commit: this.#known.told,
+    };
+  }
+
+  store(term: Term, primaryName: string): Promise<void> {
+    return this.#exclusively(async () => {
+      const { host, port } = this.target;
+      const address = `${host}:${port}`;
+      const info = this.native.info();
+      const isKnown =
+        info.role === 'standby' &&
+        compareTerms(term, info.term) === 'same' &&
+        info.primaryName === primaryName &&
+        info.primaryAddress === address;
+      if (!isKnown) await this.native.storeRole('standby', term, primaryName, address);
+      this.#storedTerm = term;
+      this.#primaryName = primaryName;
+    });
+  }
+
+  cut(position: number, crc: number): Promise<boolean> {
+    return this.#exclusively(async () => {
+      // A checksum is looked up in what is flushed.
+      await this.#flushed(position);
+      if (this.#state !== 'following') throw new WalError('WAL_CLOSED', 'the standby stops');
+      const own = await this.#ownChecksum(position);
+      if (own !== crc) return false;
+      const { epoch, incarnation } = this.#storedTerm;
+      const at = position.toString(16).padStart(16, '0');
+      await this.native.truncate(position, `${at}-${epoch}-${incarnation}.diverged`);
+      return true;
+    });
+  }
+
+  streaming(link: PrimaryLink, primary: string, term: Term): void {
+    if (link !== this.#link) return;
+    this.#backoff.reset();
+    this.#known.sessionFrom(this.#closed());
+    this.#waits.resolveAll();
+    this.#options.events.onConnected?.({ primary, term });
+  }
+
+  committed(commit: Place, end: Place | undefined): void {
+    if (end !== undefined) this.#primaryEnd = end;
+    if (this.#known.tell(commit.position, commit.lsn)) this.#shareCommit();
+  }
+
+  closed(link: PrimaryLink, error: WalError): void {
+    if (link !== this.#link) return;
+    this.#lastContactAt = this.now() - link.silence();
+    this.#link = undefined;
+    this.#reason = error.message;
+    this.#linkClosed?.();
+    if (this.#state !== 'following') return;
+    this.#options.events.onDisconnected?.({ reason: error.message });
+    if (this.native.state[State.FAILED] !== 0) this.#fail(ownFailure(this.native));
+    else if (error.code === 'WAL_COMMITTED_LOST') this.#fail(error);
+    else this.#retry(error);
+  }
+
+  // -- inside --
+
+  #connect(): void {
+    if (this.#state !== 'following') return;
+    this.#link = new PrimaryLink(this);
+  }
+
+  #retry(error: WalError): void {
+    // An operator has to act; what waits hears of it, and when it was mended the link comes back by itself.
+    if (isFinal(error)) this.#waits.rejectAll(error);
+    const delay = isFinal(error) ? this.timing.retryMost : this.#backoff.next();
+    this.#retryTimer = setTimeout(() => {
+      // A cut or a stored term of the last connection may still be under way.
+      void this.#busy.then(
+        () => this.#connect(),
+        () => this.#connect(),
+      );
+    }, delay);
+  }
+
+  #fail(error: WalError): void {
+    if (this.#state !== 'following') return;
+    this.#state = 'failed';
+    this.#reason = error.message;
+    clearInterval(this.#tickTimer);
+    this.#link?.drop(error);
+    this.#flushWaits?.resolve();
+    this.#waits.rejectAll(error);
+    this.#options.events.onFailed?.(error);
+  }
+
+  #closed(): Place {
+    const { state } = this.native;
+    return { position: state[State.CLOSED_POSITION]!, lsn: state[State.CLOSED_LSN]! };
+  }
+
+  /** Remembers the commit place in the log, and says so, when it moved within it. */
+  #shareCommit(): void {
+    const { position, lsn } = this.commit;
+    if (position <= this.#sharedCommit) return;
+    this.#sharedCommit = position;
+    this.native.setCommit(position, lsn);
+    this.#options.events.onCommitMoved();
+  }
+
+  #exclusively<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#busy.then(work, work);
+    this.#busy = result;
+    return result;
+  }
+
+  async #flushed(position: number): Promise<void> {
+    if (this.native.state[State.FLUSH_POSITION]! >= position) return;
+    await new Promise<void>((resolve) => {
+      this.#flushWaits = { position, resolve };
+    });
+    this.#flushWaits = undefined;
+  }
+
+  async #ownChecksum(position: number): Promise<number | undefined> {
+    try {
+      return await this.native.checksumAt(position);
+    } catch (error) {
+      if ((error as { code?: unknown }).code === 'WAL_DIVERGED') return undefined;
+      throw error;
+    }
+  }
+}
+
+function ownFailure(native: NativeLog): WalError {
+  const failure = WalError.from(native.failure());
+  if (failure instanceof WalError) return failure;
+  return new WalError('WAL_FAILED', 'the log has failed', { cause: failure });
+}
