@@ -16,7 +16,8 @@ export class Reported extends Error {
 }
 
 /** Says on stderr what went wrong, and returns the exit code. */
-export function report(error: unknown, json: boolean): number {
+export function report(raised: unknown, json: boolean): number {
+  const error = WalError.from(raised);
   // Whoever read our output has seen enough.
   if (isErrno(error, 'EPIPE')) return 0;
   if (error instanceof Reported) return EXIT_FAILURE;

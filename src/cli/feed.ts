@@ -66,16 +66,14 @@ async function appendAll(options: FeedOptions, committer: Committer): Promise<vo
     for await (const chunk of chunks(input, stop)) {
       splitter.feed(chunk);
       for (let record = splitter.next(); record !== undefined; record = splitter.next()) {
-        if (log.needsDrain) {
-          commitSoFar();
-          await log.drain();
-        }
         // No await where it fits: that would cost more than the append.
         lsn = tryAppend(log, record) ?? (await appendWhenFits(log, record));
         totals.records += 1;
         totals.bytes += record.length;
       }
       commitSoFar();
+      // Once a chunk, not once a record; in between, a full ring says so itself.
+      if (log.needsDrain) await log.drain();
       await committer.belowWindow();
     }
     const last = stop.aborted ? undefined : splitter.end();

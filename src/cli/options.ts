@@ -1,4 +1,4 @@
-import { InvalidArgumentError, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 
 export interface Address {
   readonly host: string;
@@ -38,9 +38,24 @@ export function showAddress({ host, port }: Address): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
+/**
+ * An option that must be there. Checked by us and not by commander, which would complain of it
+ * before it looks at unknown options, and so hide that `--dri` was meant to be it.
+ */
+export class RequiredOption extends Option {}
+
+/** Ends with a usage error where a required option is missing. */
+export function checkRequired(command: Command): void {
+  for (const option of command.options) {
+    if (!(option instanceof RequiredOption)) continue;
+    if (command.getOptionValue(option.attributeName()) !== undefined) continue;
+    command.error(`error: required option '${option.flags}' not specified`);
+  }
+}
+
 /** Options that several commands share, in the same words. */
 export const shared = {
-  dir: () => new Option('--dir <path>', 'directory of the log').makeOptionMandatory(),
+  dir: () => new RequiredOption('--dir <path>', 'directory of the log'),
   name: () => new Option('--name <name>', "this node's name (default: the name of the directory)"),
   listen: (what = 'feed standbys here; port 0 takes any') =>
     new Option('--listen <host:port>', what).argParser(parseAddress),

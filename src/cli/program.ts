@@ -7,6 +7,7 @@ import { standbyCommand } from './commands/standby.js';
 import { statusCommand } from './commands/status.js';
 import { verifyCommand } from './commands/verify.js';
 import { report } from './failure.js';
+import { checkRequired } from './options.js';
 
 /** Runs one command line and returns its exit code: 0 done, 1 failed, 2 bad usage. */
 export async function run(argv: readonly string[]): Promise<number> {
@@ -45,6 +46,7 @@ Exit codes: 0 done, 1 failed (stderr says why), 2 bad usage.`,
     // ours.
     command.exitOverride().helpOption('--help', 'show this help').allowExcessArguments(false);
     command.helpCommand(false);
+    if (command !== program) command.hook('preAction', (_, chosen) => checkRequired(chosen));
   }
   return program;
 }

@@ -43,11 +43,15 @@ export async function* scanBatches(
   }
 }
 
+/** After a filler come the zeros that end a segment, and the header of the next one. */
+const KIND_FILLER = 5;
+
 function* batchesIn(bytes: Buffer, from: number, to: number): Generator<Batch> {
   for (let at = 0; at < bytes.length; ) {
     const end = at + bytes.readUInt32LE(at + BatchField.LENGTH);
-    const isData = bytes.readUInt8(at + BatchField.KIND) === KIND_DATA;
-    if (isData && bytes.readUInt32LE(at + BatchField.COUNT) > 0) {
+    const kind = bytes.readUInt8(at + BatchField.KIND);
+    if (kind === KIND_FILLER) return;
+    if (kind === KIND_DATA && bytes.readUInt32LE(at + BatchField.COUNT) > 0) {
       const batch = new Batch(bytes.subarray(at, end), from, to);
       if (batch.count > 0 || batch.firstLsn > to) yield batch;
     }

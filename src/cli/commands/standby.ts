@@ -4,7 +4,7 @@ import { withUsage } from '../failure.js';
 import { feed } from '../feed.js';
 import { recordWriters } from '../formats.js';
 import { openInput } from '../input.js';
-import { type Address, parseAddress, parseLsn, shared } from '../options.js';
+import { type Address, parseAddress, parseLsn, RequiredOption, shared } from '../options.js';
 import { Output } from '../output.js';
 import { createSplitter, type InputFormat } from '../splitter.js';
 import { StopSignals } from '../stop.js';
@@ -33,9 +33,9 @@ export function standbyCommand(): Command {
     )
     .addOption(shared.dir())
     .addOption(
-      new Option('--follow <host:port>', 'where the primary listens')
-        .argParser(parseAddress)
-        .makeOptionMandatory(),
+      new RequiredOption('--follow <host:port>', 'where the primary listens').argParser(
+        parseAddress,
+      ),
     )
     .addOption(shared.name())
     .addOption(shared.listen('feed standbys here once promoted'))
