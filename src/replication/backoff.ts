@@ -3,7 +3,10 @@ export interface BackoffTiming {
   readonly mostMs: number;
 }
 
-/** Delays between attempts: doubled each time, with jitter, so that standbys do not return all at once. */
+/**
+ * Delays between attempts: doubled each time, with jitter, so that standbys do not return all at
+ * once.
+ */
 export class Backoff {
   readonly #timing: BackoffTiming;
   readonly #random: () => number;

@@ -1,8 +1,8 @@
 import { assert } from './assert.js';
 
 /**
- * Where the latest batches end: so that a sender whose budget does not take all that is closed can stop at
- * the end of a batch. Remembers a bounded number; the oldest are forgotten.
+ * Where the latest batches end: so that a sender whose budget does not take all that is closed
+ * can stop at the end of a batch. Remembers a bounded number; the oldest are forgotten.
  */
 export class BatchEnds {
   readonly #ends: Float64Array;

@@ -22,9 +22,10 @@ export interface LocalProgress {
 /**
  * The one commit place of a log (SAFETY 1.2) and how far each level is met.
  *
- * Invariants: the commit place never falls, is never past the local flush, and does not move before
- * the opening of the current term meets the policy (SAFETY 1.5): what an earlier term left behind may
- * be on enough standbys and yet be overwritten, until a batch of this term is there too.
+ * Invariants: the commit place never falls, is never past the local flush, and does not move
+ * before the opening of the current term meets the policy (SAFETY 1.5): what an earlier term left
+ * behind may be on enough standbys and yet be overwritten, until a batch of this term is there
+ * too.
  */
 export class CommitPlace {
   readonly #quorum: Quorum;
@@ -66,8 +67,9 @@ export class CommitPlace {
   }
 
   /**
-   * The current term opens at this place: its opening batch starts there. A commit place known from before, from a
-   * primary whose log went further than what was received of it, counts only up to there.
+   * The current term opens at this place: its opening batch starts there. A commit place known
+   * from before, from a primary whose log went further than what was received of it, counts only
+   * up to there.
    */
   openedAt(opening: Place): void {
     this.#opening = opening.position;

@@ -57,9 +57,10 @@ class LevelQueue {
 }
 
 /**
- * Everyone who waits for a commit. Pure: the owner calls `closed` after a batch was closed, `settle` when
- * flushes or acknowledgements moved, `tick` now and then. Each wait ends exactly once: resolved by `closed` or
- * `settle`; rejected, outcome unknown, by its signal, by `tick` (time-out) or by `rejectAll`.
+ * Everyone who waits for a commit. Pure: the owner calls `closed` after a batch was closed,
+ * `settle` when flushes or acknowledgements moved, `tick` now and then. Each wait ends exactly
+ * once: resolved by `closed` or `settle`; rejected, outcome unknown, by its signal, by `tick`
+ * (time-out) or by `rejectAll`.
  */
 export class CommitWaiters {
   readonly #source: CommitSource;
@@ -94,7 +95,10 @@ export class CommitWaiters {
     return this.groups > 0;
   }
 
-  /** Resolves when `lsn`, at most the last one appended, has met `level`. Waits for one batch share a promise. */
+  /**
+   * Resolves when `lsn`, at most the last one appended, has met `level`. Waits for one batch
+   * share a promise.
+   */
   wait(level: CommitLevel, lsn: number): Promise<CommitResult> {
     const open = this.#queues[level].open;
     if (open !== undefined && lsn > open.floor && open.shared !== undefined) {
@@ -108,7 +112,10 @@ export class CommitWaiters {
     return group.shared.promise;
   }
 
-  /** The same, but the wait alone can be cancelled: WAL_COMMIT_ABORTED, with the signal's reason as cause. */
+  /**
+   * The same, but the wait alone can be cancelled: WAL_COMMIT_ABORTED, with the signal's reason
+   * as cause.
+   */
   waitWithSignal(level: CommitLevel, lsn: number, signal: AbortSignal): Promise<CommitResult> {
     if (signal.aborted) return Promise.reject(abortedError(lsn, signal));
     const reached = this.#source.reached(level);
@@ -218,8 +225,8 @@ export class CommitWaiters {
     const closed = this.#source.reached('off');
     const isOpen = lsn > closed;
     const group: Group = {
-      // A wait for a batch that is closed already is a group of its own: where that batch starts is not known
-      // here, and nobody can join it later except for the very same LSN.
+      // A wait for a batch that is closed already is a group of its own: where that batch starts
+      // is not known here, and nobody can join it later except for the very same LSN.
       floor: isOpen ? closed : lsn - 1,
       end: isOpen ? Number.POSITIVE_INFINITY : lsn,
       target: lsn,
@@ -246,7 +253,10 @@ export class CommitWaiters {
   }
 }
 
-/** The batch of an open group was closed at `closed`. A group for records yet to be appended stays open. */
+/**
+ * The batch of an open group was closed at `closed`. A group for records yet to be appended stays
+ * open.
+ */
 function seal(queue: LevelQueue, group: Group, closed: number): void {
   if (closed < group.target) {
     group.floor = closed;

@@ -7,9 +7,9 @@ export interface HeartbeatTiming {
 export type HeartbeatVerdict = 'quiet' | 'speak' | 'dead';
 
 /**
- * One side's view of a link: when to send a heartbeat, when the peer is dead. A half-open connection shows
- * no other sign. Time that this process itself did not run (a blocked event loop, SIGSTOP) is not held
- * against the peer, whose bytes may be waiting unread.
+ * One side's view of a link: when to send a heartbeat, when the peer is dead. A half-open
+ * connection shows no other sign. Time that this process itself did not run (a blocked event
+ * loop, SIGSTOP) is not held against the peer, whose bytes may be waiting unread.
  */
 export class Heartbeat {
   readonly #timing: HeartbeatTiming;

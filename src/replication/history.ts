@@ -7,8 +7,8 @@ export const firstPosition = 4096;
 export type TermOrder = 'same' | 'older' | 'newer' | 'split';
 
 /**
- * Epochs order; incarnations order only within one epoch and opener. The same epoch with two openers is
- * a split, which nothing here resolves. Answers what `term` is, seen from `other`.
+ * Epochs order; incarnations order only within one epoch and opener. The same epoch with two
+ * openers is a split, which nothing here resolves. Answers what `term` is, seen from `other`.
  */
 export function compareTerms(term: Term, other: Term): TermOrder {
   if (term.epoch !== other.epoch) return term.epoch < other.epoch ? 'older' : 'newer';
@@ -42,9 +42,10 @@ export interface Lineage {
 }
 
 /**
- * The position up to which two logs are the same, by their histories alone: after the longest common prefix of
- * terms, the lower of the places where each goes on with a term of its own, or ends. Lengths and last
- * terms alone do not tell (KIP-101, KIP-279: a term without records in between).
+ * The position up to which two logs are the same, by their histories alone: after the longest
+ * common prefix of terms, the lower of the places where each goes on with a term of its own, or
+ * ends. Lengths and last terms alone do not tell (KIP-101, KIP-279: a term without records in
+ * between).
  *
  * Histories may have lost their oldest entries; undefined where what is left has nothing in common,
  * so that no fork point can be told.

@@ -1,9 +1,9 @@
 import type { Place } from '../native/native_log.js';
 
 /**
- * The commit place as a standby knows it. What it was told may lie past the end of its own log; what it
- * shows and remembers is cut to that end, so that a later term's records at the same places are never
- * taken for committed ones.
+ * The commit place as a standby knows it. What it was told may lie past the end of its own log;
+ * what it shows and remembers is cut to that end, so that a later term's records at the same
+ * places are never taken for committed ones.
  *
  * Invariant: neither `told` nor what `within` answers ever falls, but for `told` at a new session.
  */

@@ -1,4 +1,7 @@
-/** How safe a commit is; each level includes the ones before it. PostgreSQL's `synchronous_commit`. */
+/**
+ * How safe a commit is; each level includes the ones before it. PostgreSQL's
+ * `synchronous_commit`.
+ */
 export const commitLevels = [
   'off',
   'local',

@@ -14,9 +14,9 @@ export interface SyncStandbys {
 const maxCount = 1000;
 
 /**
- * Parses PostgreSQL's `synchronous_standby_names`: `ANY n (name, ...)`, names bare or in double quotes
- * (a quote inside doubled). `FIRST` and the forms that mean it are recognised and refused by name.
- * Throws TypeError with the character that it stumbled on.
+ * Parses PostgreSQL's `synchronous_standby_names`: `ANY n (name, ...)`, names bare or in double
+ * quotes (a quote inside doubled). `FIRST` and the forms that mean it are recognised and refused
+ * by name. Throws TypeError with the character that it stumbled on.
  */
 export function parseStandbys(text: string): SyncStandbys {
   return new Parser(text).parse();

@@ -28,7 +28,9 @@ export interface PrimaryView {
 export type PrimaryAction =
   | { readonly do: 'hello'; readonly hello: PrimaryHello }
   | { readonly do: 'refuse'; readonly refusal: Refusal }
-  /** Keep the log from here on, look up the checksum of the batch that ends here, call `checksum`. */
+  /**
+   * Keep the log from here on, look up the checksum of the batch that ends here, call `checksum`.
+   */
   | { readonly do: 'checksum'; readonly position: number }
   | { readonly do: 'accept'; readonly accept: Accept; readonly progress: Progress }
   /** A newer term than ours exists: this primary acknowledges nothing any more. */
@@ -154,7 +156,10 @@ export class PrimarySession {
     return [{ do: 'checksum', position: fork }];
   }
 
-  /** A term has one writer, so a standby cannot have more of the current one than the primary itself. */
+  /**
+   * A term has one writer, so a standby cannot have more of the current one than the primary
+   * itself.
+   */
   #refuseAmnesia(
     position: StandbyPosition,
     fork: number,
@@ -198,7 +203,9 @@ export class PrimarySession {
     );
   }
 
-  /** `crc`: of the primary's batch that ends where the stream is to start; undefined if none does. */
+  /**
+   * `crc`: of the primary's batch that ends where the stream is to start; undefined if none does.
+   */
   onChecksum(crc: number | undefined): PrimaryAction[] {
     assert(this.#state === 'checksum', 'a checksum was asked for');
     const position = this.#position!;

@@ -20,18 +20,21 @@ export interface Acknowledgement {
 }
 
 /**
- * What the primary knows of one connection of one standby. It starts anew at each handshake (SAFETY 4.4): what an
- * earlier connection acknowledged says nothing about a standby that may have been cut or wiped since.
+ * What the primary knows of one connection of one standby. It starts anew at each handshake
+ * (SAFETY 4.4): what an earlier connection acknowledged says nothing about a standby that may
+ * have been cut or wiped since.
  *
- * Invariants: flush <= write <= sent (positions); flush LSN <= write LSN <= the last LSN sent; applyLsn <= flush LSN;
- * none of them ever falls; all are 0 in `handshake`.
+ * Invariants: flush <= write <= sent (positions); flush LSN <= write LSN <= the last LSN sent;
+ * applyLsn <= flush LSN; none of them ever falls; all are 0 in `handshake`.
  */
 export class Progress {
   readonly nodeId: string;
   readonly name: string;
   state: ProgressState = 'handshake';
   sentPosition = 0;
-  /** Last LSN in what was sent, or of the log when it was sent: an upper bound for honest answers. */
+  /**
+   * Last LSN in what was sent, or of the log when it was sent: an upper bound for honest answers.
+   */
   sentLsn = 0;
   writePosition = 0;
   writeLsn = 0;
@@ -59,8 +62,9 @@ export class Progress {
   }
 
   /**
-   * Takes an acknowledgement, or says what is wrong with it (FAULTS, security 5) and takes nothing. A lie within these
-   * bounds cannot be told from the truth: standbys are trusted not to lie, only not to be broken.
+   * Takes an acknowledgement, or says what is wrong with it (FAULTS, security 5) and takes
+   * nothing. A lie within these bounds cannot be told from the truth: standbys are trusted not to
+   * lie, only not to be broken.
    */
   acknowledge(ack: Acknowledgement): string | undefined {
     const wrong = this.#judge(ack);

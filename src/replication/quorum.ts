@@ -10,8 +10,8 @@ export interface Reached {
 }
 
 /**
- * The standbys whose acknowledgements may count, at most one connection each: a quorum counts distinct
- * nodes, and a new connection of a node ends the old one's say (SAFETY 4.4).
+ * The standbys whose acknowledgements may count, at most one connection each: a quorum counts
+ * distinct nodes, and a new connection of a node ends the old one's say (SAFETY 4.4).
  */
 export class Quorum {
   readonly #byNode = new Map<string, Progress>();
@@ -19,11 +19,6 @@ export class Quorum {
 
   get size(): number {
     return this.#byNode.size;
-  }
-
-  /** Standbys whose acknowledgements count. */
-  get counted(): number {
-    return this.#members.length;
   }
 
   /** Every standby, counted or not. */
@@ -52,8 +47,9 @@ export class Quorum {
   }
 
   /**
-   * The place that at least `count` of the counted standbys have reached, put into `out`; false if fewer are connected.
-   * The number of standbys is small: comparing all pairs allocates nothing and beats sorting.
+   * The place that at least `count` of the counted standbys have reached, put into `out`; false
+   * if fewer are connected. The number of standbys is small: comparing all pairs allocates
+   * nothing and beats sorting.
    */
   kth(count: number, measure: Measure, out: Reached): boolean {
     const members = this.#members;

@@ -61,8 +61,9 @@ export function isFinal(error: unknown): boolean {
  *   hello --onHello--> [storing --stored-->] accept --onAccept--> [cutting --cut-->] streaming
  *     any of them --refusal, either side's--> over
  *
- * A newer term is stored durably before anything is accepted under it (SAFETY 2.3). The fork point is
- * computed here again: a primary cannot make a standby drop what it knows to be committed.
+ * A newer term is stored durably before anything is accepted under it (SAFETY 2.3). The fork
+ * point is computed here again: a primary cannot make a standby drop what it knows to be
+ * committed.
  */
 export class StandbySession {
   readonly #view: () => StandbyView;
@@ -227,7 +228,10 @@ export class StandbySession {
   }
 }
 
-/** A peer's refusal as an error of ours; a code that this release does not know is named in the text. */
+/**
+ * A peer's refusal as an error of ours; a code that this release does not know is named in the
+ * text.
+ */
 export function refusalError(refusal: Refusal): WalError {
   if (Object.hasOwn(errorCodes, refusal.code)) {
     return new WalError(refusal.code as WalErrorCode, `refused by the peer: ${refusal.message}`);

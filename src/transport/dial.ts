@@ -1,7 +1,9 @@
 import { connect, type Socket } from 'node:net';
 import { WalError } from '../api/errors.js';
 
-/** Received bytes land here; one buffer serves all connections of a standby, one after the other. */
+/**
+ * Received bytes land here; one buffer serves all connections of a standby, one after the other.
+ */
 export const receiveBytes = 256 * 1024;
 
 export interface DialHandlers {

@@ -5,7 +5,9 @@ import type { BatchEnds } from '../replication/batch_ends.js';
 import type { Progress } from '../replication/progress.js';
 import { dataHeaderBytes, putDataHeader, type SessionTag } from '../wire/stream_messages.js';
 
-/** Up to this many bytes are copied into one write with their envelope: cheaper than a reference. */
+/**
+ * Up to this many bytes are copied into one write with their envelope: cheaper than a reference.
+ */
 const copyBytes = 16 * 1024;
 /** Log bytes in one message; also how finely progress shows. */
 const messageBytes = 512 * 1024;
@@ -48,10 +50,11 @@ interface Write {
 /**
  * Sends the log to one standby, in order and without a gap.
  *
- * Live: what was closed is written to the socket at once, as a view of the ring, pinned until the write is over.
- * Catch-up: whole batches are copied, from the ring or else from the segments, into two buffers of its
- * own. A standby falls from live to catch-up when more is closed than may be under way, or when the ring is
- * wanted; it comes back when it is close to the end. `sentPosition` is always the end of a batch.
+ * Live: what was closed is written to the socket at once, as a view of the ring, pinned until the
+ * write is over. Catch-up: whole batches are copied, from the ring or else from the segments,
+ * into two buffers of its own. A standby falls from live to catch-up when more is closed than may
+ * be under way, or when the ring is wanted; it comes back when it is close to the end.
+ * `sentPosition` is always the end of a batch.
  */
 export class Feeder {
   readonly #o: FeederOptions;

@@ -28,7 +28,10 @@ export interface FetchIdentityOptions {
   readonly random?: (() => number) | undefined;
 }
 
-/** Asks a primary who it is, again and again until it answers, refuses, or the signal ends the wait. */
+/**
+ * Asks a primary who it is, again and again until it answers, refuses, or the signal ends the
+ * wait.
+ */
 export async function fetchIdentity(options: FetchIdentityOptions): Promise<PrimaryIdentity> {
   checkFollowHost(options.host, options.plaintext);
   const timing = withDefaults(options.timing);

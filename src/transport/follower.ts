@@ -48,9 +48,9 @@ export interface FollowerStatus {
 }
 
 /**
- * What a log drives as a standby: one connection to its primary at a time, made again with growing
- * delays. Whatever a primary sends, it can only make the log longer, or cut what is not known to be committed.
- * Used from the thread that opened the log.
+ * What a log drives as a standby: one connection to its primary at a time, made again with
+ * growing delays. Whatever a primary sends, it can only make the log longer, or cut what is not
+ * known to be committed. Used from the thread that opened the log.
  */
 export class Follower implements PrimaryLinkHost {
   readonly native: NativeLog;
@@ -103,7 +103,10 @@ export class Follower implements PrimaryLinkHost {
     this.#connect();
   }
 
-  /** Resolves when the link is up; rejects where trying again does not help, and with the signal's reason. */
+  /**
+   * Resolves when the link is up; rejects where trying again does not help, and with the signal's
+   * reason.
+   */
   connected(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
     if (this.#link?.isStreaming === true) return Promise.resolve();
     if (this.#state === 'stopped' || this.#state === 'failed') {
@@ -112,7 +115,10 @@ export class Follower implements PrimaryLinkHost {
     return this.#waits.wait(options.signal);
   }
 
-  /** Ends the connection; afterwards nothing more is taken. What was under way is waited for. Idempotent. */
+  /**
+   * Ends the connection; afterwards nothing more is taken. What was under way is waited for.
+   * Idempotent.
+   */
   async stop(): Promise<void> {
     if (this.#state !== 'failed') this.#state = 'stopped';
     clearTimeout(this.#retryTimer);
@@ -150,7 +156,10 @@ export class Follower implements PrimaryLinkHost {
     this.#link?.acknowledgeSoon();
   }
 
-  /** The commit place as far as this log reaches; records up to min(commit, own flush) may be shown. */
+  /**
+   * The commit place as far as this log reaches; records up to min(commit, own flush) may be
+   * shown.
+   */
   get commit(): Place {
     return this.#known.within(this.#closed());
   }
@@ -249,7 +258,8 @@ export class Follower implements PrimaryLinkHost {
   }
 
   #retry(error: WalError): void {
-    // An operator has to act; what waits hears of it, and when it was mended the link comes back by itself.
+    // An operator has to act; what waits hears of it, and when it was mended the link comes back
+    // by itself.
     if (isFinal(error)) this.#waits.rejectAll(error);
     const delay = isFinal(error) ? this.timing.retryMost : this.#backoff.next();
     this.#retryTimer = setTimeout(() => {

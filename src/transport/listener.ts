@@ -21,8 +21,8 @@ export interface ListenerCounts {
 }
 
 /**
- * The listening socket and its caps: connections in all, and such whose handshake is not through, so that strangers
- * cost a bounded amount of memory and never hold up the log.
+ * The listening socket and its caps: connections in all, and such whose handshake is not through,
+ * so that strangers cost a bounded amount of memory and never hold up the log.
  */
 export class Listener {
   readonly counts: ListenerCounts = { connections: 0, halfOpen: 0, turnedAway: 0 };

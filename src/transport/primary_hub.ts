@@ -1,7 +1,6 @@
 import type { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { WalError } from '../api/errors.js';
-import type { StandbyChange } from '../api/events.js';
 import { loadBinding } from '../native/binding.js';
 import { type NativeLog, type Place, State, type Term } from '../native/native_log.js';
 import { BatchEnds } from '../replication/batch_ends.js';
@@ -10,7 +9,6 @@ import type { CommitSource } from '../replication/commit_waiters.js';
 import { compareTerms } from '../replication/history.js';
 import type { NodeIdentity } from '../replication/identity.js';
 import type { CommitLevel } from '../replication/level.js';
-import { formatStandbys } from '../replication/policy.js';
 import type { PrimaryAction, PrimaryView } from '../replication/primary_session.js';
 import type { Progress, ProgressState } from '../replication/progress.js';
 import { type Measure, Quorum } from '../replication/quorum.js';
@@ -24,6 +22,15 @@ import {
   type ReplicationTiming,
   withDefaults,
 } from './timing.js';
+
+/** A standby came or went. */
+export interface StandbyChange {
+  readonly name: string;
+  readonly nodeId: string;
+  readonly connected: boolean;
+  /** Why it went; empty when it came. */
+  readonly reason: string;
+}
 
 export interface PrimaryHubEvents {
   /** The commit place or an acknowledgement moved: what waits may be met. Called synchronously. */
@@ -49,16 +56,16 @@ export interface PrimaryHubOptions {
   readonly now?: (() => number) | undefined;
 }
 
-export interface ConnectedStandby {
+export interface StandbyStatus {
   readonly name: string;
   readonly nodeId: string;
   readonly address: string;
   readonly state: ProgressState;
   /** Whether the policy's names admit it. */
-  readonly synchronous: boolean;
-  readonly sentLsn: number;
-  readonly writeLsn: number;
-  readonly flushLsn: number;
+  readonly counts: boolean;
+  readonly sentPosition: number;
+  readonly write: Place;
+  readonly flush: Place;
   readonly applyLsn: number;
   /** Log bytes that it has not flushed yet. */
   readonly lagBytes: number;
@@ -71,18 +78,16 @@ export interface ConnectedStandby {
 export interface PrimaryHubStatus {
   readonly listening: Endpoint | null;
   readonly commit: Place;
-  readonly standbys: readonly ConnectedStandby[];
-  /** Which standbys the policy misses, in words; null while it has enough. */
-  readonly waitingFor: string | null;
+  readonly standbys: readonly StandbyStatus[];
   readonly connections: Readonly<ListenerCounts>;
   /** Standbys whose connection was ended for something that they sent. */
   readonly rejected: number;
 }
 
 /**
- * What a log drives as a primary: the commit place, and the standbys that are connected. It exists
- * without `listen` too, so that commits have one path. Used from the thread that opened the log, never re-entrantly
- * out of `events`.
+ * What a log drives as a primary: the commit place, and the standbys that are connected. It
+ * exists without `listen` too, so that commits have one path. Used from the thread that opened
+ * the log, never re-entrantly out of `events`.
  */
 export class PrimaryHub implements CommitSource, StandbyLinkHost {
   readonly native: NativeLog;
@@ -133,7 +138,9 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     this.#advance();
   }
 
-  /** Takes standbys from now on. Refused off loopback unless `plaintext` is said (WAL_PLAINTEXT). */
+  /**
+   * Takes standbys from now on. Refused off loopback unless `plaintext` is said (WAL_PLAINTEXT).
+   */
   async listen(options: ListenOptions): Promise<Endpoint> {
     if (this.#listening !== null) throw new Error('the hub listens already');
     this.#listening = await this.#listener.listen(options);
@@ -159,8 +166,9 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
   }
 
   /**
-   * The ring is full. Standbys that hold on to it are fed from copies from now on; one that makes no progress
-   * meanwhile is dropped, since nothing else ends the writes that refer to the ring (SAFETY 5.5).
+   * The ring is full. Standbys that hold on to it are fed from copies from now on; one that makes
+   * no progress meanwhile is dropped, since nothing else ends the writes that refer to the ring
+   * (SAFETY 5.5).
    */
   ringWanted(): void {
     if (this.#stallTimer !== undefined || this.#closing) return;
@@ -189,7 +197,8 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
   /** LSN up to which a level is met now; 0 once a newer primary was heard of. */
   reached(level: CommitLevel): number {
     if (this.#stopped) return 0;
-    // Somebody waits for writes: standbys are asked to acknowledge them without waiting for the flush.
+    // Somebody waits for writes: standbys are asked to acknowledge them without waiting for the
+    // flush.
     if (level === 'remote_write') this.#writeAcks = true;
     return this.#commit.reached(level, this.#refreshLocal());
   }
@@ -205,7 +214,6 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
       listening: this.#listening,
       commit: this.commit,
       standbys: [...this.#admitted.values()].map((link) => this.#standbyStatus(link)),
-      waitingFor: this.#waitingFor(),
       connections: { ...this.#listener.counts },
       rejected: this.#rejected,
     };
@@ -302,7 +310,10 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     this.#links.add(new StandbyLink(socket, this.#sessions, this));
   }
 
-  /** Moves the commit place; tells the engine and, at the end of this turn of the loop, the standbys. */
+  /**
+   * Moves the commit place; tells the engine and, at the end of this turn of the loop, the
+   * standbys.
+   */
   #advance(): boolean {
     if (this.#stopped) return false;
     this.#noteOpening();
@@ -310,7 +321,8 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     this.native.setCommit(this.#commit.position, this.#commit.lsn);
     if (this.#admitted.size > 0 && !this.#pushing) {
       this.#pushing = true;
-      // Whoever was woken by this commit may append at once, and the data then carries the commit place.
+      // Whoever was woken by this commit may append at once, and the data then carries the commit
+      // place.
       setImmediate(() => this.#pushCommit());
     }
     return true;
@@ -360,14 +372,6 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     for (const link of this.#links) link.tick(now);
   }
 
-  #waitingFor(): string | null {
-    const { synchronousCommit: level, standbys } = this.#commit.policy;
-    if (standbys === undefined || level === 'off' || level === 'local') return null;
-    const missing = standbys.count - this.#quorum.counted;
-    if (missing <= 0) return null;
-    return `${missing} more of ${formatStandbys(standbys)}`;
-  }
-
   #stopFor(error: WalError, term: Term): void {
     if (this.#events.onStop === undefined) this.#events.onHigherTerm(term);
     else this.#events.onStop(error);
@@ -378,7 +382,7 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     this.#events.onStandby({ name, nodeId, connected, reason });
   }
 
-  #standbyStatus(link: StandbyLink): ConnectedStandby {
+  #standbyStatus(link: StandbyLink): StandbyStatus {
     const progress = link.progress!;
     const lag = this.native.state[State.CLOSED_POSITION]! - progress.flushPosition;
     return {
@@ -386,10 +390,10 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
       nodeId: progress.nodeId,
       address: link.address,
       state: progress.state,
-      synchronous: progress.counts,
-      sentLsn: progress.sentLsn,
-      writeLsn: progress.writeLsn,
-      flushLsn: progress.flushLsn,
+      counts: progress.counts,
+      sentPosition: progress.sentPosition,
+      write: progress.write,
+      flush: progress.flush,
       applyLsn: progress.applyLsn,
       lagBytes: lag,
       silence: link.silence(),

@@ -53,8 +53,9 @@ export interface PrimaryLinkHost {
 const maxUnsent = 64 * 1024;
 
 /**
- * The standby's end of one connection: drives a StandbySession, then feeds the log with what arrives. When the ring is
- * full the socket is not read, so memory is bounded by the ring and one buffer.
+ * The standby's end of one connection: drives a StandbySession, then feeds the log with what
+ * arrives. When the ring is full the socket is not read, so memory is bounded by the ring and one
+ * buffer.
  */
 export class PrimaryLink implements FrameSink {
   readonly #host: PrimaryLinkHost;
@@ -226,7 +227,8 @@ export class PrimaryLink implements FrameSink {
   #drain(): void {
     const { native, buffer } = this.#host;
     if (this.#pendingFrom === this.#pendingTo) {
-      // The end of a segment may lie in the ring already and have waited for the next segment's file.
+      // The end of a segment may lie in the ring already and have waited for the next segment's
+      // file.
       const waits = native.received() > native.state[State.CLOSED_POSITION]!;
       if (waits) native.ingest(buffer, 0, 0);
       return;
@@ -258,7 +260,10 @@ export class PrimaryLink implements FrameSink {
     if (wrote || flushed || this.#applied() > this.#ackedApply) this.#sendAck();
   }
 
-  /** Never more than is flushed: after a restart the application may remember more than the log kept. */
+  /**
+   * Never more than is flushed: after a restart the application may remember more than the log
+   * kept.
+   */
   #applied(): number {
     return Math.min(this.#host.appliedLsn(), this.#host.native.state[State.FLUSH_LSN]!);
   }
@@ -336,7 +341,9 @@ export class PrimaryLink implements FrameSink {
     );
   }
 
-  /** From here on messages of the session come; after a cut its first log bytes may wait already. */
+  /**
+   * From here on messages of the session come; after a cut its first log bytes may wait already.
+   */
   #begin(): void {
     if (this.#tag !== undefined) return;
     this.#tag = this.#session.tag;

@@ -12,7 +12,8 @@ const stepBytes = 1024 * 1024;
 const maxAway = 16;
 
 /**
- * Keeps the segments that standbys need next: those connected, and those seen in this run. By node id.
+ * Keeps the segments that standbys need next: those connected, and those seen in this run. By
+ * node id.
  */
 export class Retention {
   readonly #native: NativeLog;

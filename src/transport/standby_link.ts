@@ -59,8 +59,8 @@ export interface StandbyLinkHost {
 }
 
 /**
- * The primary's end of one connection: drives a PrimarySession, then a Feeder. Whatever is wrong with a peer ends its
- * connection and nothing else.
+ * The primary's end of one connection: drives a PrimarySession, then a Feeder. Whatever is wrong
+ * with a peer ends its connection and nothing else.
  */
 export class StandbyLink implements FrameSink {
   readonly socket: Socket;
@@ -249,7 +249,10 @@ export class StandbyLink implements FrameSink {
     this.socket.write(message);
   }
 
-  /** The batch may have been sent before it was flushed here, and only what is flushed can be looked up. */
+  /**
+   * The batch may have been sent before it was flushed here, and only what is flushed can be
+   * looked up.
+   */
   #lookUpChecksum(): void {
     const { native } = this.#host;
     const position = this.#checksumAt;

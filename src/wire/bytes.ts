@@ -1,6 +1,9 @@
 import { WalError } from '../api/errors.js';
 
-/** Reading and writing of little-endian integers, and nothing else. Offsets are the caller's to check. */
+/**
+ * Reading and writing of little-endian integers, and nothing else. Offsets are the caller's to
+ * check.
+ */
 
 const high = 0x1_0000_0000;
 const maxSafeHigh = 0x1f_ffff;

@@ -15,7 +15,10 @@ export interface FrameSink {
   message(type: number, bytes: Uint8Array, start: number, end: number): void;
   /** The envelope of a DATA message of `dataBytes` log bytes, which follow. */
   data(bytes: Uint8Array, start: number, dataBytes: number): void;
-  /** Log bytes. Returns how many were taken; fewer than given stops the reader until it is pushed again. */
+  /**
+   * Log bytes. Returns how many were taken; fewer than given stops the reader until it is pushed
+   * again.
+   */
   dataBytes(bytes: Uint8Array, start: number, end: number): number;
 }
 
@@ -34,9 +37,10 @@ const lengths: Readonly<Record<number, readonly [number, number]>> = {
 const stranger = 256;
 
 /**
- * Cuts a byte stream into messages. The log bytes of DATA pass through chunk by chunk; any other message is
- * handed over whole, in place where it lies whole in the chunk. Holds at most one partial message: 256 bytes until
- * a longer one is expected, and never more than the limit of its type.
+ * Cuts a byte stream into messages. The log bytes of DATA pass through chunk by chunk; any other
+ * message is handed over whole, in place where it lies whole in the chunk. Holds at most one
+ * partial message: 256 bytes until a longer one is expected, and never more than the limit of its
+ * type.
  */
 export class FrameReader {
   #expected: readonly number[];
@@ -63,7 +67,10 @@ export class FrameReader {
     return this.#dataLeft;
   }
 
-  /** Takes bytes[start, end). Returns where it stopped: before `end` only when the sink took less than given. */
+  /**
+   * Takes bytes[start, end). Returns where it stopped: before `end` only when the sink took less
+   * than given.
+   */
   push(bytes: Uint8Array, start: number, end: number, sink: FrameSink): number {
     let at = start;
     while (at < end) {
@@ -119,7 +126,10 @@ export class FrameReader {
     return at + count;
   }
 
-  /** What has arrived is stored, so memory grows with what a peer sends, never with what it announces. */
+  /**
+   * What has arrived is stored, so memory grows with what a peer sends, never with what it
+   * announces.
+   */
   #reserve(count: number): void {
     if (count <= this.#partial.length) return;
     let size = this.#partial.length;

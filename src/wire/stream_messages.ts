@@ -15,15 +15,18 @@ import { lengthBytes, MessageType } from './message_type.js';
  *  COMMIT | 24 commit pos.  | 32 commit LSN   | 40 end pos.   | 48 end LSN
  *  ACK    | 24 write pos.   | 32 write LSN    | 40 flush pos. | 48 flush LSN | 56 apply LSN
  *
- * `end` in COMMIT is how far the primary's log goes. `flags` bit 0 in DATA and COMMIT: acknowledge writes at
- * once, somebody waits for them. Every other bit is 0.
+ * `end` in COMMIT is how far the primary's log goes. `flags` bit 0 in DATA and COMMIT:
+ * acknowledge writes at once, somebody waits for them. Every other bit is 0.
  */
 export const sessionHeaderBytes = 24;
 export const dataHeaderBytes = 48;
 export const commitBytes = 56;
 export const ackBytes = 64;
 
-/** What each message of a session repeats, so that one of an earlier connection or term is told apart. */
+/**
+ * What each message of a session repeats, so that one of an earlier connection or term is told
+ * apart.
+ */
 export interface SessionTag {
   readonly session: number;
   readonly epoch: number;
