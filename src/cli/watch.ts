@@ -9,8 +9,16 @@ export function narrate(log: Log, verbose: boolean): void {
   log.on('standby', ({ name, connected, reason }) => {
     notice(connected ? `standby ${name} connected` : `standby ${name} left: ${reason}`);
   });
-  log.on('connected', ({ primary }) => notice(`connected to primary ${primary}`));
-  log.on('disconnected', ({ reason }) => notice(`disconnected: ${reason}`));
+  // Once, and not at every attempt to come back.
+  let last = '';
+  log.on('connected', ({ primary }) => {
+    last = '';
+    notice(`connected to primary ${primary}`);
+  });
+  log.on('disconnected', ({ reason }) => {
+    if (reason !== last) notice(`disconnected: ${reason}`);
+    last = reason;
+  });
   log.on('role', ({ role, term }) => notice(`now ${role}, epoch ${term.epoch}`));
   log.on('slowFlush', ({ milliseconds }) => {
     notice(`a flush took ${(milliseconds / 1000).toFixed(1)} s`);
