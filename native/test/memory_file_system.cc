@@ -165,6 +165,7 @@ std::unique_ptr<File> MemoryFileSystem::open(const std::string& path, OpenMode m
   const Directory& now = state_.directories.back();
   if (!now.contains(path)) {
     if (mode != OpenMode::kCreate) fail("open", path, ENOENT);
+    if (full) fail("open", path, ENOSPC);
     uint64_t inode = state_.next_inode++;
     state_.inodes[inode] = Inode{};
     change_directory([&](Directory& directory) { directory[path] = inode; });
@@ -244,6 +245,30 @@ DiskState after_power_loss(const DiskState& state, Loss loss, std::mt19937_64& r
     found.inodes[number] = std::move(inode);
   }
   return found;
+}
+
+namespace {
+
+std::string describe_header(const Blocks& blocks) {
+  SegmentHeader header;
+  get(blocks, 0, reinterpret_cast<uint8_t*>(&header), sizeof header);
+  if (header.magic != kSegmentMagic) return "no header";
+  return "segment at " + std::to_string(header.start) + ", first LSN " + std::to_string(header.first_lsn);
+}
+
+}  // namespace
+
+std::string describe(const DiskState& state) {
+  std::string text;
+  for (const Directory& directory : state.directories) {
+    text += "\n  directory:";
+    for (const auto& [name, number] : directory) text += " " + name + "=" + std::to_string(number);
+  }
+  for (const auto& [number, inode] : state.inodes) {
+    text += "\n  file " + std::to_string(number) + ": flushed " + describe_header(inode.disk) + "; cached " +
+            describe_header(inode.cache) + "; " + std::to_string(inode.dirty.size()) + " dirty sectors";
+  }
+  return text;
 }
 
 }  // namespace walmirror::test

@@ -62,6 +62,8 @@ class MemoryFileSystem : public FileSystem {
   std::atomic<int> fail_write_in{0};
   std::atomic<int> fail_sync_in{0};
   std::atomic<int> fail_errno{5};
+  /// No file can be made any more.
+  std::atomic<bool> full{false};
 
  private:
   friend class MemoryFile;
@@ -76,6 +78,9 @@ class MemoryFileSystem : public FileSystem {
 };
 
 enum class Loss { kAllUnflushed, kNothing, kSomeSectors };
+
+/// Directories, files and segment headers in a few lines, for the message of a failed check.
+std::string describe(const DiskState& state);
 
 /// What is found after a power loss at this instant; everything in it is flushed.
 DiskState after_power_loss(const DiskState& state, Loss loss, std::mt19937_64& random);

@@ -1,0 +1,227 @@
+// Power loss at every instant of a workload, over every kind of loss; and then again during the recovery.
+#include <mutex>
+
+#include "log_fixture.h"
+
+namespace walmirror::test {
+namespace {
+
+/// What an application knows: which records it appended, and up to where it was promised that they last. Records
+/// that a crash took are appended anew with other content under the same LSNs.
+struct Knowledge {
+  uint64_t seed = 0;
+  uint64_t largest = 0;
+  uint64_t acknowledged = 0;
+  uint64_t appended = 0;
+  std::vector<uint64_t> first_of_life{};  // first LSN appended in each life of the process
+
+  std::string record(uint64_t lsn) const {
+    uint64_t life = 0;
+    for (uint64_t i = 0; i < first_of_life.size(); i++) {
+      if (first_of_life[i] <= lsn) life = i;
+    }
+    return record_of(seed * 100 + life, lsn, largest);
+  }
+
+  void check(const Found& found) const {
+    CHECK(found.history_is_that_of_its_batches);
+    if (found.last_lsn() < acknowledged) check_failed(__FILE__, __LINE__, "records " + std::to_string(found.first_lsn) + " to " + std::to_string(found.last_lsn()) + " are there; acknowledged " + std::to_string(acknowledged) + ", appended " + std::to_string(appended));
+    CHECK(found.last_lsn() <= appended);
+    for (size_t i = 0; i < found.records.size(); i++) CHECK(found.records[i] == record(found.first_lsn + i));
+  }
+};
+
+struct Instant {
+  DiskState disk;
+  Knowledge known;
+};
+
+/// Remembers each instant of a file system, with what was known by then.
+class Recorder {
+ public:
+  explicit Recorder(Knowledge known) : known_(std::move(known)) {}
+
+  void watch(MemoryFileSystem& files) {
+    files.on_step = [this](const DiskState& disk) {
+      std::lock_guard guard(mutex_);
+      instants_.push_back({disk, known_});
+    };
+  }
+  void learn(const std::function<void(Knowledge&)>& change) {
+    std::lock_guard guard(mutex_);
+    change(known_);
+  }
+  const Knowledge& known() const { return known_; }
+  std::vector<Instant>& instants() { return instants_; }
+
+ private:
+  std::mutex mutex_;
+  Knowledge known_;
+  std::vector<Instant> instants_;
+};
+
+struct Workload {
+  uint64_t seed;
+  bool padded = false;
+  int lives = 3;
+  int batches = 40;
+  uint64_t largest = 300;
+  bool trims = false;
+
+  LogOptions options() const {
+    LogOptions small = small_options();
+    small.padded = padded;
+    return small;
+  }
+};
+
+/// One life of a process: opens, appends, flushes, trims, and ends: cleanly or not.
+void live(const Workload& work, const std::shared_ptr<MemoryFileSystem>& files, Recorder& recorder,
+          std::mt19937_64& random) {
+  Owner owner(work.options(), files);
+  recorder.known().check(read_all(owner.log()));
+  recorder.learn([&](Knowledge& known) {
+    known.appended = owner->closed().lsn;
+    known.first_of_life.push_back(known.appended + 1);
+  });
+  owner.open_term();
+  for (int batch = 0; batch < work.batches; batch++) {
+    for (uint64_t n = random() % 5; n > 0; n--) {
+      uint64_t lsn = recorder.known().appended + 1;
+      // Known before it is there: an instant may fall between the two.
+      recorder.learn([&](Knowledge& known) { known.appended = lsn; });
+      CHECK_EQ(owner.append(recorder.known().record(lsn)), lsn);
+    }
+    owner.close_batch();
+    if (random() % 3 == 0) {
+      owner.settle();
+      recorder.learn([&](Knowledge& known) { known.acknowledged = owner->flushed().lsn; });
+      owner->set_commit(owner->flushed().position, owner->flushed().lsn);
+    }
+    if (work.trims && random() % 8 == 0) owner->trim(owner->flushed().position);
+  }
+  if (random() % 2 == 0) {
+    owner->close();
+    recorder.learn([&](Knowledge& known) { known.acknowledged = known.appended; });
+  }
+  owner.drop();
+}
+
+/// Lives, each but the first on what the end of the one before left: the process killed or the power lost.
+std::vector<Instant> run(const Workload& work) {
+  std::mt19937_64 random(work.seed);
+  std::vector<Instant> all;
+  auto files = std::make_shared<MemoryFileSystem>();
+  Knowledge known{.seed = work.seed, .largest = work.largest};
+  for (int i = 0; i < work.lives; i++) {
+    Recorder recorder(known);
+    recorder.watch(*files);
+    live(work, files, recorder, random);
+    files->on_step = nullptr;
+    const Instant& last = recorder.instants()[random() % recorder.instants().size()];
+    DiskState left = random() % 2 == 0 ? last.disk : after_power_loss(last.disk, Loss::kSomeSectors, random);
+    files = std::make_shared<MemoryFileSystem>(std::move(left));
+    known = last.known;
+    all.insert(all.end(), recorder.instants().begin(), recorder.instants().end());
+  }
+  return all;
+}
+
+/// Opens what is found and checks its records.
+Found check_disk(const Workload& work, const std::shared_ptr<MemoryFileSystem>& files, const Knowledge& known,
+                 std::unique_ptr<Owner>& owner) {
+  DiskState found = files->state();
+  try {
+    owner = std::make_unique<Owner>(work.options(), files);
+    Found records = read_all(owner->log());
+    known.check(records);
+    return records;
+  } catch (const std::exception& error) {
+    throw CheckFailed(std::string(error.what()) + "; found was" + describe(found));
+  }
+}
+
+/// Recovers from the image, checks what is there, goes on, and checks again after one more opening.
+void check_image(const Workload& work, DiskState image, Knowledge known, bool goes_on) {
+  auto files = std::make_shared<MemoryFileSystem>(std::move(image));
+  std::unique_ptr<Owner> owner;
+  uint64_t last = check_disk(work, files, known, owner).last_lsn();
+  if (!goes_on) return;
+  known.first_of_life.push_back(last + 1);
+  known.appended = known.acknowledged = last + 20;
+  owner->open_term();
+  for (uint64_t lsn = last + 1; lsn <= last + 20; lsn++) owner->append(known.record(lsn));
+  owner->close_batch();
+  owner->settle();
+  DiskState state = files->state();
+  owner.reset();
+  std::mt19937_64 random(1);
+  // Flushed is flushed: all the rest may go.
+  auto after = std::make_shared<MemoryFileSystem>(after_power_loss(state, Loss::kAllUnflushed, random));
+  try {
+    check_disk(work, after, known, owner);
+  } catch (const std::exception& error) {
+    throw CheckFailed(std::string("after going on: ") + error.what() + "; before" + describe(state));
+  }
+}
+
+void check_every_instant(const Workload& work, int images_an_instant) {
+  std::vector<Instant> instants = run(work);
+  CHECK(instants.size() > 50);
+  std::mt19937_64 random(work.seed);
+  for (size_t number = 0; number < instants.size(); number++) {
+    for (int i = 0; i < images_an_instant; i++) {
+      Loss loss = i == 0 ? Loss::kAllUnflushed : i == 1 ? Loss::kNothing : Loss::kSomeSectors;
+      try {
+        DiskState image = after_power_loss(instants[number].disk, loss, random);
+        check_image(work, std::move(image), instants[number].known, random() % 4 == 0);
+      } catch (const std::exception& error) {
+        throw CheckFailed("seed " + std::to_string(work.seed) + ", instant " + std::to_string(number) + " of " +
+                          std::to_string(instants.size()) + ", image " + std::to_string(i) + ": " + error.what() + describe(instants[number].disk));
+      }
+    }
+  }
+}
+
+TEST(PowerLossAtAnyInstantLosesNothingAcknowledged) {
+  for (uint64_t seed = 1; seed <= 4; seed++) check_every_instant({.seed = seed}, 4);
+}
+
+TEST(PowerLossAtAnyInstantOfAPaddedLogLosesNothingAcknowledged) {
+  check_every_instant({.seed = 11, .padded = true}, 4);
+}
+
+TEST(PowerLossAtAnyInstantAroundRollsLosesNothingAcknowledged) {
+  for (uint64_t seed = 21; seed <= 22; seed++) {
+    check_every_instant({.seed = seed, .lives = 2, .batches = 60, .largest = 4000}, 4);
+  }
+}
+
+TEST(PowerLossAtAnyInstantWhileSegmentsAreRecycledLosesNothingAcknowledged) {
+  for (uint64_t seed = 31; seed <= 33; seed++) {
+    check_every_instant({.seed = seed, .lives = 3, .batches = 60, .largest = 4000, .trims = true}, 4);
+  }
+}
+
+TEST(PowerLossDuringRecoveryLosesNothingAcknowledged) {
+  Workload work{.seed = 41, .lives = 2, .batches = 40, .largest = 2000, .trims = true};
+  std::vector<Instant> instants = run(work);
+  std::mt19937_64 random(5);
+  for (size_t i = 0; i < instants.size(); i += 5) {
+    auto files = std::make_shared<MemoryFileSystem>(after_power_loss(instants[i].disk, Loss::kSomeSectors, random));
+    Recorder recorder(instants[i].known);
+    recorder.watch(*files);
+    {
+      Owner owner(work.options(), files);
+      owner.open_term();
+    }
+    files->on_step = nullptr;
+    for (const Instant& during : recorder.instants()) {
+      DiskState image = after_power_loss(during.disk, Loss::kSomeSectors, random);
+      check_image(work, std::move(image), during.known, random() % 8 == 0);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace walmirror::test
