@@ -1,4 +1,4 @@
-export type { AppendedRange } from './api/appender.js';
+export type { AppendedRange } from './api/append_many.js';
 export type { Applier, ApplyFunction } from './api/applier.js';
 export type { Batch, LogRecord } from './api/batch.js';
 export { errorCodes, type Outcome, WalError, type WalErrorCode } from './api/errors.js';

@@ -1,4 +1,5 @@
 import { type NativeLog, State, Word } from '../native/native_log.js';
+import { type AppendedRange, appendMany } from './append_many.js';
 import { WalError } from './errors.js';
 import { type RecordData, recordBytes, recordSize, tooLarge } from './record.js';
 import { type Layout, ringSpace } from './ring_space.js';
@@ -14,12 +15,6 @@ export interface AppenderHost {
   ringWanted(): void;
   /** The engine contradicted itself; the log must stop. */
   broken(error: unknown): void;
-}
-
-/** First and last LSN of the records of one `appendMany`. Of none: `last` is `first - 1`. */
-export interface AppendedRange {
-  readonly first: number;
-  readonly last: number;
 }
 
 /** Up to here a loop copies faster than the built-in functions, whose call costs more. */
@@ -40,7 +35,8 @@ export class Appender {
   readonly #native: NativeLog;
   readonly #host: AppenderHost;
   readonly #layout: Layout;
-  readonly #maxRecord: number;
+  /** Largest record, in bytes. */
+  readonly maxRecord: number;
   readonly #state: Float64Array;
   readonly #tick: Int32Array;
   readonly #shared: boolean;
@@ -59,12 +55,14 @@ export class Appender {
   #accepting = false;
   #inCallback = false;
   #endOfTurn = false;
+  #refusedSize = 0;
+  #refusedSpace = 0;
 
   constructor(native: NativeLog, layout: Layout, maxRecord: number, host: AppenderHost) {
     this.#native = native;
     this.#host = host;
     this.#layout = layout;
-    this.#maxRecord = maxRecord;
+    this.maxRecord = maxRecord;
     this.#state = native.state;
     this.#tick = native.words;
     const ring = native.ring ?? new ArrayBuffer(0);
@@ -119,7 +117,7 @@ export class Appender {
       const at = this.#at;
       if (
         length <= this.#limit - at - 4 &&
-        length <= this.#maxRecord &&
+        length <= this.maxRecord &&
         this.#tick[Word.TICK] === 1 &&
         length !== 0
       ) {
@@ -144,20 +142,12 @@ export class Appender {
   }
 
   appendMany(items: Iterable<RecordData>): AppendedRange {
-    const { records, payload, largest } = this.#measured(items);
-    const first = this.lsn + 1;
-    if (records.length === 0) return { first, last: first - 1 };
-    this.#refuseUnlessAccepting();
-    if (payload > this.#room - this.#at || this.#count === 0) {
-      this.#requireSpace(payload, largest);
-    }
-    for (const record of records) this.#appendTaken(record);
-    return { first, last: this.lsn };
+    return appendMany(this, this.#native, this.#layout, items);
   }
 
   appendInto(maxBytes: number, encode: (buffer: Buffer, offset: number) => number): number {
     integer(maxBytes, 'appendInto(maxBytes)', 0, Number.MAX_SAFE_INTEGER);
-    if (maxBytes > this.#maxRecord) throw tooLarge(maxBytes, this.#maxRecord, 'appendInto');
+    if (maxBytes > this.maxRecord) throw tooLarge(maxBytes, this.maxRecord, 'appendInto');
     this.#makeRoom(recordSize(maxBytes));
     if (!this.#shared) return this.#appendScratch(maxBytes, encode);
     const at = this.#at;
@@ -188,9 +178,46 @@ export class Appender {
     this.#published();
   }
 
-  /** An upper bound of what records of this many payload bytes need of the ring. */
-  space(payload: number, largest: number): number {
-    return ringSpace(this.#layout, payload, largest);
+  /** Whether the open batch, if there is one, can take this many payload bytes more. */
+  hasRoom(payload: number): boolean {
+    return payload <= this.#room - this.#at;
+  }
+
+  /**
+   * Whether the engine takes a record of this size now, or after a refusal what was refused then. Room in
+   * the ring is not all: the next segment may have to be prepared first.
+   */
+  ready(size = this.#refusedSize): boolean {
+    if (size === 0) return true;
+    this.close();
+    this.refuseUnlessAccepting();
+    if ((this.#state[State.CAPACITY] as number) < size && this.#native.reserve(0, 0, size) !== 0) {
+      return false;
+    }
+    this.#refusedSize = 0;
+    return true;
+  }
+
+  /** Ring bytes that the last refused `appendMany` wanted; 0 after an append that was taken. */
+  get refusedSpace(): number {
+    return this.#refusedSpace;
+  }
+
+  refuseUnlessAccepting(): void {
+    if (this.#inCallback) throw reentrant();
+    if (!this.#accepting) throw this.#host.refusal();
+  }
+
+  /** WAL_RING_FULL, after telling whoever holds on to the ring. */
+  full(space: number): WalError {
+    this.#refusedSpace = space;
+    this.#host.ringWanted();
+    const free = this.#state[State.RING_FREE] ?? 0;
+    const what =
+      free >= space
+        ? 'the next segment is not ready yet'
+        : `the log memory is full (${free} of ${this.#layout.ringBytes} bytes are free)`;
+    return new WalError('WAL_RING_FULL', `${what}: nothing was taken`, { outcome: 'refused' });
   }
 
   #appendText(text: string): number {
@@ -198,10 +225,10 @@ export class Appender {
     // Room for the worst case saves the pass over the string that measures it.
     if (
       !(worst <= this.#limit - this.#at - 4 && this.#tick[Word.TICK] === 1) ||
-      worst > this.#maxRecord
+      worst > this.maxRecord
     ) {
       const length = Buffer.byteLength(text);
-      if (length > this.#maxRecord) throw tooLarge(length, this.#maxRecord, 'append');
+      if (length > this.maxRecord) throw tooLarge(length, this.maxRecord, 'append');
       this.#makeRoom(recordSize(length));
       if (!this.#shared) return this.#put(Buffer.from(text));
     }
@@ -229,7 +256,7 @@ export class Appender {
 
   #appendBytes(data: Uint8Array): number {
     const length = data.byteLength;
-    if (length > this.#maxRecord) throw tooLarge(length, this.#maxRecord, 'append');
+    if (length > this.maxRecord) throw tooLarge(length, this.maxRecord, 'append');
     const size = recordSize(length);
     this.#makeRoom(size);
     if (!this.#shared) return this.#put(data);
@@ -287,7 +314,7 @@ export class Appender {
 
   /** Makes the open batch have room for `size` payload bytes, opening or closing what it must. */
   #makeRoom(size: number): void {
-    this.#refuseUnlessAccepting();
+    this.refuseUnlessAccepting();
     const tick = this.#tick[Word.TICK];
     if (tick === 2) this.close();
     else if (tick === 0) this.#native.wakeTicker();
@@ -307,13 +334,20 @@ export class Appender {
       }
       if (count > 0) this.#published();
       // Publishing may have found the log failed.
-      this.#refuseUnlessAccepting();
-      if (full !== 0) throw this.#full();
+      this.refuseUnlessAccepting();
+      if (full !== 0) {
+        this.#refusedSize = size;
+        throw this.full(this.#spaceFor(size));
+      }
     }
     this.#start = this.#shared ? (this.#state[State.CURSOR] as number) : 0;
     this.#at = this.#start;
     this.#room = this.#start + (this.#state[State.CAPACITY] as number);
     this.#limit = this.#shared ? this.#room : -1;
+    this.#refusedSize = 0;
+    this.#refusedSpace = 0;
+    // A tick that found no open batch says nothing about this one.
+    if (this.#tick[Word.TICK] === 2) Atomics.compareExchange(this.#tick, Word.TICK, 2, 1);
     if (!this.#endOfTurn) {
       this.#endOfTurn = true;
       setImmediate(this.#turnEnded);
@@ -324,6 +358,10 @@ export class Appender {
     this.#endOfTurn = false;
     this.close();
   };
+
+  #spaceFor(size: number): number {
+    return ringSpace(this.#layout, this.#state[State.CLOSED_POSITION] as number, [size]);
+  }
 
   /** The open batch is no longer ours: the next append opens another. */
   #sealed(): void {
@@ -349,80 +387,6 @@ export class Appender {
     else if (count > 0) this.#host.batchClosed();
     return WalError.from(error);
   }
-
-  #refuseUnlessAccepting(): void {
-    if (this.#inCallback) throw reentrant();
-    if (!this.#accepting) throw this.#host.refusal();
-  }
-
-  #full(): WalError {
-    this.#host.ringWanted();
-    const free = this.#state[State.RING_FREE] ?? 0;
-    return new WalError(
-      'WAL_RING_FULL',
-      `the log memory is full (${free} of ${this.#layout.ringBytes} bytes free): nothing was taken`,
-      { outcome: 'refused' },
-    );
-  }
-
-  #measured(items: Iterable<RecordData>): Measured {
-    if (typeof items === 'string' || ArrayBuffer.isView(items) || !isIterable(items)) {
-      throw new TypeError(`appendMany takes an array of records, got ${shown(items)}`);
-    }
-    const records: (Uint8Array | string)[] = [];
-    let payload = 0;
-    let largest = 0;
-    // Copied first: an iterator is the caller's code, and could change an earlier item's length.
-    for (const item of [...items]) {
-      const record =
-        typeof item === 'string' ? item : recordBytes(item, `appendMany, at [${records.length}],`);
-      const bytes = typeof record === 'string' ? Buffer.byteLength(record) : record.byteLength;
-      if (bytes > this.#maxRecord) throw tooLarge(bytes, this.#maxRecord, 'appendMany');
-      const size = recordSize(bytes);
-      payload += size;
-      if (size > largest) largest = size;
-      records.push(record);
-    }
-    return { records, payload, largest };
-  }
-
-  /** All or none: what does not fit as a whole is refused before its first record is taken. */
-  #requireSpace(payload: number, largest: number): void {
-    const space = this.space(payload, largest);
-    if (space > this.#layout.ringBytes) {
-      throw new RangeError(
-        `appendMany got ${payload} bytes of records; a log memory (ringBytes) of ` +
-          `${this.#layout.ringBytes} bytes can never take so many at once`,
-      );
-    }
-    this.close();
-    this.#refuseUnlessAccepting();
-    if (space > (this.#state[State.RING_FREE] as number)) throw this.#full();
-  }
-
-  /** One record of a group that is known to fit. If it does not, the engine contradicted itself. */
-  #appendTaken(record: Uint8Array | string): void {
-    try {
-      this.append(record);
-    } catch (error) {
-      this.#host.broken(error);
-      throw error;
-    }
-  }
-}
-
-interface Measured {
-  readonly records: readonly (Uint8Array | string)[];
-  readonly payload: number;
-  readonly largest: number;
-}
-
-function isIterable(value: unknown): boolean {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    typeof (value as Partial<Iterable<unknown>>)[Symbol.iterator] === 'function'
-  );
 }
 
 export function reentrant(): WalError {

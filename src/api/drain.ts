@@ -1,5 +1,8 @@
 import { type NativeLog, State } from '../native/native_log.js';
 import type { Appender } from './appender.js';
+import { WalError } from './errors.js';
+import { recordSize } from './record.js';
+import { canEverFit, type Layout, ringSpace } from './ring_space.js';
 import { Wakeups } from './wakeup.js';
 
 /** Below this part of the ring `needsDrain` says so; `drain()` waits for twice as much. */
@@ -7,38 +10,65 @@ const LOW = 0.25;
 
 /** Back-pressure: waits for room in the log memory. */
 export class Drains {
-  readonly #native: NativeLog;
-  readonly #appender: Appender;
-  readonly #ringBytes: number;
   readonly waits = new Wakeups();
+  readonly #state: Float64Array;
+  readonly #appender: Appender;
+  readonly #layout: Layout;
+  readonly #low: number;
 
-  constructor(native: NativeLog, appender: Appender, ringBytes: number) {
-    this.#native = native;
+  constructor(native: NativeLog, appender: Appender, layout: Layout) {
+    this.#state = native.state;
     this.#appender = appender;
-    this.#ringBytes = ringBytes;
+    this.#layout = layout;
+    this.#low = layout.ringBytes * LOW;
   }
 
   get needed(): boolean {
-    return this.#free() < this.#ringBytes * LOW;
+    return (this.#state[State.RING_FREE] as number) < this.#low;
   }
 
   /** Resolves when records of `bytes` in all fit; without it, when there is comfortable room. */
   async wait(bytes: number | undefined, signal: AbortSignal | undefined): Promise<void> {
-    const target = bytes === undefined ? this.#ringBytes * LOW * 2 : this.#space(bytes);
-    if (this.#free() < target) this.#appender.close();
-    await this.waits.until(() => this.#free() >= target, signal);
+    const met = bytes === undefined ? () => this.#comfortable() : this.#fits(bytes);
+    try {
+      // What is in the open batch is not flushed, and frees nothing, before it is closed.
+      if (!met()) this.#appender.close();
+      await this.waits.until(met, signal);
+    } catch (error) {
+      throw WalError.from(error);
+    }
+  }
+
+  /** Also enough for what was refused last, or who drains after a refusal could be refused for ever. */
+  #comfortable(): boolean {
+    const appender = this.#appender;
+    return this.#free() >= Math.max(this.#low * 2, appender.refusedSpace) && appender.ready();
+  }
+
+  #fits(bytes: number): () => boolean {
+    const appender = this.#appender;
+    const { maxBatchBytes, ringBytes } = this.#layout;
+    const size = recordSize(bytes);
+    const one = bytes <= appender.maxRecord;
+    // Of several records no more is known than their sum: batches are taken to be full.
+    const largest = one ? size : maxBatchBytes;
+    const sizes = one ? [size] : new Array<number>(Math.ceil(size / largest)).fill(largest);
+    if (bytes > ringBytes || !canEverFit(this.#layout, sizes, largest)) {
+      throw new RangeError(
+        `drain(${bytes}) could never resolve: the log memory (ringBytes) is ${ringBytes} bytes, ` +
+          'and the layout needs some of it',
+      );
+    }
+    return () => {
+      const at = this.#state[State.CLOSED_POSITION] as number;
+      return (
+        this.#free() >= ringSpace(this.#layout, at, sizes) &&
+        appender.ready(Math.min(size, largest))
+      );
+    };
   }
 
   #free(): number {
-    return this.#native.state[State.RING_FREE] as number;
-  }
-
-  #space(bytes: number): number {
-    const space = this.#appender.space(bytes + 8, bytes + 8);
-    if (space <= this.#ringBytes) return space;
-    throw new RangeError(
-      `drain(${bytes}) could never resolve: the log memory (ringBytes) is ${this.#ringBytes} ` +
-        'bytes, and the layout needs some of it',
-    );
+    return this.#state[State.RING_FREE] as number;
   }
 }

@@ -1,6 +1,7 @@
 import type { CommitResult } from '../replication/commit_waiters.js';
 import { type CommitLevel, commitLevels } from '../replication/level.js';
-import { type AppendedRange, reentrant } from './appender.js';
+import type { AppendedRange } from './append_many.js';
+import { reentrant } from './appender.js';
 import { type Applier, type ApplyFunction, RunningApplier } from './applier.js';
 import type { Batch } from './batch.js';
 import { closeLog } from './close.js';

@@ -15,7 +15,7 @@ import { learnIdentity, type StandbyIdentity } from './standby_identity.js';
 export async function openLog(input: unknown): Promise<LogCore> {
   const options = resolveOpenOptions(input);
   options.signal?.throwIfAborted();
-  const native = await openNative(options);
+  const native = withOwnProperties(await openNative(options));
   let core: LogCore | undefined;
   try {
     requireRole(native.info(), options);
@@ -28,6 +28,19 @@ export async function openLog(input: unknown): Promise<LogCore> {
     await abandon(native, core);
     throw WalError.from(error);
   }
+}
+
+/**
+ * The addon answers `state` by a call into C++, which costs as much as a whole append; the arrays never
+ * change, so that they can be plain properties.
+ */
+function withOwnProperties(native: NativeLog): NativeLog {
+  const { state, words, ring } = native;
+  return Object.defineProperties(native, {
+    state: { value: state },
+    words: { value: words },
+    ring: { value: ring },
+  });
 }
 
 async function abandon(native: NativeLog, core: LogCore | undefined): Promise<void> {

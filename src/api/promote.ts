@@ -67,7 +67,7 @@ async function takeRole(
 ): Promise<Promoted> {
   await standby.stop();
   core.requireOpen();
-  const term = nextEpoch(core, standby);
+  const term = nextEpoch(core);
   await core.native.openTerm(term);
   const lsn = core.native.state[State.CLOSED_LSN] ?? 0;
   const driver = new PrimaryDriver(core, term, policy);
@@ -78,10 +78,11 @@ async function takeRole(
   return { term, lsn };
 }
 
-function nextEpoch(core: LogCore, standby: StandbyDriver): Term {
+/** A term that this node heard of is stored before anything is taken under it: these are all. */
+function nextEpoch(core: LogCore): Term {
   const info = core.native.info();
   const known = [info.term, ...info.history].map((each) => each.epoch);
-  const epoch = Math.max(standby.highestEpoch, ...known) + 1;
+  const epoch = Math.max(...known) + 1;
   return { epoch, opener: info.nodeId, incarnation: 1 };
 }
 

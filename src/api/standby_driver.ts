@@ -1,4 +1,4 @@
-import type { Place } from '../native/native_log.js';
+import { type Place, State } from '../native/native_log.js';
 import { Follower } from '../transport/follower.js';
 import type { LogCore } from './core.js';
 import type { Driver } from './driver.js';
@@ -65,16 +65,21 @@ export class StandbyDriver implements Driver {
 
   progressed(): void {
     this.#follower.progress();
+    const { applier } = this.#core;
+    if (applier !== undefined) this.applied(applier.appliedLsn);
   }
 
+  /** An application that is ahead of this log has applied, of this log, what there is of it. */
   applied(lsn: number): void {
-    this.#follower.applied(lsn);
+    this.#follower.applied(Math.min(lsn, this.#core.native.state[State.FLUSH_LSN] ?? 0));
   }
 
   rejectWaits(): void {}
 
   status(): Pick<LogStatus, 'standbys' | 'policy' | 'upstream' | 'listening'> {
-    return { standbys: [], policy: null, upstream: this.#follower.status(), listening: null };
+    const { primaryEnd, ...link } = this.#follower.status();
+    const upstream = { ...link, primaryLsn: primaryEnd?.lsn ?? null };
+    return { standbys: [], policy: null, upstream, listening: null };
   }
 
   async close(): Promise<void> {

@@ -30,6 +30,8 @@ export interface UpstreamStatus {
   readonly lastContactMs: number | null;
   /** Why the link is down; null while it is up. */
   readonly reason: string | null;
+  /** Last LSN of the primary's log when it last said so; null if it never did. */
+  readonly primaryLsn: number | null;
 }
 
 export interface PolicyStatus {
