@@ -139,6 +139,8 @@ export class PrimaryLink implements FrameSink {
     }
     // While nothing is read here, silence says nothing about the primary.
     if (this.#pendingTo > this.#pendingFrom) this.#heartbeat.heard(nowMs);
+    // One missed word of the engine must not hold up the stream for good.
+    this.progress();
     const verdict = this.#heartbeat.tick(nowMs);
     if (verdict === 'dead') {
       this.drop(new WalError('WAL_IO', 'the primary was silent for too long'));
