@@ -4,6 +4,7 @@ const shared = {
   globalSetup: ['test/global/setup.ts'],
   testTimeout: 30_000,
   hookTimeout: 30_000,
+  expect: { poll: { timeout: 15_000 } },
 };
 
 export default defineConfig({

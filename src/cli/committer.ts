@@ -36,7 +36,9 @@ export class Committer {
   want(lsn: number, bytes: number): void {
     this.#wantedLsn = lsn;
     this.#wantedBytes = bytes;
-    if (!this.#failed) this.#running ??= this.#run();
+    // Only where there is something to wait for: `#run` then ends after this line, not before it.
+    if (this.#failed || lsn <= this.#doneLsn) return;
+    this.#running ??= this.#run();
   }
 
   /** Resolves when little enough waits; rejects with the failure of a commit. */

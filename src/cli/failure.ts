@@ -1,9 +1,18 @@
 import { CommanderError } from 'commander';
-import { WalError } from '../api/errors.js';
+import { WalError, type WalErrorCode } from '../api/errors.js';
 import { red } from './terminal.js';
 
 export const EXIT_FAILURE = 1;
 export const EXIT_USAGE = 2;
+
+/** Where the library's hint names options of its own, that of the command line. */
+const ownHints: Readonly<Partial<Record<WalErrorCode, string>>> = {
+  WAL_PRIMARY_REACHABLE: 'Stop the old primary, then promote with --primary-stopped.',
+  WAL_PLAINTEXT: 'Pass --plaintext on a network that you trust.',
+  WAL_NO_STANDBYS: "Pass --standbys 'ANY 1 (*)', or another --sync level.",
+  WAL_IS_STANDBY:
+    'Make it the primary with `walmirror promote`, or follow with `walmirror standby`.',
+};
 
 /** What was typed makes no sense together; exit code 2. */
 export class UsageError extends Error {
@@ -26,7 +35,7 @@ export function report(raised: unknown, json: boolean): number {
     return error.exitCode === 0 ? 0 : EXIT_USAGE;
   }
   const message = error instanceof Error ? error.message : String(error);
-  const hint = error instanceof WalError ? error.hint : '';
+  const hint = error instanceof WalError ? (ownHints[error.code] ?? error.hint) : '';
   if (json) {
     const code = error instanceof WalError ? error.code : null;
     process.stderr.write(`${JSON.stringify({ error: { code, message, hint } })}\n`);

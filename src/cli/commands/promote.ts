@@ -1,5 +1,4 @@
 import { Command, Option } from 'commander';
-import { WalError } from '../../api/errors.js';
 import type { Promoted } from '../../api/promote.js';
 import { promoteDirectory } from '../../api/promote_directory.js';
 import { controlRequest } from '../../control/client.js';
@@ -44,19 +43,10 @@ async function runPromote({ dir, primaryStopped, json }: PromoteOptions): Promis
       ? (reply.result as Promoted)
       : await promoteDirectory({ dir, ...options });
     process.stdout.write(json === true ? `${JSON.stringify(promoted)}\n` : describe(dir, promoted));
-  } catch (error) {
-    throw inOurWords(error);
   } finally {
     clearTimeout(waiting);
     stop.dispose();
   }
-}
-
-/** The library's hint names its own option. */
-function inOurWords(error: unknown): unknown {
-  if (!(error instanceof WalError) || error.code !== 'WAL_PRIMARY_REACHABLE') return error;
-  const hint = 'Stop the old primary, then promote with --primary-stopped.';
-  return new WalError(error.code, error.message, { hint, cause: error });
 }
 
 function describe(dir: string, { term, lsn }: Promoted): string {

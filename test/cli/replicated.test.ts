@@ -1,0 +1,113 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { tempDir } from '../global/temp.js';
+import { listeningAddress, Running, statusWhen, succeed, walmirror } from './helpers.js';
+
+interface Pair {
+  readonly a: string;
+  readonly b: string;
+  readonly output: string;
+  readonly primary: Running;
+  readonly standby: Running;
+}
+
+async function startPair(standbyArgs: readonly string[] = []): Promise<Pair> {
+  const dir = tempDir('cli');
+  const [a, b, output] = [join(dir, 'a'), join(dir, 'b'), join(dir, 'b.txt')];
+  const listen = ['--listen', '127.0.0.1:0', '--standbys', 'ANY 1 (*)', '--stay'];
+  const primary = new Running(['primary', '--dir', a, ...listen]);
+  const follow = ['--follow', await listeningAddress(a), '--output', output];
+  const standby = new Running(['standby', '--dir', b, ...follow, ...standbyArgs]);
+  return { a, b, output, primary, standby };
+}
+
+function written(file: string): string {
+  return existsSync(file) ? readFileSync(file, 'utf8') : '';
+}
+
+describe('a primary and its standby', () => {
+  it('what is typed in one is seen in the other, and both logs are equal', async () => {
+    const { a, b, output, primary, standby } = await startPair();
+    primary.child.stdin.write('one\ntwo\n');
+    await expect.poll(() => written(output), { timeout: 10_000 }).toBe('one\ntwo\n');
+    primary.child.stdin.end('three\n');
+    await expect.poll(() => written(output), { timeout: 10_000 }).toBe('one\ntwo\nthree\n');
+    expect(primary.stdout).toMatch(/committed up to LSN 3/);
+    expect((await standby.stop()).code).toBe(0);
+    expect((await primary.stop()).code).toBe(0);
+    const report = await succeed(['verify', '--dir', a, '--against', b]);
+    expect(report).toMatch(/equal: .* no difference/);
+  });
+
+  it('a commit waits for the standby, and says so', async () => {
+    const dir = tempDir('cli');
+    const [a, b] = [join(dir, 'a'), join(dir, 'b')];
+    const listen = ['--listen', '127.0.0.1:0', '--standbys', 'ANY 1 (*)'];
+    const primary = new Running(['primary', '--dir', a, ...listen]);
+    primary.child.stdin.end('one\n');
+    const address = await listeningAddress(a);
+    await expect.poll(() => primary.stderr, { timeout: 10_000 }).toMatch(/waiting for standbys/);
+    expect(primary.stdout).toBe('');
+    new Running(['standby', '--dir', b, '--follow', address]);
+    const { code, stdout } = await primary.ended();
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/1 record,.*committed up to LSN 1/);
+  });
+
+  it('fails over: the promoted standby goes on from its own input', async () => {
+    const { a, b, output, primary, standby } = await startPair([
+      '--input',
+      '-',
+      '--listen',
+      '127.0.0.1:0',
+    ]);
+    primary.child.stdin.write('one\n');
+    await expect.poll(() => written(output), { timeout: 10_000 }).toBe('one\n');
+    const early = await walmirror(['promote', '--dir', b]);
+    expect(early.code).toBe(1);
+    expect(early.stderr).toMatch(/hint: Stop the old primary, then promote with --primary-stopped/);
+    await primary.stop('SIGKILL');
+    const promoted = JSON.parse(
+      await succeed(['promote', '--dir', b, '--primary-stopped', '--json']),
+    );
+    expect(promoted).toMatchObject({ term: { epoch: 2 }, lsn: 1 });
+    standby.child.stdin.write('two\n');
+    await expect.poll(() => written(output), { timeout: 10_000 }).toBe('one\ntwo\n');
+    const status = await statusWhen(b, ({ role }) => role === 'primary');
+    expect(status.listening?.port).toBeGreaterThan(0);
+    expect((await standby.stop()).code).toBe(0);
+    expect(await succeed(['dump', '--dir', b])).toBe('one\ntwo\n');
+    expect(await succeed(['verify', '--dir', a, '--against', b])).toMatch(/no difference/);
+  });
+
+  it('promotes a closed directory', async () => {
+    const { b, output, primary, standby } = await startPair();
+    primary.child.stdin.write('one\n');
+    await expect.poll(() => written(output), { timeout: 10_000 }).toBe('one\n');
+    await standby.stop();
+    await primary.stop('SIGKILL');
+    const refused = await walmirror(['primary', '--dir', b], 'two\n');
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toMatch(/hint: .*[Pp]romote/);
+    expect((await walmirror(['promote', '--dir', b])).code).toBe(1);
+    expect(await succeed(['promote', '--dir', b, '--primary-stopped'])).toMatch(/epoch 2/);
+    await succeed(['primary', '--dir', b], 'two\n');
+    expect(await succeed(['dump', '--dir', b])).toBe('one\ntwo\n');
+  });
+
+  it('the output of a restarted standby holds every record once', async () => {
+    const { a, b, output, primary, standby } = await startPair();
+    primary.child.stdin.write('one\n');
+    await expect.poll(() => written(output), { timeout: 10_000 }).toBe('one\n');
+    await standby.stop('SIGKILL');
+    const follow = ['--follow', await listeningAddress(a), '--output', output];
+    const again = new Running(['standby', '--dir', b, ...follow]);
+    primary.child.stdin.write('two\n');
+    await expect.poll(() => written(output), { timeout: 10_000 }).toBe('one\ntwo\n');
+    await again.stop();
+    new Running(['standby', '--dir', b, ...follow, '--from', '3']);
+    primary.child.stdin.write('three\n');
+    await expect.poll(() => written(output), { timeout: 10_000 }).toBe('one\ntwo\nthree\n');
+  });
+});
