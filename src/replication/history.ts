@@ -58,9 +58,10 @@ export function forkPoint(a: Lineage, b: Lineage): number | undefined {
   if (!sameEntry(a.history[0]!, b.history[0]!)) {
     i = a.history.findIndex((entry) => sameEntry(entry, b.history[0]!));
     j = b.history.findIndex((entry) => sameEntry(entry, a.history[0]!));
-    if (i < 0 && j < 0) return undefined;
-    if (i < 0) i = 0;
-    else j = 0;
+    const areWhole = [a, b].every(({ history }) => history[0]!.position === firstPosition);
+    if (i < 0 && j < 0 && !areWhole) return undefined;
+    i = Math.max(0, i);
+    j = i > 0 ? 0 : Math.max(0, j);
   }
   while (i < a.history.length && j < b.history.length) {
     if (!sameEntry(a.history[i]!, b.history[j]!)) break;
