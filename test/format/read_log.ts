@@ -60,6 +60,11 @@ function readSegments(dir: string): SegmentFile[] {
   });
 }
 
+/** The start position that is stored may be that of the segment, or of the first batch in it. */
+function firstBatch({ start, segmentBytes }: layout.Control): number {
+  return start.position - (start.position % segmentBytes) + layout.SEGMENT_HEADER_BYTES;
+}
+
 class Walk {
   readonly #log: layout.Control;
   readonly #files: readonly SegmentFile[];
@@ -78,7 +83,7 @@ class Walk {
   constructor(log: layout.Control, files: readonly SegmentFile[]) {
     this.#log = log;
     this.#files = files;
-    this.#position = log.start.position + layout.SEGMENT_HEADER_BYTES;
+    this.#position = firstBatch(log);
     this.#lsn = log.start.lsn;
   }
 
@@ -164,10 +169,7 @@ class Walk {
 
   result(): Omit<ReadLog, 'control' | 'controlFile' | 'files'> {
     return {
-      start: {
-        position: this.#log.start.position + layout.SEGMENT_HEADER_BYTES,
-        lsn: this.#log.start.lsn,
-      },
+      start: { position: firstBatch(this.#log), lsn: this.#log.start.lsn },
       batches: this.#batches,
       records: this.#batches.flatMap((batch) => batch.records),
       end: { position: this.#position, lsn: this.#lsn, crc: this.#crc, reason: this.#reason },

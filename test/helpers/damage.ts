@@ -35,6 +35,10 @@ export class Damage {
     return new Damage(to);
   }
 
+  removed(): void {
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+
   read(): ReadLog {
     return readLog(this.dir);
   }
