@@ -23,7 +23,11 @@ bool records_fill(const uint8_t* payload, uint64_t size, uint32_t count) {
     uint32_t length;
     std::memcpy(&length, payload + at, 4);
     if (length > kMaxRecordBytes || record_bytes(length) > size - at) return false;
+    uint64_t end = at + 4 + length;
     at += record_bytes(length);
+    for (; end < at; end++) {
+      if (payload[end] != 0) return false;
+    }
   }
   return at == size;
 }
@@ -37,7 +41,7 @@ const char* check_fields(const LogIdentity& identity, const Chain& chain, const 
   if (header.length < kBatchHeaderBytes || header.length % identity.align != 0) return "impossible length";
   bool filler = header.kind == static_cast<uint8_t>(Kind::kFiller);
   uint64_t limit = filler ? identity.segment_end(chain.position) : identity.batch_limit(chain.position);
-  if (header.length > limit - chain.position) return "length beyond the segment";
+  if (limit < chain.position || header.length > limit - chain.position) return "length beyond the segment";
   if (header.length != align_up(kBatchHeaderBytes + header.payload, identity.align)) return "impossible length";
   if (header.codec != kCodecNone || header.raw_bytes != header.payload) return "unknown codec";
   if ((header.flags & ~(kFlagSafeToIgnore | kFlagPadded)) != 0) return "unknown flags";

@@ -52,7 +52,7 @@ uint64_t batch_end(const LogIdentity& identity, const BatchHeader& header);
 /// Moves the chain past a valid batch.
 void advance(const LogIdentity& identity, Chain& chain, const BatchHeader& header);
 
-/// Whether `count` records fill the payload exactly.
+/// Whether `count` records, each padded with zeros, fill the payload exactly.
 bool records_fill(const uint8_t* payload, uint64_t size, uint32_t count);
 
 /// Fills `out` (4096 bytes) with the header of the segment that starts at `start`.

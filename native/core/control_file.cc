@@ -117,6 +117,7 @@ std::unique_ptr<ControlFile> ControlFile::open(FileSystem& files, const std::str
   auto file = files.open(path, read_only ? OpenMode::kRead : OpenMode::kReadWrite, true);
   std::unique_ptr<ControlFile> control(new ControlFile(std::move(file), path));
   control->load();
+  if (!read_only) control->settle();
   return control;
 }
 
@@ -142,6 +143,13 @@ void ControlFile::load() {
   if (sequence_ == 0) {
     throw WalFailure("WAL_CORRUPT", "neither copy in " + path_ + " verifies; restore it from a backup").at(path_, 0, 0);
   }
+}
+
+/// A process that was killed while it wrote may have left the newest copy in a cache only. It is written again in its
+/// own place, so that at no time both copies are in doubt.
+void ControlFile::settle() {
+  sequence_--;
+  write_copy();
 }
 
 void ControlFile::write_copy() {

@@ -51,6 +51,7 @@ class ControlFile {
  private:
   ControlFile(std::unique_ptr<File> file, std::string path) : file_(std::move(file)), path_(std::move(path)) {}
   void load();
+  void settle();
   void write_copy();
 
   std::unique_ptr<File> file_;

@@ -137,20 +137,24 @@ void Log::write_side_file(const Chain& from, uint64_t to, const std::string& sid
   files_->sync_directory(directory_);
 }
 
-/// Makes sure that nothing after `end` can be taken for a part of the log again: the header there is zeroed.
-/// Repeated on opening after a crash in the middle.
+/// Makes sure that nothing after `end` can be taken for a part of the log again, nor for a proof that what follows it
+/// was durable: the rest of the segment is zeroed. Repeated on opening after a crash in the middle.
 void Log::finish_cut(const Chain& end) {
   segments_->drop_after(end.position);
   segments_->forget_index_from(end.position);
   std::shared_ptr<Segment> segment = segments_->find(identity_.segment_of(end.position));
   if (segment == nullptr) return;
-  uint64_t block = align_down(end.position, kBlock);
-  uint64_t size = std::min(2 * kBlock, identity_.segment_end(end.position) - block);  // a header may span two blocks
-  AlignedBuffer blocks(2 * kBlock);
-  segment->file->read(block % identity_.segment_bytes, blocks.data(), size);
-  std::memset(blocks.data() + (end.position - block), 0, size - (end.position - block));
-  Slice slice{blocks.data(), size};
-  segment->file->write(block % identity_.segment_bytes, &slice, 1, true);
+  AlignedBuffer piece(1u << 20);
+  uint64_t at = align_down(end.position, kBlock);
+  segment->file->read(at % identity_.segment_bytes, piece.data(), kBlock);
+  std::memset(piece.data() + (end.position - at), 0, piece.size() - (end.position - at));
+  while (at < identity_.segment_end(end.position)) {
+    uint64_t size = std::min<uint64_t>(piece.size(), identity_.segment_end(end.position) - at);
+    Slice slice{piece.data(), size};
+    segment->file->write(at % identity_.segment_bytes, &slice, 1, true);
+    std::memset(piece.data(), 0, kBlock);
+    at += size;
+  }
 }
 
 void Log::set_commit(uint64_t position, uint64_t lsn) {

@@ -151,9 +151,16 @@ void Log::recover(const LogOptions& options) {
 
   if (control.cut_under_way) finish_cut(chain_);
   segments_->drop_after(chain_.position);
+  segments_->sync_names();
+  // An opening that is stored in the control file and never reached the log did not happen.
+  while (!history_.empty() && history_.back().position >= chain_.position) history_.pop_back();
   flushed_ = chain_.place();
   bool header_missing = segments_->find(identity_.segment_of(chain_.position)) == nullptr;
   uint64_t rewrite_from = control.clean ? chain_.position : std::min(control.watermark.position, chain_.position);
+  // A watermark at the first batch of a segment says nothing of the segment's header, not even after a clean close: it
+  // may have been written by an opening that was killed.
+  bool at_first_batch = rewrite_from % identity_.segment_bytes == kSegmentHeaderBytes;
+  if (at_first_batch) rewrite_from -= kSegmentHeaderBytes;
   uint64_t from = header_missing ? identity_.segment_start(chain_.position) : align_down(rewrite_from, kBlock);
   ring_valid_from_ = align_down(chain_.position, kBlock);
   if (header_missing) {
@@ -164,7 +171,7 @@ void Log::recover(const LogOptions& options) {
     write_range(from, chain_.position);
     recovery_.rewritten_bytes = kSegmentHeaderBytes;
   } else {
-    load_tail(from, chain_.position, !control.clean);
+    load_tail(from, chain_.position, !control.clean || at_first_batch);
   }
   flush_position_.store(chain_.position);
   stored_watermark_ = flushed_;

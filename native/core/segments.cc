@@ -62,6 +62,8 @@ void Segments::load(uint64_t start) {
     std::string path = directory_ + "/" + name_of(number, segment->first_lsn);
     if (path == segment->path) continue;
     files_->rename(segment->path, path);  // a rename that a power loss undid
+    // It replaced what had no header under that name: that is not to be removed any more.
+    unreadable_.erase(std::remove(unreadable_.begin(), unreadable_.end(), path), unreadable_.end());
     segment->path = path;
     renamed = true;
   }
@@ -128,6 +130,8 @@ void Segments::reclaim_unreadable() {
   for (const std::string& path : unreadable_) files_->remove(path);
   unreadable_.clear();
 }
+
+void Segments::sync_names() { files_->sync_directory(directory_); }
 
 std::string Segments::describe_missing(uint64_t number) const {
   std::lock_guard<std::mutex> guard(mutex_);

@@ -49,6 +49,8 @@ class Segments {
 
   /// Removes segment files without a header, once recovery has found that none of them is missed.
   void reclaim_unreadable();
+  /// Flushes the directory: a process that was killed may have left files whose names are not durable.
+  void sync_names();
   /// The file that ought to be this segment, for an error message.
   std::string describe_missing(uint64_t number) const;
 
