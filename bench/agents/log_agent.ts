@@ -7,6 +7,7 @@ import { type BulkWriter, runBulk, runCommitters } from '../harness/driver.js';
 import { type Memory, MemoryWatch, readMemory } from '../harness/memory.js';
 import type { Sample, Schedule } from '../harness/plan.js';
 import { RecordSource } from '../harness/records.js';
+import { nextTurn, tryAppend, untilRoom } from './append.js';
 import { type Checked, type CheckRequest, checkTail } from './check_tail.js';
 import { Trimmer } from './trimmer.js';
 
@@ -59,7 +60,7 @@ function toOptions(request: OpenRequest): OpenOptions {
   return {
     dir,
     name,
-    ...(segmentBytes === undefined ? {} : { segmentBytes }),
+    ...(segmentBytes === undefined ? {} : { segmentBytes, maxRecordBytes: segmentBytes / 2 }),
     ...(listen ? { listen: { host: HOST, port: 0 } } : {}),
     ...(followPort === undefined ? {} : { follow: { host: HOST, port: followPort } }),
     ...(synchronous ? { synchronousCommit: 'remote_flush', synchronousStandbys: 'ANY 1 (*)' } : {}),
@@ -73,19 +74,28 @@ function bulkWriter(size: number): BulkWriter {
   const stride = Math.max(1, Math.floor(STRIDE_BYTES / size));
   const strides = Math.max(1, Math.floor(FILL_BYTES / (stride * size)));
   let lsn = target.status().appendLsn;
+  let refused = false;
+  const fillStride = (): void => {
+    for (let i = 0; i < stride; i++) {
+      const next = tryAppend(target, source.at(lsn + 1));
+      refused = next === undefined;
+      if (next === undefined) return;
+      lsn = next;
+    }
+  };
   return {
     fill() {
       for (let i = 0; i < strides && !target.needsDrain; i++) {
-        for (let j = 0; j < stride; j++) lsn = target.append(source.at(lsn + 1));
+        fillStride();
+        if (refused) return;
       }
     },
-    wait: () => (target.needsDrain ? target.drain() : nextTurn()),
+    wait() {
+      if (refused) return untilRoom(target, size);
+      return target.needsDrain ? target.drain() : nextTurn();
+    },
     durable: () => target.status().commitLsn,
   };
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 const handlers = {
@@ -111,8 +121,14 @@ const handlers = {
     const target = theLog();
     const source = new RecordSource(request.size);
     let lsn = target.status().appendLsn;
+    const whenThereIsRoom = async (): Promise<unknown> => {
+      await untilRoom(target, request.size);
+      return await next();
+    };
     const next = (): Promise<unknown> => {
-      lsn = target.append(source.at(lsn + 1));
+      const appended = tryAppend(target, source.at(lsn + 1));
+      if (appended === undefined) return whenThereIsRoom();
+      lsn = appended;
       return target.commit(lsn);
     };
     const samples = await runCommitters(request.committers, next, request.schedule);

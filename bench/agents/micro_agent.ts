@@ -5,6 +5,7 @@ import { Bench } from 'tinybench';
 import { Log } from 'walmirror';
 import { serve } from '../harness/agent.js';
 import { RecordHash, RecordSource } from '../harness/records.js';
+import { nextTurn } from './append.js';
 import { type Checked, checkTail, type Expected } from './check_tail.js';
 import { Trimmer } from './trimmer.js';
 
@@ -74,7 +75,7 @@ async function measure(
 
 /** The disk catches up, timers get their turn. */
 async function restOf(log: Log): Promise<void> {
-  await new Promise((resolve) => setImmediate(resolve));
+  await nextTurn();
   if (log.needsDrain) await log.drain();
 }
 
