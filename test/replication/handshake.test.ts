@@ -1,0 +1,320 @@
+import { describe, expect, it } from 'vitest';
+import type { HistoryEntry, Place } from '../../src/native/native_log.js';
+import { PrimarySession, type PrimaryView } from '../../src/replication/primary_session.js';
+import {
+  isFinal,
+  StandbySession,
+  type StandbyView,
+} from '../../src/replication/standby_session.js';
+
+const [a, b, c] = ['a', 'b', 'c'].map((digit) => digit.repeat(32)) as [string, string, string];
+const log = {
+  logId: '1'.repeat(32),
+  salt: '2'.repeat(16),
+  segmentBytes: 65536,
+  padded: false,
+  maxRecordBytes: 1000,
+};
+
+function opened(epoch: number, opener: string, incarnation: number, at: number): HistoryEntry {
+  return { epoch, opener, incarnation, position: 4096 + at * 100, lsn: at };
+}
+
+function at(n: number): Place {
+  return { position: 4096 + n * 100, lsn: n };
+}
+
+/** A batch's crc in these tests: of what wrote it, and where it ends. */
+function crcAt(history: readonly HistoryEntry[], position: number): number {
+  if (position <= 4096) return 0;
+  const writer = history.findLast((entry) => entry.position < position);
+  return (writer?.epoch ?? 0) * 1_000_000 + (writer?.incarnation ?? 0) * 100_000 + position;
+}
+
+interface Node {
+  readonly nodeId: string;
+  readonly history: readonly HistoryEntry[];
+  readonly end: number;
+  readonly commit?: number;
+  readonly term?: { epoch: number; opener: string; incarnation: number };
+  readonly start?: number;
+  /** Another byte string than the history says. */
+  readonly crc?: number;
+  readonly log?: Partial<typeof log>;
+}
+
+function termOf(node: Node) {
+  const last = node.history.at(-1);
+  const { epoch, opener, incarnation } = node.term ??
+    last ?? { epoch: 0, opener: '0'.repeat(32), incarnation: 0 };
+  return { epoch, opener, incarnation };
+}
+
+function primaryView(node: Node): PrimaryView {
+  return {
+    identity: { ...log, ...node.log, nodeId: node.nodeId, name: `p-${node.nodeId[0]}` },
+    term: termOf(node),
+    history: node.history,
+    closed: at(node.end),
+    commit: at(node.commit ?? 0),
+    start: 4096 + (node.start ?? 0) * 100,
+  };
+}
+
+function standbyView(node: Node): StandbyView {
+  const closed = at(node.end);
+  return {
+    identity: { ...log, ...node.log, nodeId: node.nodeId, name: `s-${node.nodeId[0]}` },
+    term: termOf(node),
+    history: node.history,
+    closed,
+    crc: node.crc ?? crcAt(node.history, closed.position),
+    commit: at(node.commit ?? 0),
+  };
+}
+
+/** Lets the two sessions talk, and writes down what each was told to do. */
+function handshake(primary: Node, standby: Node): string[] {
+  let standbyNow = standby;
+  const p = new PrimarySession(() => primaryView(primary), 7);
+  const s = new StandbySession(() => standbyView(standbyNow));
+  const story: string[] = [];
+  function forPrimary(actions: ReturnType<PrimarySession['onHello']>): void {
+    for (const action of actions) {
+      if (action.do === 'hello') forStandby(s.onHello(action.hello));
+      else if (action.do === 'refuse') {
+        story.push(`primary refuses: ${action.refusal.code}`);
+        forStandby(s.onRefusal(action.refusal));
+      } else if (action.do === 'checksum') {
+        forPrimary(p.onChecksum(crcAt(primary.history, action.position)));
+      } else if (action.do === 'accept') {
+        story.push(`accept at ${(action.accept.start - 4096) / 100}`);
+        forStandby(s.onAccept(action.accept));
+      } else story.push(`primary: ${action.do}`);
+    }
+  }
+  function forStandby(actions: ReturnType<StandbySession['start']>): void {
+    for (const action of actions) {
+      if (action.do === 'hello') forPrimary(p.onHello(action.hello));
+      else if (action.do === 'store') {
+        story.push(`store ${action.term.epoch}.${action.term.incarnation}`);
+        standbyNow = { ...standbyNow, term: { ...action.term } };
+        forStandby(s.stored());
+      } else if (action.do === 'position') forPrimary(p.onPosition(action.position));
+      else if (action.do === 'cut') {
+        const end = (action.position - 4096) / 100;
+        story.push(`cut at ${end}`);
+        if (crcAt(standbyNow.history, action.position) !== action.crc) {
+          forStandby(s.cutRefused());
+        } else {
+          const history = standbyNow.history.filter((entry) => entry.position < action.position);
+          standbyNow = { ...standbyNow, end, history };
+          forStandby(s.cut());
+        }
+      } else if (action.do === 'begin') story.push('begin');
+      else if (action.do === 'refuse') story.push(`standby refuses: ${action.refusal.code}`);
+      else story.push(`standby: ${action.error.code}${isFinal(action.error) ? ', for good' : ''}`);
+    }
+  }
+  forStandby(s.start());
+  return story;
+}
+
+const first = opened(1, a, 1, 0);
+const again = opened(1, a, 2, 50);
+const promoted = opened(2, b, 1, 40);
+
+describe('the handshake', () => {
+  it('starts an empty standby at the beginning', () => {
+    const story = handshake(
+      { nodeId: a, history: [first], end: 50 },
+      { nodeId: b, history: [], end: 0 },
+    );
+    expect(story).toEqual(['store 1.1', 'accept at 0', 'begin']);
+  });
+
+  it('goes on where a standby ends', () => {
+    const story = handshake(
+      { nodeId: a, history: [first, again], end: 60 },
+      { nodeId: b, history: [first], end: 30 },
+    );
+    expect(story).toEqual(['store 1.2', 'accept at 30', 'begin']);
+  });
+
+  it('cuts a standby that is longer than its restarted primary', () => {
+    const story = handshake(
+      { nodeId: a, history: [first, again], end: 51 },
+      { nodeId: b, history: [first], end: 70, commit: 50 },
+    );
+    expect(story).toEqual(['store 1.2', 'accept at 50', 'cut at 50', 'begin']);
+  });
+
+  it('stops both where the restarted primary ends below what is committed', () => {
+    const story = handshake(
+      { nodeId: a, history: [first, again], end: 51 },
+      { nodeId: b, history: [first], end: 70, commit: 55 },
+    );
+    expect(story).toEqual([
+      'store 1.2',
+      'primary refuses: WAL_COMMITTED_LOST',
+      'standby: WAL_COMMITTED_LOST, for good',
+      'primary: lost',
+    ]);
+  });
+
+  it('stops both where the primary lost what a shorter standby was told of', () => {
+    const story = handshake(
+      { nodeId: a, history: [first, again], end: 51 },
+      { nodeId: b, history: [first], end: 30, commit: 55 },
+    );
+    expect(story).toContain('primary: lost');
+  });
+
+  it('cuts a longer standby under a new epoch where nothing committed goes', () => {
+    const story = handshake(
+      { nodeId: b, history: [first, promoted], end: 60 },
+      { nodeId: c, history: [first], end: 45, commit: 40 },
+    );
+    expect(story).toEqual(['store 2.1', 'accept at 40', 'cut at 40', 'begin']);
+  });
+
+  it('refuses a longer standby under a new epoch where committed records would go', () => {
+    const story = handshake(
+      { nodeId: b, history: [first, promoted], end: 60 },
+      { nodeId: c, history: [first], end: 45, commit: 41 },
+    );
+    expect(story).toEqual([
+      'store 2.1',
+      'primary refuses: WAL_DIVERGED',
+      'standby: WAL_DIVERGED, for good',
+    ]);
+  });
+
+  it('fences an old primary that a standby of a newer epoch calls', () => {
+    const story = handshake(
+      { nodeId: a, history: [first], end: 50 },
+      { nodeId: c, history: [first, promoted], end: 50 },
+    );
+    expect(story).toEqual([
+      'primary refuses: WAL_FENCED',
+      'standby: WAL_FENCED',
+      'primary: fenced',
+    ]);
+  });
+
+  it('fences a primary that was set back to an earlier state of its disk', () => {
+    const story = handshake(
+      { nodeId: a, history: [first], end: 50 },
+      { nodeId: c, history: [first, again], end: 55 },
+    );
+    expect(story).toContain('primary: fenced');
+  });
+
+  it('names a split, and neither goes on', () => {
+    const other = opened(2, c, 1, 40);
+    const story = handshake(
+      { nodeId: b, history: [first, promoted], end: 50 },
+      { nodeId: c, history: [first, other], end: 50 },
+    );
+    expect(story).toEqual([
+      'primary refuses: WAL_SPLIT',
+      'standby: WAL_SPLIT, for good',
+      'primary: split',
+    ]);
+  });
+
+  it('refuses another checksum at the same position', () => {
+    const story = handshake(
+      { nodeId: a, history: [first], end: 50 },
+      { nodeId: b, history: [first], end: 30, crc: 1 },
+    );
+    expect(story).toEqual([
+      'store 1.1',
+      'primary refuses: WAL_DIVERGED',
+      'standby: WAL_DIVERGED, for good',
+    ]);
+  });
+
+  it('refuses a standby that has more of the term than the primary that writes it', () => {
+    const story = handshake(
+      { nodeId: a, history: [first], end: 50 },
+      { nodeId: b, history: [first], end: 51 },
+    );
+    expect(story).toContain('primary refuses: WAL_DIVERGED');
+  });
+
+  it('refuses what was trimmed', () => {
+    const story = handshake(
+      { nodeId: a, history: [first], end: 50, start: 20 },
+      { nodeId: b, history: [first], end: 19 },
+    );
+    expect(story).toContain('primary refuses: WAL_LSN_GONE');
+  });
+
+  it('refuses another log, another layout, and itself', () => {
+    const primary = { nodeId: a, history: [first], end: 50 };
+    const standby = { nodeId: b, history: [first], end: 30 };
+    const other = { logId: '3'.repeat(32) };
+    expect(handshake(primary, { ...standby, log: other })).toContain(
+      'primary refuses: WAL_NOT_A_LOG',
+    );
+    expect(handshake(primary, { ...standby, log: { segmentBytes: 131072 } })).toEqual([
+      'standby: WAL_NOT_A_LOG, for good',
+    ]);
+    expect(handshake(primary, { ...standby, nodeId: a })).toContain(
+      'primary refuses: WAL_PEER_REFUSED',
+    );
+  });
+
+  it('refuses a standby of another protocol', () => {
+    const session = new PrimarySession(
+      () => primaryView({ nodeId: a, history: [first], end: 50 }),
+      1,
+    );
+    const hello = { minVersion: 2, maxVersion: 3, name: 'x', sender: undefined };
+    expect(session.onHello(hello)).toMatchObject([
+      { do: 'refuse', refusal: { code: 'WAL_VERSION' } },
+    ]);
+  });
+});
+
+describe('a standby', () => {
+  function accepted(accept: object): unknown[] {
+    const session = new StandbySession(() =>
+      standbyView({ nodeId: b, history: [first], end: 70, commit: 50 }),
+    );
+    const { identity } = primaryView({ nodeId: a, history: [first], end: 0 });
+    session.onHello({ ...identity, version: 1, term: { epoch: 1, opener: a, incarnation: 2 } });
+    session.stored();
+    return session.onAccept({
+      session: 1,
+      start: at(50).position,
+      crc: 0,
+      end: at(51),
+      commit: at(0),
+      history: [first, again],
+      ...accept,
+    });
+  }
+
+  it('cuts only where it finds the fork point itself', () => {
+    expect(accepted({})).toMatchObject([{ do: 'cut', position: at(50).position }]);
+    expect(accepted({ start: at(49).position })).toMatchObject([
+      { do: 'fail', error: { code: 'WAL_PEER_INVALID' } },
+    ]);
+  });
+
+  it('never cuts what it knows to be committed, whatever the primary says', () => {
+    const history = [first, opened(1, a, 2, 45)];
+    expect(accepted({ start: at(45).position, history })).toMatchObject([
+      { do: 'refuse', refusal: { code: 'WAL_COMMITTED_LOST' } },
+      { do: 'fail' },
+    ]);
+  });
+
+  it('wants a history that ends with the term of the session', () => {
+    expect(accepted({ history: [first] })).toMatchObject([{ do: 'fail' }]);
+    expect(accepted({ history: [again, first] })).toMatchObject([{ do: 'fail' }]);
+    expect(accepted({ history: [] })).toMatchObject([{ do: 'fail' }]);
+  });
+});

@@ -1,0 +1,229 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { WalError } from '../../src/api/errors.js';
+import { getU64, putU64 } from '../../src/wire/bytes.js';
+import {
+  decodeAccept,
+  decodePosition,
+  decodePrimaryHello,
+  decodeRefusal,
+  decodeStandbyHello,
+  encodeAccept,
+  encodePosition,
+  encodePrimaryHello,
+  encodeRefusal,
+  encodeStandbyHello,
+} from '../../src/wire/handshake_messages.js';
+import { maxHelloBytes, maxMessageBytes } from '../../src/wire/message_type.js';
+import {
+  AckView,
+  CommitView,
+  checkHeader,
+  DataEnvelopeView,
+  putAck,
+  putCommit,
+  putDataHeader,
+} from '../../src/wire/stream_messages.js';
+
+const u32 = fc.nat({ max: 0xffffffff });
+const u64 = fc.maxSafeNat();
+const id = fc
+  .uint8Array({ minLength: 16, maxLength: 16 })
+  .map((b) => Buffer.from(b).toString('hex'));
+const salt = fc
+  .uint8Array({ minLength: 8, maxLength: 8 })
+  .map((b) => Buffer.from(b).toString('hex'));
+const term = fc.record({ epoch: u64, opener: id, incarnation: u32 });
+const place = fc.record({ position: u64, lsn: u64 });
+const entry = fc.tuple(term, place).map(([t, p]) => ({ ...t, ...p }));
+const history = fc.array(entry, { maxLength: 256 });
+const name = fc
+  .string({ maxLength: 16, unit: 'grapheme' })
+  .filter((text) => Buffer.byteLength(text) <= 64 && !/\p{Cc}/u.test(text));
+const sender = fc.record({ logId: id, salt, nodeId: id, term });
+
+const standbyHello = fc.record({
+  minVersion: fc.nat({ max: 100 }),
+  maxVersion: fc.integer({ min: 100, max: 65535 }),
+  name,
+  sender: fc.option(sender, { nil: undefined }),
+});
+const primaryHello = fc
+  .tuple(
+    sender,
+    fc.record({
+      version: fc.nat({ max: 65535 }),
+      name,
+      padded: fc.boolean(),
+      segmentBytes: u64,
+      maxRecordBytes: u64,
+    }),
+  )
+  .map(([a, b]) => ({ ...a, ...b }));
+const refusal = fc.record({
+  code: fc.constantFrom('WAL_FENCED', 'WAL_SPLIT', 'SOMETHING_NEW'),
+  message: name,
+  term: fc.option(term, { nil: undefined }),
+});
+const position = fc.record({ end: place, crc: u32, commit: place, history });
+const accept = fc.record({
+  session: u32,
+  start: u64,
+  crc: u32,
+  end: place,
+  commit: place,
+  history,
+});
+
+const kinds = [
+  ['standby hello', standbyHello, encodeStandbyHello, decodeStandbyHello],
+  ['primary hello', primaryHello, encodePrimaryHello, decodePrimaryHello],
+  ['refusal', refusal, encodeRefusal, decodeRefusal],
+  ['position', position, encodePosition, decodePosition],
+  ['accept', accept, encodeAccept, decodeAccept],
+] as unknown as [
+  string,
+  fc.Arbitrary<object>,
+  (message: object) => Uint8Array,
+  (bytes: Uint8Array, start: number, end: number) => object,
+][];
+
+describe.each(kinds)('%s', (label, arbitrary, encode, decode) => {
+  it('reads back what was written, wherever it lies', () => {
+    fc.assert(
+      fc.property(arbitrary, fc.nat({ max: 9 }), (message, shift) => {
+        const bytes = encode(message);
+        const limit = label === 'position' || label === 'accept' ? maxMessageBytes : maxHelloBytes;
+        expect(bytes.length).toBeLessThanOrEqual(limit);
+        const moved = new Uint8Array(shift + bytes.length + 3);
+        moved.set(bytes, shift);
+        expect(decode(moved, shift, shift + bytes.length)).toEqual(message);
+      }),
+    );
+  });
+
+  it('of the wrong length is refused by name', () => {
+    fc.assert(
+      fc.property(arbitrary, fc.nat(), (message, cut) => {
+        const bytes = encode(message);
+        const wrong = cut % bytes.length;
+        expect(() => decode(bytes, 0, Math.max(5, wrong))).toThrow(WalError);
+        const longer = new Uint8Array(bytes.length + 1);
+        longer.set(bytes);
+        expect(() => decode(longer, 0, longer.length)).toThrow(WalError);
+      }),
+    );
+  });
+
+  it('with bytes changed is read or refused, and nothing else', () => {
+    const change = fc.tuple(fc.nat(), fc.nat({ max: 255 }));
+    fc.assert(
+      fc.property(
+        arbitrary,
+        fc.array(change, { minLength: 1, maxLength: 8 }),
+        (message, changes) => {
+          const bytes = encode(message);
+          for (const [at, value] of changes) bytes[5 + (at % (bytes.length - 5))] = value;
+          try {
+            decode(bytes, 0, bytes.length);
+          } catch (error) {
+            expect(error).toBeInstanceOf(WalError);
+            expect((error as WalError).code).toBe('WAL_PEER_INVALID');
+          }
+        },
+      ),
+    );
+  });
+});
+
+describe('a refusal', () => {
+  it('is cut to what a stranger may send, and brings no control characters', () => {
+    const bytes = encodeRefusal({
+      code: 'X',
+      message: `\u001b[2J${'é'.repeat(2000)}`,
+      term: undefined,
+    });
+    expect(bytes.length).toBeLessThanOrEqual(maxHelloBytes);
+    const { message } = decodeRefusal(bytes, 0, bytes.length);
+    expect(message).toMatch(/^ \[2Jé+$/);
+  });
+});
+
+describe('messages of a session', () => {
+  const tag = { session: 0xfffffff0, epoch: Number.MAX_SAFE_INTEGER, incarnation: 3 };
+
+  it('are read in place as they were written', () => {
+    fc.assert(
+      fc.property(place, place, u64, fc.boolean(), (one, other, apply, flag) => {
+        const bytes = new Uint8Array(64);
+        putDataHeader(bytes, tag, one.position, other, 1000, flag);
+        checkHeader(bytes, 0, tag);
+        expect(new DataEnvelopeView().at(bytes, 0)).toMatchObject({
+          position: one.position,
+          commitPosition: other.position,
+          commitLsn: other.lsn,
+          writeAcks: flag,
+        });
+        putCommit(bytes, tag, one, other.position, other.lsn, flag);
+        checkHeader(bytes, 0, tag);
+        expect(new CommitView().at(bytes, 0)).toMatchObject({
+          commitPosition: one.position,
+          commitLsn: one.lsn,
+          endPosition: other.position,
+          endLsn: other.lsn,
+          writeAcks: flag,
+        });
+        const ack = {
+          writePosition: one.position,
+          writeLsn: one.lsn,
+          flushPosition: other.position,
+          flushLsn: other.lsn,
+          applyLsn: apply,
+        };
+        putAck(bytes, tag, ack);
+        checkHeader(bytes, 0, tag);
+        expect(new AckView().at(bytes, 0)).toMatchObject(ack);
+      }),
+    );
+  });
+
+  it.each([
+    ['session', { ...tag, session: 1 }],
+    ['epoch', { ...tag, epoch: 1 }],
+    ['incarnation', { ...tag, incarnation: 2 }],
+  ])('of another %s are refused', (_, other) => {
+    const bytes = new Uint8Array(64);
+    putCommit(bytes, other, { position: 1, lsn: 1 }, 1, 1, false);
+    expect(() => checkHeader(bytes, 0, tag)).toThrow(WalError);
+  });
+
+  it('with unknown flags are refused', () => {
+    const bytes = new Uint8Array(64);
+    putCommit(bytes, tag, { position: 1, lsn: 1 }, 1, 1, false);
+    for (const at of [5, 6, 7]) {
+      const wrong = bytes.slice();
+      wrong[at] = 2;
+      expect(() => checkHeader(wrong, 0, tag)).toThrow(WalError);
+    }
+  });
+});
+
+describe('integers', () => {
+  it('up to 2^53 - 1 survive, and larger ones are refused', () => {
+    const bytes = new Uint8Array(8);
+    fc.assert(
+      fc.property(u64, (value) => {
+        putU64(bytes, 0, value);
+        expect(getU64(bytes, 0)).toBe(value);
+        expect(Buffer.from(bytes).readBigUInt64LE()).toBe(BigInt(value));
+      }),
+    );
+    for (const value of [2n ** 53n, 2n ** 63n, 2n ** 64n - 1n]) {
+      Buffer.from(bytes.buffer).writeBigUInt64LE(value);
+      expect(() => getU64(bytes, 0)).toThrow(WalError);
+    }
+    for (const value of [-1, 0.5, Number.NaN, 2 ** 53]) {
+      expect(() => putU64(bytes, 0, value)).toThrow(RangeError);
+    }
+  });
+});
