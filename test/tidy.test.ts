@@ -156,11 +156,30 @@ describe('every source file', () => {
   });
 });
 
+interface Lockfile {
+  readonly packages: Readonly<
+    Record<
+      string,
+      { readonly resolved?: string; readonly optionalDependencies?: Record<string, string> }
+    >
+  >;
+}
+
 describe('the package', () => {
+  const lock = JSON.parse(readFileSync('package-lock.json', 'utf8')) as Lockfile;
+
+  it('has a lockfile that is complete for other platforms too, or `npm ci` refuses it', () => {
+    const missing = Object.entries(lock.packages).flatMap(([name, entry]) =>
+      Object.keys(entry.optionalDependencies ?? {}).filter(
+        (optional) =>
+          lock.packages[`node_modules/${optional}`] === undefined &&
+          lock.packages[`${name}/node_modules/${optional}`] === undefined,
+      ),
+    );
+    expect(missing).toEqual([]);
+  });
+
   it('has a lockfile without download addresses', () => {
-    const lock = JSON.parse(readFileSync('package-lock.json', 'utf8')) as {
-      packages: Record<string, { resolved?: string }>;
-    };
     const found = Object.entries(lock.packages).filter(
       ([, { resolved }]) => resolved !== undefined,
     );
