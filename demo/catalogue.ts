@@ -8,7 +8,16 @@ interface Entry {
 
 /** The master's state: the newest row of each place. Built from records, on whatever node they arrive. */
 export class Catalogue {
-  readonly #entries = new Map<number, Entry>();
+  readonly #entries: Map<number, Entry>;
+
+  constructor(entries: Iterable<readonly [number, Entry]> = []) {
+    this.#entries = new Map(entries);
+  }
+
+  /** As it is now. */
+  copy(): Catalogue {
+    return new Catalogue(this.#entries);
+  }
 
   get size(): number {
     return this.#entries.size;
@@ -32,8 +41,6 @@ export class Catalogue {
 
   /** SHA-256 of all rows: equal catalogues have equal digests, however they came to be. */
   digest(): string {
-    const hash = createHash('sha256');
-    for (const row of this.rows()) hash.update(row).update('\n');
-    return hash.digest('hex');
+    return createHash('sha256').update(this.rows().join('\n')).digest('hex');
   }
 }

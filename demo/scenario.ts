@@ -8,7 +8,7 @@ import { type Acknowledgement, compare, parseAcknowledgements } from './compare.
 import { loseTail } from './lying_disk.js';
 import type { Mode } from './options.js';
 import type { Outcome } from './outcome.js';
-import { loadPlaces, rowOf } from './places.js';
+import { loadPlaces, type Place, rowOf } from './places.js';
 import type { ClientProgram, RunResult } from './programs/client.js';
 import type { NodeProgram } from './programs/node.js';
 import { seeded } from './random.js';
@@ -49,6 +49,7 @@ class Scenario {
   readonly #random: () => number;
   readonly #agents = new Set<NodeAgent | ClientAgent>();
   #primaryPort = 0;
+  #places: ReadonlyMap<number, Place> | undefined;
 
   constructor(options: ScenarioOptions) {
     this.#options = options;
@@ -59,10 +60,11 @@ class Scenario {
   async run(): Promise<Outcome> {
     const { rows, directory } = this.#options;
     const file = path.join(directory, 'acknowledged.tsv');
+    const client = this.#track(Agent.start<ClientProgram>(clientProgram));
+    const prepared = client.call('prepare', { rows, seed: this.#options.seed, file });
     const primary = await this.#startPrimary();
     let standby = await this.#startStandby();
-    const client = this.#track(Agent.start<ClientProgram>(clientProgram));
-    const places = await client.call('prepare', { rows, seed: this.#options.seed, file });
+    const places = await prepared;
     const firstRun = client.call('run', {
       port: await primary.call('listenForClients'),
       limit: Number.POSITIVE_INFINITY,
@@ -88,9 +90,10 @@ class Scenario {
     if (this.#options.mode === 'planted') standby = await this.#losePower(standby);
     const promoteMs = await standby.call('promote');
     this.#story.tell(`standby promoted in ${millis(promoteMs)}`, 'green');
-    const found = await this.#compare(standby, file, killedAt);
     const goneOn = await this.#goOn(client, standby, acknowledged);
-    const end = await this.#digests(standby, file);
+    const all = parseAcknowledgements(await readFile(file, 'utf8'));
+    const found = await this.#compare(standby, all.slice(0, acknowledged), killedAt);
+    const end = await this.#digests(standby, all);
     return {
       mode: this.#options.mode,
       ...found,
@@ -168,15 +171,15 @@ class Scenario {
 
   async #compare(
     standby: NodeAgent,
-    file: string,
+    acknowledged: readonly Acknowledgement[],
     killedAt: number,
   ): Promise<Pick<Outcome, 'acknowledged' | 'lost' | 'changed' | 'lossWindowMs'>> {
-    const promoted = await this.#catalogueOf(standby, 'promoted.tsv');
-    const acknowledged = parseAcknowledgements(await readFile(file, 'utf8'));
+    const promoted = await this.#promotedCatalogue(standby);
     const { lost, changed } = compare(acknowledged, promoted, this.#row());
     const first = lost[0];
     this.#story.tell(
-      `${count(acknowledged.length)} records were acknowledged; ${count(lost.length)} are lost`,
+      `of the ${count(acknowledged.length)} records acknowledged before the kill, ` +
+        `${count(lost.length)} were not on the promoted standby`,
       lost.length === 0 ? 'green' : 'red',
     );
     return {
@@ -198,27 +201,28 @@ class Scenario {
   /** The catalogue by the client's file, and as it is. */
   async #digests(
     standby: NodeAgent,
-    file: string,
+    acknowledged: readonly Acknowledgement[],
   ): Promise<Pick<Outcome, 'acknowledgedInAll' | 'expectedDigest' | 'digest'>> {
-    const acknowledged = parseAcknowledgements(await readFile(file, 'utf8'));
     const expected = new Catalogue();
     const row = this.#row();
     for (const { id, version } of newest(acknowledged)) expected.put(row(id, version));
-    const digest = await standby.call('dump', { file: this.#dir('end.tsv') });
+    const digest = await standby.call('digest');
     return { acknowledgedInAll: acknowledged.length, expectedDigest: expected.digest(), digest };
   }
 
-  async #catalogueOf(node: NodeAgent, name: string): Promise<Catalogue> {
-    const file = this.#dir(name);
-    const digest = await node.call('dump', { file });
+  async #promotedCatalogue(standby: NodeAgent): Promise<Catalogue> {
+    const file = this.#dir('promoted.tsv');
+    const digest = await standby.call('dumpPromoted', { file });
     const catalogue = new Catalogue();
     for (const row of (await readFile(file, 'utf8')).split('\n')) catalogue.put(row);
     if (catalogue.digest() !== digest) throw new Error('the catalogue was not written as it is');
     return catalogue;
   }
 
+  /** What the row of a place has to be, made anew from the real data. */
   #row(): (id: number, version: number) => string {
-    const places = new Map(loadPlaces(this.#options.rows).map((place) => [place.cityId, place]));
+    this.#places ??= new Map(loadPlaces(this.#options.rows).map((place) => [place.cityId, place]));
+    const places = this.#places;
     return (id, version) => {
       const place = places.get(id);
       if (place === undefined) throw new Error(`no place has the id ${id}`);

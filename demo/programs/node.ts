@@ -31,6 +31,7 @@ const POLL_MS = 1;
 const catalogue = new Catalogue();
 let log: Log | undefined;
 let appliedLsn = 0;
+let promoted: Catalogue | undefined;
 
 function theLog(): Log {
   if (log === undefined) throw new Error('not started');
@@ -90,7 +91,9 @@ const handlers = {
     const start = performance.now();
     // The partner is gone: from here on its own disk has to be enough.
     await theLog().promote({ primaryStopped: true, synchronousCommit: 'local' });
-    return performance.now() - start;
+    const milliseconds = performance.now() - start;
+    promoted = catalogue.copy();
+    return milliseconds;
   },
 
   progress(): Progress {
@@ -103,11 +106,14 @@ const handlers = {
     while (theLog().status().flushLsn < lsn || appliedLsn < lsn) await sleep(POLL_MS);
   },
 
-  /** Writes the catalogue down, and says its digest. */
-  async dump({ file }: { readonly file: string }): Promise<string> {
-    await writeFile(file, catalogue.rows().join('\n'));
-    return catalogue.digest();
+  /** Writes the catalogue down as it was when this node was promoted, and says its digest. */
+  async dumpPromoted({ file }: { readonly file: string }): Promise<string> {
+    if (promoted === undefined) throw new Error('not promoted');
+    await writeFile(file, promoted.rows().join('\n'));
+    return promoted.digest();
   },
+
+  digest: (): string => catalogue.digest(),
 };
 
 export type NodeProgram = typeof handlers;
