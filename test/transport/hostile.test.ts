@@ -1,0 +1,276 @@
+import { randomBytes } from 'node:crypto';
+import { connect, type Socket } from 'node:net';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { State } from '../../src/native/native_log.js';
+import { parseStandbys } from '../../src/replication/policy.js';
+import { encodeStandbyHello } from '../../src/wire/handshake_messages.js';
+import { freshDir } from '../helpers/temp.js';
+import { payload } from '../native/native.js';
+import { PrimaryNode, quick, StandbyNode, until } from './nodes.js';
+import { RawStandby } from './raw_standby.js';
+
+const policy = { synchronousCommit: 'remote_flush', standbys: parseStandbys('ANY 1 (*)') } as const;
+const nodeId = 'e'.repeat(32);
+
+let primary: PrimaryNode;
+const sockets: Socket[] = [];
+
+beforeEach(async () => {
+  primary = await PrimaryNode.open({ dir: freshDir('a') }, { policy });
+});
+
+afterEach(async () => {
+  for (const socket of sockets.splice(0)) socket.destroy();
+  await primary.close();
+});
+
+async function admitted(id = nodeId): Promise<RawStandby> {
+  const raw = await RawStandby.admitted(primary.port, id, 'liar');
+  sockets.push(raw.socket);
+  return raw;
+}
+
+describe('an acknowledgement that lies', () => {
+  async function honest() {
+    const place = await primary.batch('one', 'two');
+    await primary.log.settled();
+    const raw = await admitted();
+    await raw.until(() => raw.received > 0);
+    return { raw, place };
+  }
+
+  it('but an honest one moves the commit place', async () => {
+    const { raw, place } = await honest();
+    raw.ack({
+      writePosition: place.position,
+      writeLsn: 2,
+      flushPosition: place.position,
+      flushLsn: 2,
+    });
+    await until(() => primary.hub.commit.lsn === 2);
+    expect(primary.hub.commit).toEqual(place);
+  });
+
+  it.each([
+    ['too high a write', { writePosition: 1_000_000 }],
+    ['too high an LSN', { writeLsn: 3 }],
+    ['too high a flush', { writePosition: 4096, flushPosition: 1_000_000 }],
+    ['a flush past the write', { writePosition: 4096, flushPosition: 4200 }],
+    ['an apply past the flush', { applyLsn: 1 }],
+    ['2^53 - 1', { writePosition: Number.MAX_SAFE_INTEGER }],
+  ])('by %s drops the peer and moves nothing', async (_, fields) => {
+    const { raw } = await honest();
+    const before = primary.hub.commit;
+    raw.ack(fields);
+    await raw.closed;
+    await until(() => primary.heard.length === 2);
+    expect(primary.hub.commit).toEqual(before);
+    expect(primary.hub.status()).toMatchObject({ rejected: 1, standbys: [] });
+    expect(primary.heard[1]).toMatch(/^liar went: an acknowledgement/);
+  });
+
+  it.each([
+    ['negative', Buffer.alloc(8, 0xff)],
+    ['2^63', Buffer.from('0000000000000080', 'hex')],
+    ['the bits of NaN', Buffer.from('000000000000f87f', 'hex')],
+  ])('by a number that is %s drops the peer', async (_, bits) => {
+    const { raw } = await honest();
+    for (const field of [24, 32, 40, 48, 56]) {
+      const liar = field === 24 ? raw : await admitted();
+      const message = liar.ackMessage({});
+      bits.copy(message, field);
+      liar.socket.write(message);
+      await liar.closed;
+    }
+    expect(primary.hub.commit.lsn).toBe(0);
+    expect(primary.hub.status().rejected).toBe(5);
+  });
+
+  it('by going backwards drops the peer', async () => {
+    const { raw, place } = await honest();
+    raw.ack({ writePosition: place.position, writeLsn: 2 });
+    raw.ack({ writePosition: 4096, writeLsn: 0 });
+    await raw.closed;
+    expect(primary.hub.status().rejected).toBe(1);
+  });
+
+  it.each([
+    ['another term', { epoch: 99 }],
+    ['another incarnation', { incarnation: 99 }],
+    ['another connection', { session: 99 }],
+  ])('by carrying %s drops the peer and moves nothing', async (_, other) => {
+    const { raw, place } = await honest();
+    const all = {
+      writePosition: place.position,
+      flushPosition: place.position,
+      flushLsn: 2,
+      writeLsn: 2,
+    };
+    raw.ack(all, { ...raw.tag, ...other });
+    await raw.closed;
+    expect(primary.hub.commit.lsn).toBe(0);
+  });
+
+  it('in what an old connection still says counts for nothing', async () => {
+    const { raw: old, place } = await honest();
+    const message = old.ackMessage({
+      writePosition: place.position,
+      writeLsn: 2,
+      flushPosition: place.position,
+      flushLsn: 2,
+    });
+    const fresh = await admitted();
+    await old.closed;
+    fresh.socket.write(message);
+    await fresh.closed;
+    expect(primary.hub.commit.lsn).toBe(0);
+    expect(primary.heard.filter((line) => line === 'liar came')).toHaveLength(2);
+  });
+});
+
+describe('a stranger', () => {
+  function open(): Socket {
+    const socket = connect({ port: primary.port, host: '127.0.0.1' });
+    socket.on('error', () => undefined);
+    sockets.push(socket);
+    return socket;
+  }
+
+  function ended(socket: Socket): Promise<number> {
+    let bytes = 0;
+    socket.on('data', (chunk) => {
+      bytes += chunk.length;
+    });
+    return new Promise((resolve) => socket.on('close', () => resolve(bytes)));
+  }
+
+  it('who sends garbage gets a refusal by name and nothing more', async () => {
+    for (let i = 0; i < 50; i += 1) {
+      const socket = open();
+      const end = ended(socket);
+      socket.write(randomBytes(1 + ((i * 97) % 3000)));
+      socket.end();
+      expect(await end).toBeLessThanOrEqual(1024);
+    }
+    await until(() => primary.hub.status().connections.connections === 0);
+    expect(primary.hub.status().standbys).toEqual([]);
+  });
+
+  it('who speaks HTTP is refused by name', async () => {
+    const raw = new RawStandby(primary.port);
+    raw.socket.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n');
+    await raw.closed;
+    expect(raw.refusal?.code).toBe('WAL_PEER_INVALID');
+  });
+
+  it('who goes on after the hello without a turn is refused', async () => {
+    const raw = new RawStandby(primary.port);
+    const hello = encodeStandbyHello({
+      minVersion: 1,
+      maxVersion: 1,
+      name: 'x',
+      sender: undefined,
+    });
+    raw.socket.write(Buffer.concat([hello, hello, hello]));
+    await raw.closed;
+    await until(() => primary.hub.status().connections.connections === 0);
+  });
+
+  it('who says nothing is shown the door in time, and there is room for few of them', async () => {
+    await primary.close();
+    const timing = { ...quick, handshake: 300 };
+    primary = await PrimaryNode.open({ dir: freshDir('a') }, { policy, timing });
+    const crowd = Array.from({ length: 200 }, open);
+    const ends = crowd.map(ended);
+    await until(() => primary.hub.status().connections.turnedAway === 168);
+    expect(primary.hub.status().connections).toMatchObject({ connections: 32, halfOpen: 32 });
+    await Promise.all(ends);
+    await until(() => primary.hub.status().connections.connections === 0);
+    expect(primary.hub.status().connections.halfOpen).toBe(0);
+    const standby = await StandbyNode.open(primary.log.native, primary.port, {
+      dir: freshDir('b'),
+    });
+    await standby.follower.connected();
+    await standby.close();
+  });
+
+  it('in great numbers costs little memory and does not hold up a standby', async () => {
+    const standby = await StandbyNode.open(primary.log.native, primary.port, {
+      dir: freshDir('b'),
+    });
+    await standby.follower.connected();
+    const memory = process.memoryUsage().rss;
+    let lsn = 0;
+    for (let round = 0; round < 20; round += 1) {
+      for (let i = 0; i < 25; i += 1) open().write(randomBytes(900));
+      lsn = (await primary.batch(payload(round, 100))).lsn;
+      await until(
+        () => primary.hub.commit.lsn === lsn,
+        () => primary.hub.status(),
+      );
+    }
+    expect(process.memoryUsage().rss - memory).toBeLessThan(64 * 1024 * 1024);
+    await standby.close();
+  });
+
+  it('who drips a hello byte by byte is cut off at the deadline all the same', async () => {
+    await primary.close();
+    const timing = { ...quick, handshake: 200 };
+    primary = await PrimaryNode.open({ dir: freshDir('a') }, { policy, timing });
+    const socket = open();
+    const end = ended(socket);
+    const drip = setInterval(() => socket.write(Buffer.from([1])), 20);
+    const started = performance.now();
+    await end;
+    clearInterval(drip);
+    expect(performance.now() - started).toBeLessThan(2000);
+  });
+});
+
+describe('a standby that reads nothing', () => {
+  it('is dropped when the ring is wanted, and the primary goes on', async () => {
+    await primary.close();
+    const large = {
+      segmentBytes: 4 << 20,
+      maxRecordBytes: 256 << 10,
+      ringBytes: 2 << 20,
+      maxBatchBytes: 256 << 10,
+    };
+    primary = await PrimaryNode.open({ dir: freshDir('a'), ...large }, { policy });
+    const raw = await admitted();
+    raw.socket.pause();
+    const record = payload(1, 100 << 10);
+    for (let i = 0; i < 300; i += 1) {
+      while (primary.log.append(record) === undefined) {
+        primary.hub.ringWanted();
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+      primary.log.closeBatch();
+      primary.hub.closedAdvanced();
+    }
+    expect(primary.log.native.state[State.CLOSED_LSN]).toBe(300);
+    expect(primary.heard).toEqual([
+      'liar came',
+      'liar went: the standby made no progress while the log memory was wanted',
+    ]);
+    raw.socket.resume();
+    await raw.closed;
+  });
+
+  it('costs a bounded amount of memory, and is dropped for its silence', async () => {
+    await primary.close();
+    const timing = { ...quick, dead: 400 };
+    primary = await PrimaryNode.open({ dir: freshDir('a') }, { policy, timing });
+    const raw = await admitted();
+    raw.socket.pause();
+    let most = 0;
+    for (let i = 0; i < 3000; i += 1) {
+      await primary.batch(payload(i, 1000));
+      most = Math.max(most, primary.hub.status().standbys[0]?.bufferBytes ?? 0);
+    }
+    expect(most).toBeLessThanOrEqual(4 << 20);
+    await until(() => primary.hub.status().standbys.length === 0);
+    raw.socket.resume();
+    await raw.closed;
+  });
+});

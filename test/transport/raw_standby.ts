@@ -1,0 +1,113 @@
+import { connect, type Socket } from 'node:net';
+import { FrameReader } from '../../src/wire/frame_reader.js';
+import {
+  type Accept,
+  decodeAccept,
+  decodePrimaryHello,
+  decodeRefusal,
+  encodePosition,
+  encodeStandbyHello,
+  type PrimaryHello,
+  type Refusal,
+} from '../../src/wire/handshake_messages.js';
+import { MessageType } from '../../src/wire/message_type.js';
+import { type AckFields, putAck, type SessionTag } from '../../src/wire/stream_messages.js';
+
+/** A standby made by hand: it says what a test wants it to say, true or not. */
+export class RawStandby {
+  readonly socket: Socket;
+  readonly closed: Promise<void>;
+  hello: PrimaryHello | undefined;
+  accept: Accept | undefined;
+  refusal: Refusal | undefined;
+  received = 0;
+  commits = 0;
+  #reader = new FrameReader(Object.values(MessageType));
+  #changed: (() => void)[] = [];
+
+  constructor(port: number) {
+    this.socket = connect({ port, host: '127.0.0.1', noDelay: true });
+    this.socket.on('data', (chunk) => {
+      this.#reader.push(chunk, 0, chunk.length, this);
+      for (const wake of this.#changed.splice(0)) wake();
+    });
+    this.socket.on('error', () => undefined);
+    this.closed = new Promise((resolve) => {
+      this.socket.on('close', () => {
+        resolve();
+        for (const wake of this.#changed.splice(0)) wake();
+      });
+    });
+  }
+
+  /** An empty standby of this log, let in. */
+  static async admitted(port: number, nodeId: string, name: string): Promise<RawStandby> {
+    const raw = new RawStandby(port);
+    await raw.greet(nodeId, name);
+    raw.socket.write(
+      encodePosition({
+        end: { position: 4096, lsn: 0 },
+        crc: 0,
+        commit: { position: 0, lsn: 0 },
+        history: [],
+      }),
+    );
+    await raw.until(() => raw.accept !== undefined);
+    return raw;
+  }
+
+  /** Asks who the primary is, then says that it is a standby of it. */
+  async greet(nodeId: string, name: string): Promise<void> {
+    const asking = new RawStandby((this.socket as Socket).remotePort ?? (await this.#port()));
+    asking.socket.write(
+      encodeStandbyHello({ minVersion: 1, maxVersion: 1, name: 'x', sender: undefined }),
+    );
+    await asking.until(() => asking.hello !== undefined);
+    const { logId, salt, term } = asking.hello!;
+    const sender = { logId, salt, nodeId, term };
+    this.socket.write(encodeStandbyHello({ minVersion: 1, maxVersion: 1, name, sender }));
+    await this.until(() => this.hello !== undefined);
+  }
+
+  get tag(): SessionTag {
+    const { epoch, incarnation } = this.hello!.term;
+    return { session: this.accept!.session, epoch, incarnation };
+  }
+
+  ack(fields: Partial<AckFields>, tag: SessionTag = this.tag): void {
+    this.socket.write(this.ackMessage(fields, tag));
+  }
+
+  ackMessage(fields: Partial<AckFields>, tag: SessionTag = this.tag): Buffer {
+    const bytes = Buffer.alloc(64);
+    const none = { writePosition: 0, writeLsn: 0, flushPosition: 0, flushLsn: 0, applyLsn: 0 };
+    putAck(bytes, tag, { ...none, ...fields });
+    return bytes;
+  }
+
+  async until(condition: () => boolean): Promise<void> {
+    while (!condition()) {
+      if (this.socket.destroyed) throw new Error(`closed: ${JSON.stringify(this.refusal)}`);
+      await new Promise<void>((resolve) => this.#changed.push(resolve));
+    }
+  }
+
+  message(type: number, bytes: Uint8Array, start: number, end: number): void {
+    if (type === MessageType.PRIMARY_HELLO) this.hello = decodePrimaryHello(bytes, start, end);
+    if (type === MessageType.ACCEPT) this.accept = decodeAccept(bytes, start, end);
+    if (type === MessageType.REFUSAL) this.refusal = decodeRefusal(bytes, start, end);
+    if (type === MessageType.COMMIT) this.commits += 1;
+  }
+
+  data(): void {}
+
+  dataBytes(_: Uint8Array, start: number, end: number): number {
+    this.received += end - start;
+    return end - start;
+  }
+
+  async #port(): Promise<number> {
+    await new Promise((resolve) => this.socket.once('connect', resolve));
+    return this.socket.remotePort!;
+  }
+}

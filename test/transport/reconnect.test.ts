@@ -1,0 +1,159 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { parseStandbys } from '../../src/replication/policy.js';
+import { TcpProxy } from '../helpers/proxy.js';
+import { freshDir } from '../helpers/temp.js';
+import { payload, readBytes } from '../native/native.js';
+import { PrimaryNode, quick, StandbyNode, until } from './nodes.js';
+
+const policy = { synchronousCommit: 'remote_flush', standbys: parseStandbys('ANY 1 (*)') } as const;
+
+let primary: PrimaryNode;
+let proxy: TcpProxy;
+let standby: StandbyNode;
+
+beforeEach(async () => {
+  primary = await PrimaryNode.open({ dir: freshDir('a') }, { policy });
+  proxy = await TcpProxy.open(primary.port);
+  standby = await StandbyNode.open(primary.log.native, proxy.port, { dir: freshDir('b') });
+});
+
+afterEach(async () => {
+  await standby.close();
+  await proxy.close();
+  await primary.close();
+});
+
+function both(): unknown {
+  return [primary.hub.status(), standby.follower.status(), standby.heard.slice(-3)];
+}
+
+/** All that was appended is committed, and the two logs are the same. */
+async function agree(lsn: number): Promise<void> {
+  await until(() => primary.hub.commit.lsn === lsn, both);
+  await until(() => standby.follower.commit.lsn === lsn, both);
+  const end = primary.log.closed.position;
+  expect(standby.end.position).toBe(end);
+  const bytes = await readBytes(standby.log, 4096, end);
+  expect(bytes.equals(await readBytes(primary.log, 4096, end))).toBe(true);
+}
+
+describe('a connection that is cut', () => {
+  it.each(['toPrimary', 'toStandby'] as const)('at every byte %s comes back', async (lane) => {
+    await standby.follower.connected();
+    let lsn = 0;
+    for (let n = 1; n <= 700; n += 3) {
+      proxy[lane].cutAfter = n;
+      proxy.cut();
+      const before = proxy.connections;
+      lsn = (await primary.batch(payload(n, 40))).lsn;
+      // Cut there once: enough attempts for the bytes up to there to have passed.
+      await until(() => proxy.connections > before + 1 || primary.hub.commit.lsn === lsn, both);
+      proxy[lane].cutAfter = Number.POSITIVE_INFINITY;
+      proxy.cut();
+      await until(() => primary.hub.commit.lsn === lsn, both);
+    }
+    await agree(lsn);
+    expect(primary.hub.status().rejected).toBe(0);
+  });
+
+  it('in the middle of large data goes on where the last whole batch ended', async () => {
+    await standby.follower.connected();
+    let lsn = 0;
+    for (let round = 0; round < 20; round += 1) {
+      proxy.toStandby.cutAfter = 2000 + round * 3331;
+      proxy.cut();
+      for (let i = 0; i < 20; i += 1) lsn = (await primary.batch(payload(round * i, 3000))).lsn;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    proxy.toStandby.cutAfter = Number.POSITIVE_INFINITY;
+    proxy.cut();
+    await agree(lsn);
+  });
+});
+
+describe('a connection', () => {
+  it('that drips single bytes carries everything', async () => {
+    proxy.toPrimary.drip = 1;
+    proxy.toStandby.drip = 1;
+    proxy.cut();
+    let lsn = 0;
+    for (let i = 0; i < 20; i += 1) lsn = (await primary.batch(payload(i, 100))).lsn;
+    await agree(lsn);
+  });
+
+  it('that is slow both ways carries everything', async () => {
+    proxy.toPrimary.delayMs = 30;
+    proxy.toStandby.delayMs = 30;
+    let lsn = 0;
+    for (let i = 0; i < 20; i += 1) lsn = (await primary.batch(payload(i, 1000))).lsn;
+    await agree(lsn);
+  });
+
+  it('whose late acknowledgements arrive after a new one counts only the new one', async () => {
+    await standby.follower.connected();
+    let { lsn } = await primary.batch('first');
+    await agree(lsn);
+    proxy.toPrimary.mode = 'hold';
+    lsn = (await primary.batch('second')).lsn;
+    await until(() => standby.end.lsn === lsn);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(primary.hub.commit.lsn).toBe(lsn - 1);
+    proxy.cut();
+    proxy.release();
+    await agree(lsn);
+  });
+});
+
+describe('a half-open connection', () => {
+  it.each(['toPrimary', 'toStandby'] as const)('silent %s is noticed by both', async (lane) => {
+    await standby.close();
+    await primary.close();
+    const timing = { ...quick, heartbeat: 50, dead: 400 };
+    primary = await PrimaryNode.open({ dir: freshDir('a') }, { policy, timing });
+    proxy.target = primary.port;
+    const open = { dir: freshDir('b') };
+    standby = await StandbyNode.open(primary.log.native, proxy.port, open, { timing });
+    await standby.follower.connected();
+    proxy[lane].mode = 'swallow';
+    const started = performance.now();
+    const side = lane === 'toPrimary' ? primary : standby;
+    await until(() => side.heard.some((line) => line.includes('silent for too long')), both);
+    expect(performance.now() - started).toBeGreaterThan(300);
+    proxy[lane].mode = 'pass';
+    const { lsn } = await primary.batch('after');
+    await agree(lsn);
+  });
+
+  it('lives while only heartbeats cross it', async () => {
+    await standby.close();
+    await primary.close();
+    const timing = { ...quick, heartbeat: 50, dead: 300 };
+    primary = await PrimaryNode.open({ dir: freshDir('a') }, { policy, timing });
+    proxy.target = primary.port;
+    const open = { dir: freshDir('b') };
+    standby = await StandbyNode.open(primary.log.native, proxy.port, open, { timing });
+    await standby.follower.connected();
+    await new Promise((resolve) => setTimeout(resolve, 1200));
+    expect(primary.heard).toEqual(['b came']);
+    expect(standby.heard).toEqual(['connected to a']);
+  });
+});
+
+describe('connected', () => {
+  it('waits, is cancelled by its signal, and ends with the follower', async () => {
+    await standby.follower.connected();
+    proxy.target = 1;
+    proxy.cut();
+    await until(() => !standby.follower.status().connected);
+    expect(standby.follower.status().reason).not.toBeNull();
+    const stop = new AbortController();
+    const waiting = standby.follower.connected({ signal: stop.signal });
+    stop.abort(new Error('enough'));
+    await expect(waiting).rejects.toThrow('enough');
+    const ended = standby.follower.connected();
+    const stopped = standby.follower.stop();
+    await expect(ended).rejects.toMatchObject({ code: 'WAL_CLOSED' });
+    await stopped;
+    await expect(standby.follower.connected()).rejects.toMatchObject({ code: 'WAL_CLOSED' });
+  });
+});
