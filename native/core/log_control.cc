@@ -30,8 +30,8 @@ void Log::store_term(const Term& term) {
     control.primary_name.clear();
     control.primary_address.clear();
   });
-  // The opening may need a segment of its own.
-  while (segments_->spare_count() == 0 && segments_->prepare(1)) {
+  bool may_roll = room(chain_.position) < encode_history(History(kMaxHistory)).size();
+  while (may_roll && segments_->spare_count() == 0 && segments_->prepare(1)) {
   }
   std::lock_guard<std::mutex> guard(mutex_);
   term_ = term;
