@@ -33,7 +33,7 @@ describe('a primary and its standby', () => {
     await expect.poll(() => written(output), { timeout: 10_000 }).toBe('one\ntwo\n');
     primary.child.stdin.end('three\n');
     await expect.poll(() => written(output), { timeout: 10_000 }).toBe('one\ntwo\nthree\n');
-    expect(primary.stdout).toMatch(/committed up to LSN 3/);
+    await expect.poll(() => primary.stdout).toMatch(/committed up to LSN 3/);
     expect((await standby.stop()).code).toBe(0);
     expect((await primary.stop()).code).toBe(0);
     const report = await succeed(['verify', '--dir', a, '--against', b]);
@@ -109,5 +109,25 @@ describe('a primary and its standby', () => {
     new Running(['standby', '--dir', b, ...follow, '--from', '3']);
     primary.child.stdin.write('three\n');
     await expect.poll(() => written(output), { timeout: 10_000 }).toBe('one\ntwo\nthree\n');
+  });
+
+  it('a standby that still waits for its primary ends with 0 at SIGTERM', async () => {
+    const dir = tempDir('cli');
+    // Nothing listens on port 1.
+    const standby = new Running(['standby', '--dir', join(dir, 'b'), '--follow', '127.0.0.1:1']);
+    await expect.poll(() => standby.stderr).toMatch(/waiting for the primary at 127.0.0.1:1/);
+    const { code, stdout } = await standby.stop();
+    expect({ code, stdout }).toEqual({ code: 0, stdout: '' });
+  });
+
+  it('a standby whose output has no reader ends quietly', async () => {
+    const { a, primary, standby } = await startPair(['--output', '-']);
+    primary.child.stdin.write('one\n');
+    await expect.poll(() => standby.stdout).toBe('one\n');
+    standby.child.stdout.destroy();
+    primary.child.stdin.write('two\nthree\n');
+    const { code, stderr } = await standby.ended();
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    await statusWhen(a, ({ standbys }) => standbys.length === 0);
   });
 });

@@ -4,10 +4,18 @@ import { withUsage } from '../failure.js';
 import { feed } from '../feed.js';
 import { recordWriters } from '../formats.js';
 import { openInput } from '../input.js';
-import { type Address, parseAddress, parseLsn, RequiredOption, shared } from '../options.js';
+import {
+  type Address,
+  parseAddress,
+  parseLsn,
+  RequiredOption,
+  shared,
+  showAddress,
+} from '../options.js';
 import { Output } from '../output.js';
 import { createSplitter, type InputFormat } from '../splitter.js';
 import { StopSignals } from '../stop.js';
+import { notice } from '../terminal.js';
 import { narrate, untilStopped } from '../watch.js';
 
 interface StandbyOptions {
@@ -22,6 +30,8 @@ interface StandbyOptions {
   readonly format: InputFormat;
   readonly verbose?: true;
 }
+
+const SAY_WAITING_MS = 1_000;
 
 export function standbyCommand(): Command {
   return new Command('standby')
@@ -65,7 +75,8 @@ Example:
 
 async function runStandby(options: StandbyOptions): Promise<void> {
   const stop = new StopSignals();
-  const log = await withUsage(() => Log.open(openOptions(options, stop.signal)));
+  const log = await openUnlessStopped(options, stop.signal);
+  if (log === undefined) return;
   const output = Output.open(options.output, options.from === undefined ? 'new' : 'append');
   try {
     narrate(log, options.verbose === true);
@@ -75,6 +86,24 @@ async function runStandby(options: StandbyOptions): Promise<void> {
     output.destroy();
     await log.close();
     stop.dispose();
+  }
+}
+
+/** A fresh standby waits here for its primary; to be stopped meanwhile is no failure. */
+async function openUnlessStopped(
+  options: StandbyOptions,
+  signal: AbortSignal,
+): Promise<Log | undefined> {
+  const timer = setTimeout(() => {
+    notice(`waiting for the primary at ${showAddress(options.follow)}`);
+  }, SAY_WAITING_MS).unref();
+  try {
+    return await withUsage(() => Log.open(openOptions(options, signal)));
+  } catch (error) {
+    if (signal.aborted) return undefined;
+    throw error;
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -91,14 +120,16 @@ async function serve(
     for (const record of batch) write(output, record, batch);
     await output.flush();
   });
-  const parts = [applier.done, untilStopped(log, end), appendOncePrimary(log, options, end)];
+  const stopped = untilStopped(log, end);
+  const parts = Promise.all([applier.done, stopped, appendOncePrimary(log, options, end)]);
   try {
-    await Promise.race([untilStopped(log, end), Promise.all(parts)]);
+    await Promise.race([stopped, parts]);
   } finally {
     over.abort();
     await applier.stop();
-    await Promise.allSettled(parts);
   }
+  // Commits that a stop cut short fail the command: their outcome is unknown.
+  await parts;
 }
 
 /** From the promotion on, if there is one, the input is appended. */
