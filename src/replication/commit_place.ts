@@ -1,5 +1,6 @@
 import type { Place } from '../native/native_log.js';
 import { assert } from './assert.js';
+import { firstPosition } from './history.js';
 import type { CommitLevel } from './level.js';
 import { admits, type SyncStandbys } from './policy.js';
 import type { Progress } from './progress.js';
@@ -34,6 +35,8 @@ export class CommitPlace {
   #position: number;
   #lsn: number;
   #opening = Number.POSITIVE_INFINITY;
+  /** Where the segment after the one of the opening starts. */
+  #openingSegment = Number.POSITIVE_INFINITY;
 
   constructor(quorum: Quorum, policy: CommitPolicy, known: Place) {
     this.#quorum = quorum;
@@ -67,12 +70,14 @@ export class CommitPlace {
   }
 
   /**
-   * The current term opens at this place: its opening batch starts there. A commit place known
+   * The current term starts at this place, with its opening, or with the filler of a segment that the
+   * opening does not fit into. A commit place known
    * from before, from a primary whose log went further than what was received of it, counts only
    * up to there.
    */
-  openedAt(opening: Place): void {
+  openedAt(opening: Place, segmentBytes = Number.POSITIVE_INFINITY): void {
     this.#opening = opening.position;
+    this.#openingSegment = (Math.floor(opening.position / segmentBytes) + 1) * segmentBytes;
     if (this.#position <= opening.position) return;
     this.#position = opening.position;
     this.#lsn = opening.lsn;
@@ -91,8 +96,7 @@ export class CommitPlace {
         lsn = this.#kth.lsn;
       }
     }
-    // Places are ends of batches: past the start of the opening means at its end or later.
-    if (position <= this.#opening || position <= this.#position) return false;
+    if (!this.#isPastOpening(position) || position <= this.#position) return false;
     assert(position <= local.flushPosition, 'commit place <= local flush');
     this.#position = position;
     if (lsn > this.#lsn) this.#lsn = Math.min(lsn, local.flushLsn);
@@ -104,11 +108,20 @@ export class CommitPlace {
     if (level === 'off') return local.closedLsn;
     if (level === 'local') return local.flushLsn;
     if (!this.#remote(level === 'remote_write' ? 'write' : 'flush')) return 0;
-    const openingMet = this.#kth.position > this.#opening;
+    const openingMet = this.#isPastOpening(this.#kth.position);
     let lsn = Math.min(local.flushLsn, this.#kth.lsn);
     if (!openingMet) lsn = Math.min(lsn, this.#lsn);
     if (level !== 'remote_apply') return lsn;
     return this.#remote('apply') ? Math.min(lsn, this.#kth.lsn) : 0;
+  }
+
+  /**
+   * Places are ends of batches, so past the start of the term is at the end of its first batch. Where
+   * that is a filler, its end is not enough: who has only that does not know the term. (The end of
+   * a filler after the opening looks the same, and is soon followed by what it made room for.)
+   */
+  #isPastOpening(position: number): boolean {
+    return position > this.#opening && position !== this.#openingSegment + firstPosition;
   }
 
   #remote(measure: 'write' | 'flush' | 'apply'): boolean {

@@ -75,6 +75,7 @@ export class Follower implements PrimaryLinkHost {
   #primaryName: string;
   #primaryEnd: Place | null = null;
   #lastContactAt = Number.NaN;
+  #streamingSince = Number.NaN;
   #appliedLsn = 0;
   #sharedCommit = 0;
 
@@ -226,7 +227,7 @@ export class Follower implements PrimaryLinkHost {
 
   streaming(link: PrimaryLink, primary: string, term: Term): void {
     if (link !== this.#link) return;
-    this.#backoff.reset();
+    this.#streamingSince = this.now();
     this.#known.sessionFrom(this.#closed());
     this.#waits.resolveAll();
     this.#options.events.onConnected?.({ primary, term });
@@ -242,6 +243,9 @@ export class Follower implements PrimaryLinkHost {
     this.#lastContactAt = this.now() - link.silence();
     this.#link = undefined;
     this.#reason = error.message;
+    // A link that comes and goes is no reason to hurry; one that held is.
+    if (this.now() - this.#streamingSince >= this.timing.dead) this.#backoff.reset();
+    this.#streamingSince = Number.NaN;
     this.#linkClosed?.();
     if (this.#state !== 'following') return;
     this.#options.events.onDisconnected?.({ reason: error.message });

@@ -262,7 +262,11 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     this.#commit.admit(progress);
     this.#quorum.add(progress);
     this.#admitted.set(progress.nodeId, link);
-    before?.drop('the standby has a newer connection');
+    if (before !== undefined) {
+      const reason = 'the standby has a newer connection';
+      this.#announce(before.progress!, false, reason);
+      before.drop(reason);
+    }
     this.#announce(progress, true, '');
   }
 
@@ -340,7 +344,7 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     const opening = this.native.info().history.at(-1);
     if (opening === undefined || compareTerms(opening, term) !== 'same') return;
     this.#openedTerm = term;
-    this.#commit.openedAt(opening);
+    this.#commit.openedAt(opening, this.#options.identity.segmentBytes);
   }
 
   #refreshLocal(): LocalProgress {

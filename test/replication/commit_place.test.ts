@@ -121,6 +121,18 @@ describe('the commit place', () => {
     expect(commit.reached('remote_flush', local(8))).toBe(5);
   });
 
+  it('does not move for the filler that may come before the opening', () => {
+    const { commit, join } = setUp('remote_flush', 'ANY 1 (*)');
+    commit.openedAt({ position: 65000, lsn: 5 }, 65536);
+    const x = join('x');
+    const filler = { writePosition: 65536 + 4096, flushPosition: 65536 + 4096 };
+    x.acknowledge({ ...ackAt(5), ...filler });
+    expect(commit.update({ closedLsn: 5, flushPosition: 70000, flushLsn: 5 })).toBe(false);
+    x.acknowledge({ ...ackAt(5), writePosition: 70000, flushPosition: 70000 });
+    expect(commit.update({ closedLsn: 5, flushPosition: 70000, flushLsn: 5 })).toBe(true);
+    expect(commit).toMatchObject({ position: 70000, lsn: 5 });
+  });
+
   it('known from an earlier term counts up to the opening of this one', () => {
     const policy = { synchronousCommit: 'local', standbys: undefined } as const;
     const commit = new CommitPlace(new Quorum(), policy, { position: 900, lsn: 9 });

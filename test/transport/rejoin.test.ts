@@ -1,0 +1,218 @@
+import { cpSync, readdirSync } from 'node:fs';
+import { afterEach, describe, expect, it } from 'vitest';
+import { parseStandbys } from '../../src/replication/policy.js';
+import { TcpProxy } from '../helpers/proxy.js';
+import { freshDir } from '../helpers/temp.js';
+import { payload, randomFrom, readBytes, TestLog } from '../native/native.js';
+import { PrimaryNode, StandbyNode, until } from './nodes.js';
+
+/** What a standby is sent and what its primary keeps over a crash: images of the primary's directory. */
+
+const open: (() => Promise<void>)[] = [];
+
+afterEach(async () => {
+  for (const close of open.splice(0).reverse()) await close();
+});
+
+function policy(standbys: string) {
+  return {
+    policy: { synchronousCommit: 'remote_flush', standbys: parseStandbys(standbys) } as const,
+  };
+}
+
+/** What the disk would hold if the primary's machine lost power now. */
+async function imageOf(primary: PrimaryNode, dir: string): Promise<string> {
+  await primary.log.settled();
+  const image = freshDir('image');
+  cpSync(dir, image, { recursive: true });
+  return image;
+}
+
+async function sameBytes(primary: PrimaryNode, standby: StandbyNode): Promise<void> {
+  const end = (await primary.log.settled()).position;
+  await until(
+    () => standby.log.flushed.position === end,
+    () => [standby.heard, standby.end, primary.log.closed],
+  );
+  const bytes = await readBytes(standby.log, 4096, end);
+  expect(bytes.equals(await readBytes(primary.log, 4096, end))).toBe(true);
+}
+
+describe('a standby that is longer than its restarted primary', () => {
+  it('cuts what nobody committed, keeps it aside, and follows', async () => {
+    // Two standbys are asked for and one is there: nothing is committed.
+    const dir = freshDir('a');
+    let primary = await PrimaryNode.open({ dir }, policy('ANY 2 (*)'));
+    const proxy = await TcpProxy.open(primary.port);
+    open.push(() => proxy.close());
+    const standbyDir = freshDir('b');
+    const standby = await StandbyNode.open(primary.log.native, proxy.port, { dir: standbyDir });
+    open.push(() => standby.close());
+    await primary.batch('kept');
+    const image = await imageOf(primary, dir);
+    await primary.batch('lost one', 'lost two');
+    await until(() => standby.log.flushed.lsn === 3);
+    proxy.target = 1;
+    await primary.close();
+
+    primary = await PrimaryNode.open({ dir: image }, policy('ANY 1 (*)'));
+    open.push(() => primary.close());
+    const { lsn } = await primary.batch('instead');
+    expect(lsn).toBe(2);
+    proxy.target = primary.port;
+    await until(
+      () => primary.hub.commit.lsn === 2,
+      () => [standby.heard, primary.hub.status()],
+    );
+    await sameBytes(primary, standby);
+    const aside = readdirSync(standbyDir).filter((name) => name.endsWith('.diverged'));
+    expect(aside).toHaveLength(1);
+  });
+
+  it('is not cut below what it knows to be committed: both stop', async () => {
+    const dir = freshDir('a');
+    let primary = await PrimaryNode.open({ dir }, policy('ANY 1 (*)'));
+    const proxy = await TcpProxy.open(primary.port);
+    open.push(() => proxy.close());
+    const standby = await StandbyNode.open(primary.log.native, proxy.port, { dir: freshDir('b') });
+    open.push(() => standby.close());
+    await primary.batch('kept');
+    const image = await imageOf(primary, dir);
+    await primary.batch('committed');
+    await until(() => standby.follower.commit.lsn === 2);
+    proxy.target = 1;
+    await primary.close();
+
+    primary = await PrimaryNode.open({ dir: image }, policy('ANY 1 (*)'));
+    open.push(() => primary.close());
+    proxy.target = primary.port;
+    await until(
+      () => standby.heard.includes('failed: WAL_COMMITTED_LOST'),
+      () => standby.heard,
+    );
+    expect(primary.heard).toEqual(['WAL_COMMITTED_LOST']);
+    expect(primary.hub.reached('local')).toBe(0);
+    expect(standby.end.lsn).toBe(2);
+    await expect(standby.follower.connected()).rejects.toMatchObject({ code: 'WAL_CLOSED' });
+  });
+
+  it('ends the same as its primary after any number of crashes', async () => {
+    const random = randomFrom(12345);
+    let dir = freshDir('a');
+    let primary = await PrimaryNode.open({ dir }, policy('ANY 2 (*)'));
+    const proxy = await TcpProxy.open(primary.port);
+    open.push(() => proxy.close());
+    const standby = await StandbyNode.open(primary.log.native, proxy.port, { dir: freshDir('b') });
+    open.push(() => standby.close());
+    for (let round = 0; round < 25; round += 1) {
+      const write = async (count: number): Promise<void> => {
+        for (let i = 0; i < count; i += 1) {
+          await primary.batch(payload(round * 100 + i, 1 + random(4000)));
+        }
+      };
+      await write(random(30));
+      dir = await imageOf(primary, dir);
+      await write(random(30));
+      if (random(3) > 0) await sameBytes(primary, standby);
+      proxy.target = 1;
+      await primary.close();
+      primary = await PrimaryNode.open({ dir }, policy('ANY 2 (*)'));
+      proxy.target = primary.port;
+      await until(
+        () => standby.follower.status().connected,
+        () => standby.heard.slice(-5),
+        15_000,
+      );
+    }
+    open.push(() => primary.close());
+    await sameBytes(primary, standby);
+    expect(primary.log.native.info().history).toHaveLength(26);
+    expect(standby.log.native.info().history).toEqual(primary.log.native.info().history);
+  });
+});
+
+describe('a promoted standby', () => {
+  async function three(standbys: string) {
+    const a = await PrimaryNode.open({ dir: freshDir('a') }, policy(standbys));
+    const proxy = await TcpProxy.open(a.port);
+    open.push(() => proxy.close());
+    const dirB = freshDir('b');
+    const b = await StandbyNode.open(a.log.native, proxy.port, { dir: dirB });
+    const c = await StandbyNode.open(a.log.native, proxy.port, { dir: freshDir('c'), name: 'c' });
+    open.push(() => c.close());
+    await Promise.all([b.follower.connected(), c.follower.connected()]);
+    return { a, b, c, dirB, proxy };
+  }
+
+  it('feeds the other standby, whose longer tail goes if nobody committed it', async () => {
+    const { a, b, c, dirB, proxy } = await three('ANY 3 (*)');
+    await a.batch('both have this');
+    await until(() => b.log.flushed.lsn === 1 && c.log.flushed.lsn === 1);
+    await b.close();
+    await a.batch('only c has this');
+    await until(() => c.log.flushed.lsn === 2);
+    proxy.target = 1;
+    await a.close();
+
+    const promoted = await promote(dirB);
+    proxy.target = promoted.port;
+    await promoted.batch('instead', 'and more');
+    await sameBytes(promoted, c);
+    expect(c.log.native.info().term.epoch).toBe(2);
+  });
+
+  it('is refused by a standby that knows more to be committed', async () => {
+    const { a, b, c, dirB, proxy } = await three('ANY 1 (*)');
+    await a.batch('both have this');
+    await until(() => b.log.flushed.lsn === 1 && c.log.flushed.lsn === 1);
+    await b.close();
+    await a.batch('c has this, and it is committed');
+    await until(() => c.follower.commit.lsn === 2);
+    proxy.target = 1;
+    await a.close();
+
+    const promoted = await promote(dirB);
+    proxy.target = promoted.port;
+    await until(() => c.follower.status().reason?.includes('committed') === true);
+    expect(c.end.lsn).toBe(2);
+    expect(promoted.heard).toEqual([]);
+    await promoted.batch('it goes on alone');
+    await expect(c.follower.connected()).rejects.toMatchObject({ code: 'WAL_DIVERGED' });
+  });
+
+  it('fences the old primary through a standby that follows both, one after the other', async () => {
+    const { a, b, c, dirB, proxy } = await three('ANY 1 (*)');
+    await a.batch('x');
+    await until(() => b.log.flushed.lsn === 1 && c.log.flushed.lsn === 1);
+    await b.close();
+    const promoted = await promote(dirB);
+    proxy.target = promoted.port;
+    proxy.cut();
+    await until(() => c.log.native.info().term.epoch === 2);
+    await sameBytes(promoted, c);
+    proxy.target = a.port;
+    proxy.cut();
+    await until(
+      () => a.heard.includes('fenced by epoch 2'),
+      () => [a.heard, c.heard.slice(-4)],
+    );
+    expect(a.hub.reached('local')).toBe(0);
+    const before = a.hub.commit;
+    await a.batch('never acknowledged');
+    await a.log.settled();
+    expect(a.hub.commit).toEqual(before);
+    proxy.target = promoted.port;
+    await until(() => c.follower.status().connected);
+    await a.close();
+  });
+
+  async function promote(dir: string): Promise<PrimaryNode> {
+    const log = await TestLog.open({ dir });
+    const { term, nodeId } = log.native.info();
+    await log.native.openTerm({ epoch: term.epoch + 1, opener: nodeId, incarnation: 1 });
+    await log.close();
+    const promoted = await PrimaryNode.open({ dir }, policy('ANY 1 (*)'));
+    open.push(() => promoted.close());
+    return promoted;
+  }
+});
