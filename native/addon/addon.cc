@@ -17,7 +17,8 @@ struct Bytes {
 Bytes to_bytes(const Napi::Value& value) {
   if (!value.IsTypedArray()) throw Napi::TypeError::New(value.Env(), "a Uint8Array is needed");
   Napi::TypedArray array = value.As<Napi::TypedArray>();
-  return {static_cast<const uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset(), array.ByteLength()};
+  return {static_cast<const uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset(),
+          array.ByteLength()};
 }
 
 Napi::Value checksum(const Napi::CallbackInfo& info) {
@@ -34,13 +35,15 @@ Napi::Value checksum_with(const Napi::CallbackInfo& info) {
       return Napi::Number::New(info.Env(), implementation.run(0, bytes.data, bytes.size));
     }
   }
-  throw Napi::RangeError::New(info.Env(), "this processor has no crc32c implementation named " + name);
+  throw Napi::RangeError::New(info.Env(),
+                              "this processor has no crc32c implementation named " + name);
 }
 
 Napi::Value implementations(const Napi::CallbackInfo& info) {
   Napi::Array names = Napi::Array::New(info.Env());
   uint32_t next = 0;
-  for (const Crc32cImplementation& implementation : crc32c_implementations()) names.Set(next++, implementation.name);
+  for (const Crc32cImplementation& implementation : crc32c_implementations())
+    names.Set(next++, implementation.name);
   return names;
 }
 
@@ -51,7 +54,8 @@ Napi::Value allocate_aligned(const Napi::CallbackInfo& info) {
   auto* memory = new AlignedBuffer(guarded(env, [&] { return AlignedBuffer::zeroed(size); }));
   auto finalize = [](napi_env, void*, void* hint) { delete static_cast<AlignedBuffer*>(hint); };
   napi_value buffer;
-  if (napi_create_external_buffer(env, size, memory->data(), finalize, memory, &buffer) == napi_ok) {
+  if (napi_create_external_buffer(env, size, memory->data(), finalize, memory, &buffer) ==
+      napi_ok) {
     return Napi::Value(env, buffer);
   }
   delete memory;  // no external memory in this build: a part of an ordinary buffer that is aligned
@@ -65,7 +69,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   NativeReader::define(env, exports);
   exports.Set("crc32c", Napi::Function::New(env, checksum, "crc32c"));
   exports.Set("crc32cWith", Napi::Function::New(env, checksum_with, "crc32cWith"));
-  exports.Set("crc32cImplementations", Napi::Function::New(env, implementations, "crc32cImplementations"));
+  exports.Set("crc32cImplementations",
+              Napi::Function::New(env, implementations, "crc32cImplementations"));
   exports.Set("allocateAligned", Napi::Function::New(env, allocate_aligned, "allocateAligned"));
   return exports;
 }
@@ -73,6 +78,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
 }  // namespace
 }  // namespace walmirror
 
-static Napi::Object init_addon(Napi::Env env, Napi::Object exports) { return walmirror::init(env, exports); }
+static Napi::Object init_addon(Napi::Env env, Napi::Object exports) {
+  return walmirror::init(env, exports);
+}
 
 NODE_API_MODULE(walmirror, init_addon)

@@ -7,19 +7,32 @@ std::shared_ptr<Bridge> Bridge::create(Napi::Env env) {
   Napi::String name = Napi::String::New(env, "walmirror");
   // The function's context keeps the bridge until the environment has finished with it.
   auto* context = new std::shared_ptr<Bridge>(bridge);
-  auto finalize = [](napi_env, void* data, void*) { delete static_cast<std::shared_ptr<Bridge>*>(data); };
-  napi_status status = napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, context, finalize, context,
-                                                       call_js, &bridge->function_);
+  auto finalize = [](napi_env, void* data, void*) {
+    delete static_cast<std::shared_ptr<Bridge>*>(data);
+  };
+  napi_status status = napi_create_threadsafe_function(
+      env, nullptr, nullptr, name, 0, 1, context, finalize, context, call_js, &bridge->function_);
   if (status != napi_ok) {
     delete context;
     throw Napi::Error::New(env, "cannot create a thread-safe function");
   }
   napi_unref_threadsafe_function(env, bridge->function_);
   bridge->attached_ = true;
+  bridge->env_ = env;
+  napi_add_env_cleanup_hook(env, clean_up, bridge.get());
   return bridge;
 }
 
 Bridge::~Bridge() = default;
+
+/// The environment ends, maybe while a log is being opened. What the threads say from here on goes
+/// nowhere.
+void Bridge::clean_up(void* data) {
+  std::shared_ptr<Bridge> bridge = static_cast<Bridge*>(data)->shared_from_this();
+  bridge->detach();
+  if (bridge->teardown_) bridge->teardown_();
+  bridge->teardown_ = nullptr;
+}
 
 void Bridge::wake() {  // with mutex_ held
   if (!attached_ || woken_) return;
@@ -56,8 +69,17 @@ void Bridge::drain(Napi::Env env) {
     completions.swap(completions_);
   }
   Napi::HandleScope scope(env);
-  if (progressed && progress_) progress_(env);
-  for (Completion& completion : completions) completion(env);
+  if (progressed && progress_) run(env, progress_);
+  for (const Completion& completion : completions) run(env, completion);
+}
+
+/// What a callback throws is the application's uncaught exception; the other completions still run.
+void Bridge::run(Napi::Env env, const Completion& completion) {
+  try {
+    completion(env);
+  } catch (const Napi::Error& error) {
+    napi_fatal_exception(env, error.Value());
+  }
 }
 
 void Bridge::hold(Napi::Env env) {
@@ -69,10 +91,14 @@ void Bridge::let_go(Napi::Env env) {
 }
 
 void Bridge::detach() {
+  // Destroyed outside of the lock: a completion may hold the last reference to a log, whose end
+  // signals.
+  std::vector<Completion> dropped;
   std::lock_guard<std::mutex> guard(mutex_);
   if (!attached_) return;
   attached_ = false;
-  completions_.clear();
+  dropped.swap(completions_);
+  napi_remove_env_cleanup_hook(env_, clean_up, this);
   napi_release_threadsafe_function(function_, napi_tsfn_release);
 }
 

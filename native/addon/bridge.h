@@ -1,4 +1,5 @@
-// From the engine's threads to JavaScript's: wakes the loop once for all that happened, and runs completions there.
+// From the engine's threads to JavaScript's: wakes the loop once for all that happened, and runs
+// completions there.
 #pragma once
 
 #include <napi.h>
@@ -11,7 +12,8 @@
 
 namespace walmirror {
 
-/// One a log and environment. Threads may outlive the environment: after `detach` what they say goes nowhere.
+/// One a log and environment. Threads may outlive the environment: after `detach` what they say
+/// goes nowhere.
 class Bridge : public std::enable_shared_from_this<Bridge> {
  public:
   using Completion = std::function<void(Napi::Env)>;
@@ -26,6 +28,8 @@ class Bridge : public std::enable_shared_from_this<Bridge> {
 
   // -- JavaScript's thread --
   void on_progress(Completion callback) { progress_ = std::move(callback); }
+  /// Runs when the environment ends, after `detach`.
+  void on_teardown(std::function<void()> callback) { teardown_ = std::move(callback); }
   /// While held, the event loop stays alive.
   void hold(Napi::Env env);
   void let_go(Napi::Env env);
@@ -35,6 +39,8 @@ class Bridge : public std::enable_shared_from_this<Bridge> {
   Bridge() = default;
   void wake();
   void drain(Napi::Env env);
+  static void clean_up(void* bridge);
+  static void run(Napi::Env env, const Completion& completion);
   static void call_js(napi_env env, napi_value callback, void* context, void* data);
 
   std::mutex mutex_;
@@ -44,6 +50,8 @@ class Bridge : public std::enable_shared_from_this<Bridge> {
   bool progressed_ = false;
   std::vector<Completion> completions_;
   Completion progress_;
+  std::function<void()> teardown_;
+  napi_env env_ = nullptr;
   int holds_ = 0;
 };
 

@@ -4,23 +4,32 @@ namespace walmirror {
 
 uint64_t to_uint(const Napi::Value& value, const char* name) {
   double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
-  if (!(number >= 0 && number <= 9007199254740991.0) || number != static_cast<double>(static_cast<uint64_t>(number))) {
-    throw Napi::TypeError::New(value.Env(), std::string(name) + " takes a whole number of at least 0");
+  if (!(number >= 0 && number <= 9007199254740991.0) ||
+      number != static_cast<double>(static_cast<uint64_t>(number))) {
+    throw Napi::TypeError::New(value.Env(),
+                               std::string(name) + " takes a whole number of at least 0");
   }
   return static_cast<uint64_t>(number);
 }
 
-uint64_t get_uint(const Napi::Object& object, const char* key) { return to_uint(object.Get(key), key); }
+uint64_t get_uint(const Napi::Object& object, const char* key) {
+  return to_uint(object.Get(key), key);
+}
 
-bool get_bool(const Napi::Object& object, const char* key) { return object.Get(key).ToBoolean().Value(); }
+bool get_bool(const Napi::Object& object, const char* key) {
+  return object.Get(key).ToBoolean().Value();
+}
 
 std::string get_text(const Napi::Object& object, const char* key) {
   Napi::Value value = object.Get(key);
-  if (!value.IsString()) throw Napi::TypeError::New(object.Env(), std::string(key) + " takes a string");
+  if (!value.IsString())
+    throw Napi::TypeError::New(object.Env(), std::string(key) + " takes a string");
   return value.As<Napi::String>().Utf8Value();
 }
 
-Napi::Value number(Napi::Env env, uint64_t value) { return Napi::Number::New(env, static_cast<double>(value)); }
+Napi::Value number(Napi::Env env, uint64_t value) {
+  return Napi::Number::New(env, static_cast<double>(value));
+}
 
 Napi::Object place_object(Napi::Env env, uint64_t position, uint64_t lsn) {
   Napi::Object object = Napi::Object::New(env);
@@ -42,7 +51,8 @@ Napi::Object term_object(Napi::Env env, const Term& term) {
 }
 
 Term to_term(const Napi::Value& value) {
-  if (!value.IsObject()) throw Napi::TypeError::New(value.Env(), "a term takes { epoch, opener, incarnation }");
+  if (!value.IsObject())
+    throw Napi::TypeError::New(value.Env(), "a term takes { epoch, opener, incarnation }");
   Napi::Object object = value.As<Napi::Object>();
   Term term;
   term.epoch = get_uint(object, "epoch");
@@ -78,9 +88,12 @@ Napi::Value read_object(Napi::Env env, const ReadOutcome& outcome) {
 
 const char* role_name(Role role) {
   switch (role) {
-    case Role::kPrimary: return "primary";
-    case Role::kStandby: return "standby";
-    case Role::kFenced: return "fenced";
+    case Role::kPrimary:
+      return "primary";
+    case Role::kStandby:
+      return "standby";
+    case Role::kFenced:
+      return "fenced";
   }
   return "fenced";
 }
@@ -93,7 +106,8 @@ Role to_role(const Napi::Value& value) {
   throw Napi::TypeError::New(value.Env(), "role takes 'primary', 'standby' or 'fenced'");
 }
 
-Napi::Object info_object(Napi::Env env, const Control& control, const Term& term, const History& history) {
+Napi::Object info_object(Napi::Env env, const Control& control, const Term& term,
+                         const History& history) {
   Napi::Object info = Napi::Object::New(env);
   uint64_t salt = __builtin_bswap64(control.salt);
   info.Set("logId", hex(control.log_id.data(), control.log_id.size()));

@@ -22,7 +22,8 @@ History to_history(const Napi::Value& value);
 Napi::Value read_object(Napi::Env env, const ReadOutcome& outcome);
 
 /// What the log, open or merely looked at, says of itself (NativeInfo).
-Napi::Object info_object(Napi::Env env, const Control& control, const Term& term, const History& history);
+Napi::Object info_object(Napi::Env env, const Control& control, const Term& term,
+                         const History& history);
 
 const char* role_name(Role role);
 Role to_role(const Napi::Value& value);

@@ -33,7 +33,8 @@ struct ByteView {
 ByteView to_bytes(const Napi::Value& value) {
   if (!value.IsTypedArray()) throw Napi::TypeError::New(value.Env(), "a Uint8Array is needed");
   Napi::TypedArray array = value.As<Napi::TypedArray>();
-  return {static_cast<uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset(), array.ByteLength()};
+  return {static_cast<uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset(),
+          array.ByteLength()};
 }
 
 LogOptions to_options(const Napi::Object& object) {
@@ -68,7 +69,9 @@ LogOptions to_options(const Napi::Object& object) {
 /// An ArrayBuffer over memory that `keeper` keeps; empty where this build of Node allows none.
 Napi::Value external_buffer(Napi::Env env, void* data, size_t size, std::shared_ptr<Log> keeper) {
   auto* kept = new std::shared_ptr<Log>(std::move(keeper));
-  auto finalize = [](napi_env, void*, void* hint) { delete static_cast<std::shared_ptr<Log>*>(hint); };
+  auto finalize = [](napi_env, void*, void* hint) {
+    delete static_cast<std::shared_ptr<Log>*>(hint);
+  };
   napi_value value;
   if (napi_create_external_arraybuffer(env, data, size, finalize, kept, &value) != napi_ok) {
     delete kept;
@@ -81,48 +84,48 @@ Napi::Value external_buffer(Napi::Env env, void* data, size_t size, std::shared_
 
 void NativeLog::define(Napi::Env env, Napi::Object exports) {
   using Self = NativeLog;
-  Napi::Function constructor = DefineClass(
-      env, "NativeLog",
-      {
-          InstanceAccessor<&Self::get_ring>("ring"),
-          InstanceAccessor<&Self::get_state>("state"),
-          InstanceAccessor<&Self::get_words>("words"),
-          InstanceMethod<&Self::get_info>("info"),
-          InstanceMethod<&Self::failure>("failure"),
-          InstanceMethod<&Self::on_progress>("onProgress"),
-          InstanceMethod<&Self::ref>("ref"),
-          InstanceMethod<&Self::unref>("unref"),
-          InstanceMethod<&Self::reserve>("reserve"),
-          InstanceMethod<&Self::close_batch>("closeBatch"),
-          InstanceMethod<&Self::wake_ticker>("wakeTicker"),
-          InstanceMethod<&Self::put>("put"),
-          InstanceMethod<&Self::open_term>("openTerm"),
-          InstanceMethod<&Self::begin_ingest>("beginIngest"),
-          InstanceMethod<&Self::ingest>("ingest"),
-          InstanceMethod<&Self::received>("received"),
-          InstanceMethod<&Self::truncate>("truncate"),
-          InstanceMethod<&Self::store_role>("storeRole"),
-          InstanceMethod<&Self::set_commit>("setCommit"),
-          InstanceMethod<&Self::read_into>("readInto"),
-          InstanceMethod<&Self::read_ring>("readRing"),
-          InstanceMethod<&Self::locate>("locate"),
-          InstanceMethod<&Self::checksum_at>("checksumAt"),
-          InstanceMethod<&Self::pin>("pin"),
-          InstanceMethod<&Self::move_pin>("movePin"),
-          InstanceMethod<&Self::unpin>("unpin"),
-          InstanceMethod<&Self::retain>("retain"),
-          InstanceMethod<&Self::move_retain>("moveRetain"),
-          InstanceMethod<&Self::release>("release"),
-          InstanceMethod<&Self::trim>("trim"),
-          InstanceMethod<&Self::close>("close"),
-          InstanceMethod<&Self::close_sync>("closeSync"),
-      });
+  Napi::Function constructor = DefineClass(env, "NativeLog",
+                                           {
+                                               InstanceAccessor<&Self::get_ring>("ring"),
+                                               InstanceAccessor<&Self::get_state>("state"),
+                                               InstanceAccessor<&Self::get_words>("words"),
+                                               InstanceMethod<&Self::get_info>("info"),
+                                               InstanceMethod<&Self::failure>("failure"),
+                                               InstanceMethod<&Self::on_progress>("onProgress"),
+                                               InstanceMethod<&Self::ref>("ref"),
+                                               InstanceMethod<&Self::unref>("unref"),
+                                               InstanceMethod<&Self::reserve>("reserve"),
+                                               InstanceMethod<&Self::close_batch>("closeBatch"),
+                                               InstanceMethod<&Self::wake_ticker>("wakeTicker"),
+                                               InstanceMethod<&Self::put>("put"),
+                                               InstanceMethod<&Self::open_term>("openTerm"),
+                                               InstanceMethod<&Self::begin_ingest>("beginIngest"),
+                                               InstanceMethod<&Self::ingest>("ingest"),
+                                               InstanceMethod<&Self::received>("received"),
+                                               InstanceMethod<&Self::truncate>("truncate"),
+                                               InstanceMethod<&Self::store_role>("storeRole"),
+                                               InstanceMethod<&Self::set_commit>("setCommit"),
+                                               InstanceMethod<&Self::read_into>("readInto"),
+                                               InstanceMethod<&Self::read_ring>("readRing"),
+                                               InstanceMethod<&Self::locate>("locate"),
+                                               InstanceMethod<&Self::checksum_at>("checksumAt"),
+                                               InstanceMethod<&Self::pin>("pin"),
+                                               InstanceMethod<&Self::move_pin>("movePin"),
+                                               InstanceMethod<&Self::unpin>("unpin"),
+                                               InstanceMethod<&Self::retain>("retain"),
+                                               InstanceMethod<&Self::move_retain>("moveRetain"),
+                                               InstanceMethod<&Self::release>("release"),
+                                               InstanceMethod<&Self::trim>("trim"),
+                                               InstanceMethod<&Self::close>("close"),
+                                               InstanceMethod<&Self::close_sync>("closeSync"),
+                                           });
   auto* reference = new Napi::FunctionReference(Napi::Persistent(constructor));
   env.SetInstanceData(reference);
   exports.Set("open", Napi::Function::New(env, open, "open"));
 }
 
-NativeLog::NativeLog(const Napi::CallbackInfo& info) : Napi::ObjectWrap<NativeLog>(info), env_(info.Env()) {}
+NativeLog::NativeLog(const Napi::CallbackInfo& info)
+    : Napi::ObjectWrap<NativeLog>(info), env_(info.Env()) {}
 
 NativeLog::~NativeLog() = default;
 
@@ -139,7 +142,8 @@ Napi::Value NativeLog::open(const Napi::CallbackInfo& info) {
   std::thread([options, bridge, deferred, shared_ring] {
     Bridge::Completion completion;
     try {
-      std::shared_ptr<Log> log = Log::open(options, posix_file_system(), [bridge] { bridge->signal(); });
+      std::shared_ptr<Log> log =
+          Log::open(options, posix_file_system(), [bridge] { bridge->signal(); });
       completion = [log, bridge, deferred, shared_ring](Napi::Env env) {
         Napi::Object instance = env.GetInstanceData<Napi::FunctionReference>()->New({});
         Unwrap(instance)->attach(env, log, bridge, shared_ring);
@@ -165,7 +169,8 @@ Napi::Value NativeLog::open(const Napi::CallbackInfo& info) {
   return deferred.Promise();
 }
 
-void NativeLog::attach(Napi::Env env, std::shared_ptr<Log> log, std::shared_ptr<Bridge> bridge, bool shared_ring) {
+void NativeLog::attach(Napi::Env env, std::shared_ptr<Log> log, std::shared_ptr<Bridge> bridge,
+                       bool shared_ring) {
   log_ = std::move(log);
   bridge_ = std::move(bridge);
   Napi::Float64Array state = Napi::Float64Array::New(env, kStateLength);
@@ -188,23 +193,19 @@ void NativeLog::attach(Napi::Env env, std::shared_ptr<Log> log, std::shared_ptr<
   }
   bridge_->on_progress([this](Napi::Env env) { progressed(env); });
   Ref();  // an open log is not collected
-  napi_add_env_cleanup_hook(env, clean_up, this);
+  // worker.terminate: what was closed is flushed, the open batch is dropped.
+  bridge_->on_teardown([log = log_] { log->close(); });
   refresh();
 }
 
-/// The environment ends (worker.terminate): what was closed is flushed, the open batch is dropped.
-void NativeLog::clean_up(void* self) {
-  auto* native = static_cast<NativeLog*>(self);
-  native->bridge_->detach();
-  native->log_->close();
-}
-
 Log& NativeLog::log(Napi::Env env) const {
-  if (log_ == nullptr || closed_) throw to_error(env, WalFailure("WAL_CLOSED", "the log is closed"));
+  if (log_ == nullptr || closing_ || closed_)
+    throw to_error(env, WalFailure("WAL_CLOSED", "the log is closed"));
   return *log_;
 }
 
 void NativeLog::refresh() {
+  if (cutting_) return;
   const Chain& closed = log_->closed();
   Place flushed = log_->flushed();
   Place start = log_->start();
@@ -238,7 +239,8 @@ void NativeLog::retry_opening(Napi::Env env) {
   for (Opening& opening : waiting) {
     std::optional<WalFailure> failed = log_->failure();
     try {
-      if (!failed && opening.position == 0 && log_->frame_opening()) opening.position = log_->closed().position;
+      if (!failed && opening.position == 0 && log_->frame_opening())
+        opening.position = log_->closed().position;
     } catch (const WalFailure& failure) {
       failed = failure;
     }
@@ -260,7 +262,7 @@ Napi::Value NativeLog::run_task(Napi::Env env, Task task) {
   auto deferred = Napi::Promise::Deferred::New(env);
   std::shared_ptr<Bridge> bridge = bridge_;
   bridge->hold(env);
-  log(env).post([bridge, deferred, task, this] {
+  bool posted = log(env).post([bridge, deferred, task, this] {
     Bridge::Completion completion;
     try {
       std::function<Napi::Value(Napi::Env)> result = task();
@@ -283,7 +285,14 @@ Napi::Value NativeLog::run_task(Napi::Env env, Task task) {
     }
     bridge->complete(std::move(completion));
   });
+  if (!posted) refuse(env, deferred);
   return deferred.Promise();
+}
+
+/// The log closes: the task will not run.
+void NativeLog::refuse(Napi::Env env, Napi::Promise::Deferred deferred) {
+  bridge_->let_go(env);
+  deferred.Reject(to_error(env, WalFailure("WAL_CLOSED", "the log is closed")).Value());
 }
 
 Napi::Value NativeLog::get_ring(const Napi::CallbackInfo& info) {
@@ -344,8 +353,8 @@ Napi::Value NativeLog::reserve(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   Log& log = this->log(env);
   bool done = guarded(env, [&] {
-    return log.reserve(to_uint(info[0], "payloadBytes"), static_cast<uint32_t>(to_uint(info[1], "count")),
-                       to_uint(info[2], "need"));
+    return log.reserve(to_uint(info[0], "payloadBytes"),
+                       static_cast<uint32_t>(to_uint(info[1], "count")), to_uint(info[2], "need"));
   });
   refresh();
   return Napi::Number::New(env, done ? 0 : 1);
@@ -355,7 +364,8 @@ void NativeLog::close_batch(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   Log& log = this->log(env);
   guarded(env, [&] {
-    log.close_batch(to_uint(info[0], "payloadBytes"), static_cast<uint32_t>(to_uint(info[1], "count")));
+    log.close_batch(to_uint(info[0], "payloadBytes"),
+                    static_cast<uint32_t>(to_uint(info[1], "count")));
   });
   refresh();
 }
@@ -378,7 +388,7 @@ Napi::Value NativeLog::open_term(const Napi::CallbackInfo& info) {
   auto deferred = Napi::Promise::Deferred::New(env);
   std::shared_ptr<Bridge> bridge = bridge_;
   bridge->hold(env);
-  log(env).post([this, bridge, deferred, term] {
+  bool posted = log(env).post([this, bridge, deferred, term] {
     Bridge::Completion completion;
     try {
       log_->store_term(term);
@@ -391,9 +401,16 @@ Napi::Value NativeLog::open_term(const Napi::CallbackInfo& info) {
         bridge->let_go(env);
         deferred.Reject(to_error(env, failure).Value());
       };
+    } catch (const std::exception& error) {
+      std::string message = error.what();
+      completion = [bridge, deferred, message](Napi::Env env) {
+        bridge->let_go(env);
+        deferred.Reject(Napi::Error::New(env, message).Value());
+      };
     }
     bridge->complete(std::move(completion));
   });
+  if (!posted) refuse(env, deferred);
   return deferred.Promise();
 }
 
@@ -408,7 +425,8 @@ Napi::Value NativeLog::ingest(const Napi::CallbackInfo& info) {
   ByteView bytes = to_bytes(info[0]);
   uint64_t start = to_uint(info[1], "start");
   uint64_t end = to_uint(info[2], "end");
-  if (start > end || end > bytes.size) throw Napi::RangeError::New(env, "the range lies outside of the bytes");
+  if (start > end || end > bytes.size)
+    throw Napi::RangeError::New(env, "the range lies outside of the bytes");
   Log& log = this->log(env);
   uint64_t taken = 0;
   try {
@@ -432,7 +450,15 @@ Napi::Value NativeLog::truncate(const Napi::CallbackInfo& info) {
   if (side_file.empty() || side_file.find('/') != std::string::npos || side_file[0] == '.') {
     throw Napi::TypeError::New(info.Env(), "sideFile takes a plain file name");
   }
+  cutting_ = true;
   return run_task(info.Env(), [this, position, side_file] {
+    // Whatever happens, the owner's fields are the owner's again.
+    std::shared_ptr<void> done(nullptr, [this](void*) {
+      bridge_->complete([this](Napi::Env) {
+        cutting_ = false;
+        if (!closed_) refresh();
+      });
+    });
     log_->truncate(position, side_file);
     return [](Napi::Env env) { return env.Undefined(); };
   });
@@ -459,7 +485,8 @@ Napi::Value NativeLog::read_into(const Napi::CallbackInfo& info) {
   uint64_t from = to_uint(info[1], "from");
   uint64_t up_to = to_uint(info[2], "upTo");
   if (reinterpret_cast<uintptr_t>(bytes.data) % kBlock != 0 || bytes.size < 2 * kBlock) {
-    throw Napi::TypeError::New(env, "the buffer must come from allocateAligned and hold 8192 bytes or more");
+    throw Napi::TypeError::New(
+        env, "the buffer must come from allocateAligned and hold 8192 bytes or more");
   }
   // Deleted on this thread, in the completion: a reference must not be dropped on another.
   auto* keep = new Napi::ObjectReference(Napi::Persistent(info[0].As<Napi::Object>()));
@@ -481,7 +508,8 @@ Napi::Value NativeLog::read_ring(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   ByteView bytes = to_bytes(info[0]);
   ReadOutcome outcome;
-  bool there = log(env).read_ring(bytes.data, bytes.size, to_uint(info[1], "from"), to_uint(info[2], "upTo"), outcome);
+  bool there = log(env).read_ring(bytes.data, bytes.size, to_uint(info[1], "from"),
+                                  to_uint(info[2], "upTo"), outcome);
   return there ? read_object(env, outcome) : env.Undefined();
 }
 
@@ -542,7 +570,8 @@ Napi::Value NativeLog::retain(const Napi::CallbackInfo& info) {
 }
 
 void NativeLog::move_retain(const Napi::CallbackInfo& info) {
-  if (log_ != nullptr) log_->move_retain(static_cast<int>(to_uint(info[0], "claim")), to_uint(info[1], "position"));
+  if (log_ != nullptr)
+    log_->move_retain(static_cast<int>(to_uint(info[0], "claim")), to_uint(info[1], "position"));
 }
 
 void NativeLog::release(const Napi::CallbackInfo& info) {
@@ -568,13 +597,16 @@ void NativeLog::finish(Napi::Env env) {
   closed_ = true;
   callback_.Reset();
   bridge_->detach();
-  napi_remove_env_cleanup_hook(env, clean_up, this);
+  // The bridge keeps the log for these, and the log the bridge.
+  bridge_->on_progress(nullptr);
+  bridge_->on_teardown(nullptr);
   Unref();
 }
 
 Napi::Value NativeLog::close(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   log(env);
+  closing_ = true;
   auto deferred = Napi::Promise::Deferred::New(env);
   std::shared_ptr<Bridge> bridge = bridge_;
   bridge->hold(env);

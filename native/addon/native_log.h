@@ -22,14 +22,15 @@ class NativeLog : public Napi::ObjectWrap<NativeLog> {
  private:
   using Task = std::function<std::function<Napi::Value(Napi::Env)>()>;
 
-  void attach(Napi::Env env, std::shared_ptr<Log> log, std::shared_ptr<Bridge> bridge, bool shared_ring);
+  void attach(Napi::Env env, std::shared_ptr<Log> log, std::shared_ptr<Bridge> bridge,
+              bool shared_ring);
   Log& log(Napi::Env env) const;
   void refresh();
   void progressed(Napi::Env env);
   Napi::Value run_task(Napi::Env env, Task task);
+  void refuse(Napi::Env env, Napi::Promise::Deferred deferred);
   void retry_opening(Napi::Env env);
   void finish(Napi::Env env);
-  static void clean_up(void* self);
 
   Napi::Value get_ring(const Napi::CallbackInfo& info);
   Napi::Value get_state(const Napi::CallbackInfo& info);
@@ -80,7 +81,9 @@ class NativeLog : public Napi::ObjectWrap<NativeLog> {
   std::vector<Opening> openings_;
   napi_env env_ = nullptr;
   int user_holds_ = 0;
+  bool closing_ = false;
   bool closed_ = false;
+  bool cutting_ = false;  // a task is changing the owner's fields
 };
 
 }  // namespace walmirror

@@ -5,8 +5,8 @@
 namespace walmirror {
 namespace {
 
-/// Runs `Work` on libuv's pool (these are tools, not the log's own threads) and settles a promise with what
-/// `Settle` makes of the result.
+/// Runs `Work` on libuv's pool (these are tools, not the log's own threads) and settles a promise
+/// with what `Settle` makes of the result.
 template <typename Result>
 class ReaderWork : public Napi::AsyncWorker {
  public:
@@ -22,7 +22,9 @@ class ReaderWork : public Napi::AsyncWorker {
 
  private:
   ReaderWork(Napi::Env env, Work work, Settle settle)
-      : Napi::AsyncWorker(env), deferred_(Napi::Promise::Deferred::New(env)), work_(std::move(work)),
+      : Napi::AsyncWorker(env),
+        deferred_(Napi::Promise::Deferred::New(env)),
+        work_(std::move(work)),
         settle_(std::move(settle)) {}
 
   void Execute() override {
@@ -54,39 +56,40 @@ class ReaderWork : public Napi::AsyncWorker {
 }  // namespace
 
 void NativeReader::define(Napi::Env env, Napi::Object exports) {
-  Napi::Function constructor =
-      DefineClass(env, "NativeReader",
-                  {
-                      InstanceMethod<&NativeReader::get_info>("info"),
-                      InstanceMethod<&NativeReader::refresh>("refresh"),
-                      InstanceMethod<&NativeReader::read_into>("readInto"),
-                      InstanceMethod<&NativeReader::locate>("locate"),
-                      InstanceMethod<&NativeReader::verify>("verify"),
-                      InstanceMethod<&NativeReader::close>("close"),
-                  });
+  Napi::Function constructor = DefineClass(env, "NativeReader",
+                                           {
+                                               InstanceMethod<&NativeReader::get_info>("info"),
+                                               InstanceMethod<&NativeReader::refresh>("refresh"),
+                                               InstanceMethod<&NativeReader::read_into>("readInto"),
+                                               InstanceMethod<&NativeReader::locate>("locate"),
+                                               InstanceMethod<&NativeReader::verify>("verify"),
+                                               InstanceMethod<&NativeReader::close>("close"),
+                                           });
   auto kept = std::make_shared<Napi::FunctionReference>(Napi::Persistent(constructor));
   kept->SuppressDestruct();
-  exports.Set("openReader", Napi::Function::New(
-                                env,
-                                [kept](const Napi::CallbackInfo& info) -> Napi::Value {
-                                  Napi::Env env = info.Env();
-                                  if (!info[0].IsString()) throw Napi::TypeError::New(env, "dir takes a string");
-                                  std::string directory = info[0].As<Napi::String>().Utf8Value();
-                                  using Opened = std::shared_ptr<LogReader>;
-                                  return ReaderWork<Opened>::run(
-                                      env,
-                                      [directory] { return Opened(LogReader::open(directory, posix_file_system())); },
-                                      [kept](Napi::Env env, Opened& reader) -> Napi::Value {
-                                        Napi::Object instance = kept->New({});
-                                        auto shared = std::make_shared<Shared>();
-                                        shared->reader = reader;
-                                        Unwrap(instance)->shared_ = shared;
-                                        (void)env;
-                                        return instance;
-                                      },
-                                      env.Undefined());
-                                },
-                                "openReader"));
+  exports.Set(
+      "openReader",
+      Napi::Function::New(
+          env,
+          [kept](const Napi::CallbackInfo& info) -> Napi::Value {
+            Napi::Env env = info.Env();
+            if (!info[0].IsString()) throw Napi::TypeError::New(env, "dir takes a string");
+            std::string directory = info[0].As<Napi::String>().Utf8Value();
+            using Opened = std::shared_ptr<LogReader>;
+            return ReaderWork<Opened>::run(
+                env,
+                [directory] { return Opened(LogReader::open(directory, posix_file_system())); },
+                [kept](Napi::Env env, Opened& reader) -> Napi::Value {
+                  Napi::Object instance = kept->New({});
+                  auto shared = std::make_shared<Shared>();
+                  shared->reader = reader;
+                  Unwrap(instance)->shared_ = shared;
+                  (void)env;
+                  return instance;
+                },
+                env.Undefined());
+          },
+          "openReader"));
 }
 
 NativeReader::NativeReader(const Napi::CallbackInfo& info) : Napi::ObjectWrap<NativeReader>(info) {}
@@ -127,7 +130,9 @@ Napi::Value NativeReader::refresh(const Napi::CallbackInfo& info) {
         std::lock_guard<std::mutex> guard(shared->mutex);
         return shared->reader->refresh();
       },
-      [](Napi::Env env, Place& place) -> Napi::Value { return place_object(env, place.position, place.lsn); },
+      [](Napi::Env env, Place& place) -> Napi::Value {
+        return place_object(env, place.position, place.lsn);
+      },
       info.This());
 }
 
@@ -141,7 +146,8 @@ Napi::Value NativeReader::read_into(const Napi::CallbackInfo& info) {
   uint64_t from = to_uint(info[1], "from");
   uint64_t up_to = to_uint(info[2], "upTo");
   if (reinterpret_cast<uintptr_t>(data) % kBlock != 0 || size < 2 * kBlock) {
-    throw Napi::TypeError::New(env, "the buffer must come from allocateAligned and hold 8192 bytes or more");
+    throw Napi::TypeError::New(
+        env, "the buffer must come from allocateAligned and hold 8192 bytes or more");
   }
   return ReaderWork<ReadOutcome>::run(
       env,
@@ -149,7 +155,8 @@ Napi::Value NativeReader::read_into(const Napi::CallbackInfo& info) {
         std::lock_guard<std::mutex> guard(shared->mutex);
         return shared->reader->read_into(data, size, from, up_to);
       },
-      [](Napi::Env env, ReadOutcome& outcome) -> Napi::Value { return read_object(env, outcome); }, array);
+      [](Napi::Env env, ReadOutcome& outcome) -> Napi::Value { return read_object(env, outcome); },
+      array);
 }
 
 Napi::Value NativeReader::locate(const Napi::CallbackInfo& info) {
@@ -161,7 +168,8 @@ Napi::Value NativeReader::locate(const Napi::CallbackInfo& info) {
         std::lock_guard<std::mutex> guard(shared->mutex);
         return shared->reader->locate(lsn);
       },
-      [](Napi::Env env, uint64_t& position) -> Napi::Value { return number(env, position); }, info.This());
+      [](Napi::Env env, uint64_t& position) -> Napi::Value { return number(env, position); },
+      info.This());
 }
 
 Napi::Value NativeReader::verify(const Napi::CallbackInfo& info) {

@@ -34,18 +34,25 @@ bool records_fill(const uint8_t* payload, uint64_t size, uint32_t count) {
 
 namespace {
 
-const char* check_fields(const LogIdentity& identity, const Chain& chain, const BatchHeader& header, bool link) {
+const char* check_fields(const LogIdentity& identity, const Chain& chain, const BatchHeader& header,
+                         bool link) {
   if (header.version != kFormatVersion) return "unknown format version";
-  if (header.log_id != identity.log_id || header.salt != identity.salt) return "a batch of another log";
+  if (header.log_id != identity.log_id || header.salt != identity.salt)
+    return "a batch of another log";
   if (header.position != chain.position) return "a batch of another position";
-  if (header.length < kBatchHeaderBytes || header.length % identity.align != 0) return "impossible length";
+  if (header.length < kBatchHeaderBytes || header.length % identity.align != 0)
+    return "impossible length";
   bool filler = header.kind == static_cast<uint8_t>(Kind::kFiller);
-  uint64_t limit = filler ? identity.segment_end(chain.position) : identity.batch_limit(chain.position);
-  if (limit < chain.position || header.length > limit - chain.position) return "length beyond the segment";
-  if (header.length != align_up(kBatchHeaderBytes + header.payload, identity.align)) return "impossible length";
+  uint64_t limit =
+      filler ? identity.segment_end(chain.position) : identity.batch_limit(chain.position);
+  if (limit < chain.position || header.length > limit - chain.position)
+    return "length beyond the segment";
+  if (header.length != align_up(kBatchHeaderBytes + header.payload, identity.align))
+    return "impossible length";
   if (header.codec != kCodecNone || header.raw_bytes != header.payload) return "unknown codec";
   if ((header.flags & ~(kFlagSafeToIgnore | kFlagPadded)) != 0) return "unknown flags";
-  if (header.kind > static_cast<uint8_t>(Kind::kFiller) && (header.flags & kFlagSafeToIgnore) == 0) {
+  if (header.kind > static_cast<uint8_t>(Kind::kFiller) &&
+      (header.flags & kFlagSafeToIgnore) == 0) {
     return "unknown kind";
   }
   if ((header.kind == 0) != (header.count > 0)) return "impossible record count";
@@ -54,22 +61,25 @@ const char* check_fields(const LogIdentity& identity, const Chain& chain, const 
   if (!link) return nullptr;
   if (header.first_lsn != chain.lsn + 1) return "LSN out of order";
   if (header.prev_crc != chain.crc) return "does not continue the batch before it";
-  if (!term_may_follow(chain.term, {header.epoch, header.opener, header.incarnation})) return "term falls";
+  if (!term_may_follow(chain.term, {header.epoch, header.opener, header.incarnation}))
+    return "term falls";
   return nullptr;
 }
 
 }  // namespace
 
-Check check_batch(const LogIdentity& identity, const Chain& chain, const uint8_t* bytes, uint64_t available,
-                  bool link) {
+Check check_batch(const LogIdentity& identity, const Chain& chain, const uint8_t* bytes,
+                  uint64_t available, bool link) {
   if (available < kBatchHeaderBytes) return {Verdict::kShort, kBatchHeaderBytes};
   BatchHeader header;
   std::memcpy(&header, bytes, sizeof header);
   if (header.magic != kBatchMagic) return {Verdict::kBad, 0, "no batch here"};
   // Fields before the checksum: a length must be believable before that many bytes are asked for.
-  if (const char* reason = check_fields(identity, chain, header, link)) return {Verdict::kBad, 0, reason};
+  if (const char* reason = check_fields(identity, chain, header, link))
+    return {Verdict::kBad, 0, reason};
   if (available < header.length) return {Verdict::kShort, header.length};
-  if (crc32c(0, bytes + 8, header.length - 8) != header.crc) return {Verdict::kBad, 0, "checksum does not match"};
+  if (crc32c(0, bytes + 8, header.length - 8) != header.crc)
+    return {Verdict::kBad, 0, "checksum does not match"};
   const uint8_t* payload = bytes + kBatchHeaderBytes;
   if (!all_zero(payload + header.payload, header.length - kBatchHeaderBytes - header.payload)) {
     return {Verdict::kBad, 0, "padding is not zero"};
@@ -92,7 +102,8 @@ void advance(const LogIdentity& identity, Chain& chain, const BatchHeader& heade
   chain.term = {header.epoch, header.opener, header.incarnation};
 }
 
-void make_segment_header(const LogIdentity& identity, uint64_t start, uint64_t lsn, uint32_t prev_crc, uint8_t* out) {
+void make_segment_header(const LogIdentity& identity, uint64_t start, uint64_t lsn,
+                         uint32_t prev_crc, uint8_t* out) {
   SegmentHeader header{};
   header.magic = kSegmentMagic;
   header.version = kFormatVersion;
@@ -128,8 +139,9 @@ std::string encode_history(const History& history) {
   uint32_t head[2] = {static_cast<uint32_t>(history.size() - first), 0};
   std::string payload(reinterpret_cast<const char*>(head), sizeof head);
   for (size_t i = first; i < history.size(); i++) {
-    DiskHistoryEntry entry{history[i].term.epoch, history[i].term.opener, history[i].term.incarnation, 0,
-                           history[i].position,   history[i].lsn};
+    DiskHistoryEntry entry{history[i].term.epoch,       history[i].term.opener,
+                           history[i].term.incarnation, 0,
+                           history[i].position,         history[i].lsn};
     payload.append(reinterpret_cast<const char*>(&entry), sizeof entry);
   }
   return payload;

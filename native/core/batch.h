@@ -15,10 +15,14 @@ struct LogIdentity {
   uint32_t align = 8;
 
   uint64_t segment_of(uint64_t position) const { return position / segment_bytes; }
-  uint64_t segment_start(uint64_t position) const { return position / segment_bytes * segment_bytes; }
+  uint64_t segment_start(uint64_t position) const {
+    return position / segment_bytes * segment_bytes;
+  }
   uint64_t segment_end(uint64_t position) const { return segment_start(position) + segment_bytes; }
   /// First position at which a batch other than a filler may not end.
-  uint64_t batch_limit(uint64_t position) const { return segment_end(position) - filler_bytes(align); }
+  uint64_t batch_limit(uint64_t position) const {
+    return segment_end(position) - filler_bytes(align);
+  }
 };
 
 /// The end of a log, or of a part of it: what the next batch must continue.
@@ -41,10 +45,11 @@ struct Check {
   const char* reason = "";
 };
 
-/// Checks the batch that starts at `chain.position`, of which `available` bytes are at `bytes`. Reads nothing
-/// beyond them. `link` false: any previous checksum, LSN and term will do (reading from the middle of a log).
-Check check_batch(const LogIdentity& identity, const Chain& chain, const uint8_t* bytes, uint64_t available,
-                  bool link = true);
+/// Checks the batch that starts at `chain.position`, of which `available` bytes are at `bytes`.
+/// Reads nothing beyond them. `link` false: any previous checksum, LSN and term will do (reading
+/// from the middle of a log).
+Check check_batch(const LogIdentity& identity, const Chain& chain, const uint8_t* bytes,
+                  uint64_t available, bool link = true);
 
 /// The place after a batch: for a filler, the first batch of the next segment.
 uint64_t batch_end(const LogIdentity& identity, const BatchHeader& header);
@@ -56,7 +61,8 @@ void advance(const LogIdentity& identity, Chain& chain, const BatchHeader& heade
 bool records_fill(const uint8_t* payload, uint64_t size, uint32_t count);
 
 /// Fills `out` (4096 bytes) with the header of the segment that starts at `start`.
-void make_segment_header(const LogIdentity& identity, uint64_t start, uint64_t lsn, uint32_t prev_crc, uint8_t* out);
+void make_segment_header(const LogIdentity& identity, uint64_t start, uint64_t lsn,
+                         uint32_t prev_crc, uint8_t* out);
 
 /// Whether these 4096 bytes are a segment header, of any log. `reason` says what is wrong.
 bool check_segment_header(const uint8_t* bytes, const char** reason);

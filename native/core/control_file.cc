@@ -13,7 +13,9 @@ void put_text(char* field, size_t size, const std::string& text) {
   std::memcpy(field, text.data(), std::min(text.size(), size - 1));
 }
 
-std::string get_text(const char* field, size_t size) { return std::string(field, strnlen(field, size)); }
+std::string get_text(const char* field, size_t size) {
+  return std::string(field, strnlen(field, size));
+}
 
 void encode(const Control& control, uint64_t sequence, uint8_t* out) {
   ControlBlock block{};
@@ -27,7 +29,8 @@ void encode(const Control& control, uint64_t sequence, uint8_t* out) {
   block.segment_bytes = control.segment_bytes;
   block.max_record_bytes = control.max_record_bytes;
   block.role = static_cast<uint32_t>(control.role);
-  block.flags = (control.clean ? kControlClean : 0) | (control.cut_under_way ? kControlCutUnderWay : 0);
+  block.flags =
+      (control.clean ? kControlClean : 0) | (control.cut_under_way ? kControlCutUnderWay : 0);
   block.epoch = control.term.epoch;
   block.opener = control.term.opener;
   block.incarnation = control.term.incarnation;
@@ -47,8 +50,8 @@ void encode(const Control& control, uint64_t sequence, uint8_t* out) {
   block.history_entries = static_cast<uint32_t>(control.history.size() - first);
   for (size_t i = first; i < control.history.size(); i++) {
     const HistoryEntry& entry = control.history[i];
-    block.history[i - first] = {entry.term.epoch,       entry.term.opener, entry.term.incarnation, 0,
-                                entry.position, entry.lsn};
+    block.history[i - first] = {entry.term.epoch, entry.term.opener, entry.term.incarnation, 0,
+                                entry.position,   entry.lsn};
   }
   std::memset(out, 0, kControlCopyBytes);
   std::memcpy(out, &block, sizeof block);
@@ -79,16 +82,18 @@ Control decode(const ControlBlock& block) {
   control.primary_address = get_text(block.primary_address, sizeof block.primary_address);
   for (uint32_t i = 0; i < block.history_entries; i++) {
     const DiskHistoryEntry& entry = block.history[i];
-    control.history.push_back({{entry.epoch, entry.opener, entry.incarnation}, entry.position, entry.lsn});
+    control.history.push_back(
+        {{entry.epoch, entry.opener, entry.incarnation}, entry.position, entry.lsn});
   }
   return control;
 }
 
-/// A copy whose checksum is right is trusted for its content, but not for what this code would divide by.
+/// A copy whose checksum is right is trusted for its content, but not for what this code would
+/// divide by.
 bool usable(const ControlBlock& block) {
   return block.history_entries <= kMaxHistory && block.segment_bytes >= 2 * kBlock &&
-         block.segment_bytes % kBlock == 0 && (block.align == 8 || block.align == kBlock) && block.role >= 1 &&
-         block.role <= 3;
+         block.segment_bytes % kBlock == 0 && (block.align == 8 || block.align == kBlock) &&
+         block.role >= 1 && block.role <= 3;
 }
 
 }  // namespace
@@ -111,7 +116,8 @@ std::unique_ptr<ControlFile> ControlFile::create(FileSystem& files, const std::s
   return open(files, directory, false);
 }
 
-std::unique_ptr<ControlFile> ControlFile::open(FileSystem& files, const std::string& directory, bool read_only) {
+std::unique_ptr<ControlFile> ControlFile::open(FileSystem& files, const std::string& directory,
+                                               bool read_only) {
   std::string path = directory + "/control";
   if (!files.exists(path)) return nullptr;
   auto file = files.open(path, read_only ? OpenMode::kRead : OpenMode::kReadWrite, true);
@@ -130,7 +136,8 @@ void ControlFile::load() {
     const uint8_t* bytes = both.data() + copy * kControlCopyBytes;
     ControlBlock block;
     std::memcpy(&block, bytes, sizeof block);
-    if (block.magic != kControlMagic || block.crc != crc32c(0, bytes + 8, kControlCopyBytes - 8)) continue;
+    if (block.magic != kControlMagic || block.crc != crc32c(0, bytes + 8, kControlCopyBytes - 8))
+      continue;
     if (block.version != kFormatVersion) {
       newer_format = true;
       continue;
@@ -139,14 +146,18 @@ void ControlFile::load() {
     sequence_ = block.sequence;
     control_ = decode(block);
   }
-  if (newer_format) throw WalFailure("WAL_VERSION", path_ + " was written by another format version").at(path_, 0, 0);
+  if (newer_format)
+    throw WalFailure("WAL_VERSION", path_ + " was written by another format version")
+        .at(path_, 0, 0);
   if (sequence_ == 0) {
-    throw WalFailure("WAL_CORRUPT", "neither copy in " + path_ + " verifies; restore it from a backup").at(path_, 0, 0);
+    throw WalFailure("WAL_CORRUPT",
+                     "neither copy in " + path_ + " verifies; restore it from a backup")
+        .at(path_, 0, 0);
   }
 }
 
-/// A process that was killed while it wrote may have left the newest copy in a cache only. It is written again in its
-/// own place, so that at no time both copies are in doubt.
+/// A process that was killed while it wrote may have left the newest copy in a cache only. It is
+/// written again in its own place, so that at no time both copies are in doubt.
 void ControlFile::settle() {
   sequence_--;
   write_copy();

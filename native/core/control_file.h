@@ -37,19 +37,23 @@ struct Control {
 class ControlFile {
  public:
   /// Writes both copies to a new file, which then appears whole or not at all.
-  static std::unique_ptr<ControlFile> create(FileSystem& files, const std::string& directory, const Control& control);
+  static std::unique_ptr<ControlFile> create(FileSystem& files, const std::string& directory,
+                                             const Control& control);
   /// nullptr: there is no control file. Throws WAL_CORRUPT where no copy verifies, WAL_VERSION.
-  static std::unique_ptr<ControlFile> open(FileSystem& files, const std::string& directory, bool read_only);
+  static std::unique_ptr<ControlFile> open(FileSystem& files, const std::string& directory,
+                                           bool read_only);
 
   enum class Copies { kOne, kBoth };
 
-  /// Changes the content and stores it: to the older copy, or to both in turn; flushed on return. One at a time.
+  /// Changes the content and stores it: to the older copy, or to both in turn; flushed on return.
+  /// One at a time.
   void update(Copies copies, const std::function<void(Control&)>& change);
 
   Control current() const;
 
  private:
-  ControlFile(std::unique_ptr<File> file, std::string path) : file_(std::move(file)), path_(std::move(path)) {}
+  ControlFile(std::unique_ptr<File> file, std::string path)
+      : file_(std::move(file)), path_(std::move(path)) {}
   void load();
   void settle();
   void write_copy();

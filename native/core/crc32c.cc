@@ -41,7 +41,8 @@ constexpr std::array<Table, 8> slice_tables() {
 
 constexpr std::array<Table, 8> kSlices = slice_tables();
 
-/// Eight bytes a step ("slicing by 8", Kounavis and Berry 2005), on processors without an instruction for it.
+/// Eight bytes a step ("slicing by 8", Kounavis and Berry 2005), on processors without an
+/// instruction for it.
 uint32_t crc32c_table(uint32_t crc, const void* data, size_t size) {
   const auto* bytes = static_cast<const uint8_t*>(data);
   crc = ~crc;
@@ -60,8 +61,9 @@ uint32_t crc32c_table(uint32_t crc, const void* data, size_t size) {
 
 #if defined(__x86_64__) || defined(__aarch64__)
 
-/// The instruction has a latency of three cycles and a throughput of one: three chains over neighbouring lanes
-/// run at once, and are joined by advancing a chain over a lane's length of zeros, which is linear in its bits.
+/// The instruction has a latency of three cycles and a throughput of one: three chains over
+/// neighbouring lanes run at once, and are joined by advancing a chain over a lane's length of
+/// zeros, which is linear in its bits.
 constexpr size_t kLane = 1024;
 
 struct Advance {
@@ -86,7 +88,8 @@ struct Advance {
   }
 
   uint32_t operator()(uint32_t crc) const {
-    return tables[0][crc & 0xff] ^ tables[1][crc >> 8 & 0xff] ^ tables[2][crc >> 16 & 0xff] ^ tables[3][crc >> 24];
+    return tables[0][crc & 0xff] ^ tables[1][crc >> 8 & 0xff] ^ tables[2][crc >> 16 & 0xff] ^
+           tables[3][crc >> 24];
   }
 };
 
@@ -100,11 +103,17 @@ const Advance& advance_one_lane() {
 WALMIRROR_CRC_TARGET inline uint32_t step8(uint32_t crc, uint64_t word) {
   return static_cast<uint32_t>(_mm_crc32_u64(crc, word));
 }
-WALMIRROR_CRC_TARGET inline uint32_t step1(uint32_t crc, uint8_t byte) { return _mm_crc32_u8(crc, byte); }
+WALMIRROR_CRC_TARGET inline uint32_t step1(uint32_t crc, uint8_t byte) {
+  return _mm_crc32_u8(crc, byte);
+}
 #else
 #define WALMIRROR_CRC_TARGET __attribute__((target("+crc")))
-WALMIRROR_CRC_TARGET inline uint32_t step8(uint32_t crc, uint64_t word) { return __crc32cd(crc, word); }
-WALMIRROR_CRC_TARGET inline uint32_t step1(uint32_t crc, uint8_t byte) { return __crc32cb(crc, byte); }
+WALMIRROR_CRC_TARGET inline uint32_t step8(uint32_t crc, uint64_t word) {
+  return __crc32cd(crc, word);
+}
+WALMIRROR_CRC_TARGET inline uint32_t step1(uint32_t crc, uint8_t byte) {
+  return __crc32cb(crc, byte);
+}
 #endif
 
 inline uint64_t load8(const uint8_t* bytes) {

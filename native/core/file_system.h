@@ -1,4 +1,5 @@
-// All I/O of the core goes through this narrow interface, so that a disk that lies can stand in for a real one.
+// All I/O of the core goes through this narrow interface, so that a disk that lies can stand in for
+// a real one.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +21,8 @@ class File {
  public:
   virtual ~File() = default;
   virtual bool direct() const = 0;
-  /// Writes all of it. With `durable`, it is on stable storage on return, with what finding it again needs.
+  /// Writes all of it. With `durable`, it is on stable storage on return, with what finding it
+  /// again needs.
   virtual void write(uint64_t offset, const Slice* slices, size_t count, bool durable) = 0;
   /// Reads up to `size` bytes; fewer only at the end of the file.
   virtual size_t read(uint64_t offset, void* data, size_t size) = 0;
@@ -41,7 +43,8 @@ enum class OpenMode { kRead, kReadWrite, kCreate };
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
-  /// Creates the directory 0700 if `create`; refuses one that others may write. False: there is none.
+  /// Creates the directory 0700 if `create`; refuses one that others may write. False: there is
+  /// none.
   virtual bool prepare_directory(const std::string& path, bool create) = 0;
   /// Throws WAL_LOCKED with the holder's pid.
   virtual std::unique_ptr<DirectoryLock> lock(const std::string& path) = 0;
@@ -64,7 +67,9 @@ class AlignedBuffer {
   ~AlignedBuffer();
   AlignedBuffer(const AlignedBuffer&) = delete;
   AlignedBuffer& operator=(const AlignedBuffer&) = delete;
-  AlignedBuffer(AlignedBuffer&& other) noexcept : data_(other.data_), size_(other.size_) { other.data_ = nullptr; }
+  AlignedBuffer(AlignedBuffer&& other) noexcept : data_(other.data_), size_(other.size_) {
+    other.data_ = nullptr;
+  }
 
   static AlignedBuffer zeroed(size_t size);
   void reserve(size_t size);

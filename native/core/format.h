@@ -1,4 +1,5 @@
-// The log format, version 1: docs/format.md in C++. Everything is little-endian; the structs lie on the bytes.
+// The log format, version 1: docs/format.md in C++. Everything is little-endian; the structs lie on
+// the bytes.
 #pragma once
 
 #include <array>
@@ -8,12 +9,13 @@
 
 namespace walmirror {
 
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the structs below lie on little-endian bytes");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+              "the structs below lie on little-endian bytes");
 
 using Id = std::array<uint8_t, 16>;
 
 constexpr uint32_t kFormatVersion = 1;
-constexpr uint64_t kBlock = 4096;              // device block; also the size of a segment header
+constexpr uint64_t kBlock = 4096;  // device block; also the size of a segment header
 constexpr uint64_t kSegmentHeaderBytes = kBlock;
 constexpr uint64_t kBatchHeaderBytes = 128;
 constexpr uint64_t kFirstBatch = kSegmentHeaderBytes;
@@ -137,19 +139,24 @@ struct ControlBlock {
   DiskHistoryEntry history[kMaxHistory];
 };
 static_assert(offsetof(ControlBlock, segment_bytes) == 64 && offsetof(ControlBlock, epoch) == 88);
-static_assert(offsetof(ControlBlock, watermark_position) == 120 && offsetof(ControlBlock, name) == 192);
+static_assert(offsetof(ControlBlock, watermark_position) == 120 &&
+              offsetof(ControlBlock, name) == 192);
 static_assert(offsetof(ControlBlock, history) == 512 && sizeof(ControlBlock) <= kControlCopyBytes);
 
 constexpr uint32_t kControlClean = 1;
 constexpr uint32_t kControlCutUnderWay = 2;
 
-constexpr uint64_t align_up(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
+constexpr uint64_t align_up(uint64_t value, uint64_t unit) {
+  return (value + unit - 1) / unit * unit;
+}
 constexpr uint64_t align_down(uint64_t value, uint64_t unit) { return value / unit * unit; }
 
 /// Bytes that a record of this length takes in a payload.
 constexpr uint64_t record_bytes(uint64_t length) { return 4 + align_up(length, 4); }
 
 /// Room for a filler that every other batch leaves before the end of its segment.
-constexpr uint64_t filler_bytes(uint64_t align) { return align > kBatchHeaderBytes ? align : kBatchHeaderBytes; }
+constexpr uint64_t filler_bytes(uint64_t align) {
+  return align > kBatchHeaderBytes ? align : kBatchHeaderBytes;
+}
 
 }  // namespace walmirror

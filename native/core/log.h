@@ -1,12 +1,14 @@
-// The log: appends or ingests into the ring, one writer thread that flushes it, housekeeping, reading, trimming.
+// The log: appends or ingests into the ring, one writer thread that flushes it, housekeeping,
+// reading, trimming.
 //
-// Threads. The *owner* is the one thread that opened the log (JavaScript's): it alone appends, ingests and reads the
-// ring. The *writer* takes closed batches from the ring and flushes them. The *housekeeper* prepares segments and
-// stores watermarks. The *task* thread runs reads and control changes, one after the other. The owner's fields are
-// touched by a task only while the owner waits for that task.
+// Threads. The *owner* is the one thread that opened the log (JavaScript's): it alone appends,
+// ingests and reads the ring. The *writer* takes closed batches from the ring and flushes them. The
+// *housekeeper* prepares segments and stores watermarks. The *task* thread runs reads and control
+// changes, one after the other. The owner's fields are touched by a task only while the owner waits
+// for that task.
 //
-// Durability. `closed` is framed in memory and may be sent; `flushed` is on stable storage here. A failed write or
-// flush is final: `failure` is set, `flushed` never moves again (SAFETY 5.4).
+// Durability. `closed` is framed in memory and may be sent; `flushed` is on stable storage here. A
+// failed write or flush is final: `failure` is set, `flushed` never moves again (SAFETY 5.4).
 #pragma once
 
 #include <array>
@@ -62,8 +64,8 @@ class Log {
   static constexpr size_t kPins = 64;
   enum TickWord : int32_t { kAsleep = 0, kRunning = 1, kDue = 2 };
 
-  /// `progress` is called from the engine's threads whenever there is news for the owner: a flush, a failure,
-  /// room for a segment. It must not block. Throws WalFailure.
+  /// `progress` is called from the engine's threads whenever there is news for the owner: a flush,
+  /// a failure, room for a segment. It must not block. Throws WalFailure.
   static std::unique_ptr<Log> open(const LogOptions& options, std::shared_ptr<FileSystem> files,
                                    std::function<void()> progress);
   /// Ends the threads; what is closed and not flushed is flushed first. `close` is the orderly way.
@@ -94,10 +96,12 @@ class Log {
   uint64_t capacity() const { return capacity_; }
   uint64_t ring_floor() const;
   uint64_t ring_free() const;
-  /// Closes the open batch, then makes room for `need` payload bytes. False: the ring is full, or no segment is
-  /// ready to roll into. Throws WAL_NO_SPACE, std::out_of_range for what can never fit.
+  /// Closes the open batch, then makes room for `need` payload bytes. False: the ring is full, or
+  /// no segment is ready to roll into. Throws WAL_NO_SPACE, std::out_of_range for what can never
+  /// fit.
   bool reserve(uint64_t payload, uint32_t count, uint64_t need);
-  /// Frames and publishes the open batch. Throws std::invalid_argument on lengths that do not add up.
+  /// Frames and publishes the open batch. Throws std::invalid_argument on lengths that do not add
+  /// up.
   void close_batch(uint64_t payload, uint32_t count);
   void wake_ticker();
   /// Writes a record into the open batch at payload offset `at`.
@@ -113,15 +117,18 @@ class Log {
 
   // -- the owner: reading the ring --
   /// False: `from` is no longer in the ring.
-  bool read_ring(uint8_t* buffer, uint64_t size, uint64_t from, uint64_t up_to, ReadOutcome& outcome) const;
+  bool read_ring(uint8_t* buffer, uint64_t size, uint64_t from, uint64_t up_to,
+                 ReadOutcome& outcome) const;
   /// Batch that holds `lsn`, or the end for the next one, if the ring knows it.
   std::optional<uint64_t> locate_in_ring(uint64_t lsn) const;
   std::optional<uint32_t> checksum_in_ring(uint64_t position) const;
 
   // -- tasks: run on the task thread, in order; each may block and throw --
-  void post(std::function<void()> task);
+  /// False: the log is closing, the task will not run.
+  bool post(std::function<void()> task);
   void store_term(const Term& term);
-  void store_role(Role role, const Term& term, const std::string& primary, const std::string& address);
+  void store_role(Role role, const Term& term, const std::string& primary,
+                  const std::string& address);
   void truncate(uint64_t position, const std::string& side_file);
   void trim(uint64_t position);
   ReadOutcome read_into(uint8_t* buffer, uint64_t size, uint64_t from, uint64_t up_to);
@@ -136,7 +143,8 @@ class Log {
   void move_retain(int claim, uint64_t position);
   void release(int claim);
 
-  /// Flushes all that is closed, stores a clean control file, ends the threads. Blocks; idempotent; any one thread.
+  /// Flushes all that is closed, stores a clean control file, ends the threads. Blocks; idempotent;
+  /// any thread.
   void close();
 
  private:
@@ -161,6 +169,7 @@ class Log {
   void parse_received();
   void parse_or_drop();
   bool promise_segment();
+  void refuse_if_never_fits(uint64_t size) const;
   void finish_filler(uint64_t end);
   // log_writer.cc
   void writer_main();
@@ -179,7 +188,9 @@ class Log {
   void wait_until_flushed();
   void refresh_control(Control& control) const;
   // log_control.cc
+  void store(const std::function<void(Control&)>& change);
   void write_side_file(const Chain& from, uint64_t to, const std::string& side_file);
+  void cut(const Chain& end);
   void finish_cut(const Chain& end);
   Chain chain_at(uint64_t position);
 
@@ -198,9 +209,9 @@ class Log {
   RecoveryReport recovery_;
 
   // The owner's.
-  Chain chain_;                // the closed end
-  uint64_t capacity_ = 0;      // payload bytes of the open batch
-  uint64_t received_ = 0;      // standby: bytes received up to here
+  Chain chain_;            // the closed end
+  uint64_t capacity_ = 0;  // payload bytes of the open batch
+  uint64_t received_ = 0;  // standby: bytes received up to here
   uint64_t ring_valid_from_ = 0;
   uint64_t last_indexed_ = 0;
   bool appending_ = false;
@@ -220,6 +231,7 @@ class Log {
   bool writer_waits_ = false;
   bool stopping_ = false;
   bool closed_down_ = false;
+  bool all_ended_ = false;
   Term term_;
   History history_;
   Place commit_;

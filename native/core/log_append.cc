@@ -1,4 +1,5 @@
-// Appending: room in the ring and the segment, framing, publishing (SAFETY 5.1, 5.2, 5.5, 5.6). The owner's thread.
+// Appending: room in the ring and the segment, framing, publishing (SAFETY 5.1, 5.2, 5.5, 5.6). The
+// owner's thread.
 #include <algorithm>
 #include <cstring>
 
@@ -14,7 +15,8 @@ void Log::check_usable() const {
 }
 
 uint64_t Log::ring_floor() const {
-  uint64_t reserved = std::max(received_, chain_.position + (capacity_ > 0 ? kBatchHeaderBytes + capacity_ : 0));
+  uint64_t reserved =
+      std::max(received_, chain_.position + (capacity_ > 0 ? kBatchHeaderBytes + capacity_ : 0));
   return std::max(ring_valid_from_, reserved > ring_->size() ? reserved - ring_->size() : 0);
 }
 
@@ -28,7 +30,8 @@ uint64_t Log::ring_free() const {
 
 /// Payload bytes that a batch at `position` may have at most, by its segment.
 uint64_t Log::room(uint64_t position) const {
-  uint64_t left = identity_.batch_limit(position) > position ? identity_.batch_limit(position) - position : 0;
+  uint64_t left =
+      identity_.batch_limit(position) > position ? identity_.batch_limit(position) - position : 0;
   left = align_down(left, identity_.align);
   return left > kBatchHeaderBytes ? left - kBatchHeaderBytes : 0;
 }
@@ -43,7 +46,8 @@ void Log::set_capacity(uint64_t need) {
 bool Log::reserve(uint64_t payload, uint32_t count, uint64_t need) {
   check_usable();
   if (!appending_) throw WalFailure("WAL_IS_STANDBY", "the log takes no appends in this role");
-  if (need > record_bytes(max_record_bytes_)) throw std::out_of_range("the record is larger than the log's largest");
+  if (need > record_bytes(max_record_bytes_))
+    throw std::out_of_range("the record is larger than the log's largest");
   close_batch(payload, count);
   if (need <= capacity_) return true;
   if (need > room(chain_.position)) {
@@ -76,7 +80,8 @@ void Log::frame_filler() {
 
 uint64_t Log::clock_us() {
   auto now = std::chrono::system_clock::now().time_since_epoch();
-  auto us = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(now).count());
+  auto us =
+      static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(now).count());
   last_clock_us_ = std::max(last_clock_us_, us);
   wall_clock_us_.store(last_clock_us_, std::memory_order_relaxed);
   return last_clock_us_;
@@ -86,7 +91,8 @@ void Log::close_batch(uint64_t payload, uint32_t count) {
   if (count == 0) return;
   check_usable();
   if (!appending_) throw WalFailure("WAL_IS_STANDBY", "the log takes no appends in this role");
-  if (payload > capacity_) throw std::invalid_argument("the batch is larger than what was reserved");
+  if (payload > capacity_)
+    throw std::invalid_argument("the batch is larger than what was reserved");
   if (!records_fill(ring_->at(chain_.position) + kBatchHeaderBytes, payload, count)) {
     throw std::invalid_argument("the record lengths do not add up to the batch");
   }
@@ -101,11 +107,9 @@ void Log::frame(Kind kind, uint64_t payload, uint32_t count) {
   uint8_t* batch = ring_->at(chain_.position);
   uint64_t length = align_up(kBatchHeaderBytes + payload, identity_.align);
   std::memset(batch + kBatchHeaderBytes + payload, 0, length - kBatchHeaderBytes - payload);
-  Term term;
-  {
-    std::lock_guard<std::mutex> guard(mutex_);
-    term = term_;
-  }
+  // A term begins with its opening: whatever else is framed, a filler before it too, belongs to the
+  // one before.
+  Term term = kind == Kind::kTermOpened ? this->term() : chain_.term;
   BatchHeader header{};
   header.magic = kBatchMagic;
   header.length = static_cast<uint32_t>(length);
@@ -169,7 +173,8 @@ void Log::wake_ticker() {
 
 void Log::put(uint64_t at, const uint8_t* data, uint64_t size) {
   check_usable();
-  if (at % 4 != 0 || size > max_record_bytes_ || at > capacity_ || record_bytes(size) > capacity_ - at) {
+  if (at % 4 != 0 || size > max_record_bytes_ || at > capacity_ ||
+      record_bytes(size) > capacity_ - at) {
     throw std::invalid_argument("the record does not fit what was reserved");
   }
   uint8_t* record = ring_->at(chain_.position) + kBatchHeaderBytes + at;
@@ -196,6 +201,8 @@ bool Log::frame_opening() {
   if (size > room(chain_.position)) {
     if (!roll(size)) return false;
     history.back().position = chain_.position;
+    if (size > room(chain_.position))
+      throw WalFailure("WAL_UNSUPPORTED", "the history does not fit into a segment");
   }
   if (kBatchHeaderBytes + size + identity_.align > ring_free()) return false;
   std::string payload = encode_history(history);

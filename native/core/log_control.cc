@@ -1,4 +1,5 @@
-// Terms, roles, the cut at a fork point, trimming, claims (SAFETY 2, 8). Tasks, unless said otherwise.
+// Terms, roles, the cut at a fork point, trimming, claims (SAFETY 2, 8). Tasks, unless said
+// otherwise.
 #include <algorithm>
 #include <cstring>
 
@@ -21,10 +22,23 @@ Place Log::start() const {
   return {start_position_, start_lsn_, 0};
 }
 
+/// Stores a change on both copies. An error of the control file is final for the log (what a failed
+/// write left is unknown).
+void Log::store(const std::function<void(Control&)>& change) {
+  try {
+    control_->update(ControlFile::Copies::kBoth, [&](Control& control) {
+      refresh_control(control);
+      change(control);
+    });
+  } catch (const WalFailure& failure) {
+    fail(failure);
+    throw;
+  }
+}
+
 void Log::store_term(const Term& term) {
   wait_until_flushed();
-  control_->update(ControlFile::Copies::kBoth, [&](Control& control) {
-    refresh_control(control);
+  store([&](Control& control) {
     control.role = Role::kPrimary;
     control.term = term;
     control.primary_name.clear();
@@ -37,9 +51,9 @@ void Log::store_term(const Term& term) {
   term_ = term;
 }
 
-void Log::store_role(Role role, const Term& term, const std::string& primary, const std::string& address) {
-  control_->update(ControlFile::Copies::kBoth, [&](Control& control) {
-    refresh_control(control);
+void Log::store_role(Role role, const Term& term, const std::string& primary,
+                     const std::string& address) {
+  store([&](Control& control) {
     control.role = role;
     control.term = term;
     control.primary_name = primary;
@@ -59,7 +73,8 @@ Chain Log::chain_at(uint64_t position) {
     if (previous == nullptr) return {position, segment->first_lsn - 1, segment->prev_crc, {}};
     segment = previous;
   }
-  if (segment == nullptr) throw WalFailure("WAL_LSN_GONE", "position " + std::to_string(position) + " is not kept");
+  if (segment == nullptr)
+    throw WalFailure("WAL_LSN_GONE", "position " + std::to_string(position) + " is not kept");
   Chain from;
   from.position = segments_->nearest_position(*segment, position).position;
   Walker walker(identity_, *segments_, from, false);
@@ -71,44 +86,53 @@ Chain Log::chain_at(uint64_t position) {
 }
 
 void Log::truncate(uint64_t position, const std::string& side_file) {
+  if (appending_) throw WalFailure("WAL_NOT_STANDBY", "a primary cuts nothing from its log");
   wait_until_flushed();
   if (position == chain_.position) return;
   if (position > chain_.position || position < start().position) {
-    throw WalFailure("WAL_DIVERGED", "the fork point " + std::to_string(position) + " is outside of the log");
+    throw WalFailure("WAL_DIVERGED",
+                     "the fork point " + std::to_string(position) + " is outside of the log");
   }
   {
     std::lock_guard<std::mutex> guard(mutex_);
     if (position < commit_.position) {
-      throw WalFailure("WAL_COMMITTED_LOST", "a cut at " + std::to_string(position) +
-                                                 " would remove records that are known to be committed");
+      throw WalFailure("WAL_COMMITTED_LOST",
+                       "a cut at " + std::to_string(position) +
+                           " would remove records that are known to be committed");
     }
   }
   Chain end = chain_at(position);
   write_side_file(end, chain_.position, side_file);
-  control_->update(ControlFile::Copies::kBoth, [&](Control& control) {
-    refresh_control(control);
-    control.cut_under_way = true;
-    control.fork_position = position;
-    control.watermark = end.place();
-    while (!control.history.empty() && control.history.back().position >= position) control.history.pop_back();
-  });
-  finish_cut(end);
+  try {
+    cut(end);
+  } catch (const WalFailure& failure) {
+    // Half cut: what is in memory and on the disk may differ. Opening it again repeats the cut.
+    fail(failure);
+    throw;
+  }
+}
+
+void Log::cut(const Chain& end) {
   {
+    // First in memory: a watermark that the housekeeper stores meanwhile must not lie past the cut.
     std::lock_guard<std::mutex> guard(mutex_);
-    while (!history_.empty() && history_.back().position >= position) history_.pop_back();
+    while (!history_.empty() && history_.back().position >= end.position) history_.pop_back();
     flushed_ = end.place();
     stored_watermark_ = flushed_;
-    flush_position_.store(position);
+    flush_position_.store(end.position);
   }
-  chain_ = end;
-  received_ = position;
-  ingesting_ = false;
-  ring_valid_from_ = align_down(position, kBlock);
-  load_tail(position, position, false);
-  control_->update(ControlFile::Copies::kBoth, [&](Control& control) {
-    refresh_control(control);
-    control.cut_under_way = false;
+  store([&](Control& control) {
+    control.cut_under_way = true;
+    control.fork_position = end.position;
   });
+  finish_cut(end);
+  chain_ = end;
+  received_ = end.position;
+  ingesting_ = false;
+  ring_valid_from_ = align_down(end.position, kBlock);
+  last_indexed_ = end.position;
+  load_tail(end.position, end.position, false);
+  store([](Control& control) { control.cut_under_way = false; });
 }
 
 void Log::write_side_file(const Chain& from, uint64_t to, const std::string& side_file) {
@@ -126,7 +150,8 @@ void Log::write_side_file(const Chain& from, uint64_t to, const std::string& sid
     std::shared_ptr<Segment> segment = segments_->find(identity_.segment_of(at));
     uint64_t block = align_down(at, kBlock);
     uint64_t end = std::min({to, identity_.segment_end(at), block + piece.size()});
-    segment->file->read(block % identity_.segment_bytes, piece.data(), align_up(end - block, kBlock));
+    segment->file->read(block % identity_.segment_bytes, piece.data(),
+                        align_up(end - block, kBlock));
     Slice part{piece.data() + (at - block), end - at};
     file->write(offset, &part, 1, false);
     offset += end - at;
@@ -137,8 +162,9 @@ void Log::write_side_file(const Chain& from, uint64_t to, const std::string& sid
   files_->sync_directory(directory_);
 }
 
-/// Makes sure that nothing after `end` can be taken for a part of the log again, nor for a proof that what follows it
-/// was durable: the rest of the segment is zeroed. Repeated on opening after a crash in the middle.
+/// Makes sure that nothing after `end` can be taken for a part of the log again, nor for a proof
+/// that what follows it was durable: the rest of the segment is zeroed. Repeated on opening after a
+/// crash in the middle.
 void Log::finish_cut(const Chain& end) {
   segments_->drop_after(end.position);
   segments_->forget_index_from(end.position);
@@ -183,8 +209,7 @@ void Log::trim(uint64_t position) {
     start_lsn_ = first->first_lsn - 1;
   }
   // Stored before a segment goes: a log whose start is not where it was last known is damaged.
-  control_->update(ControlFile::Copies::kBoth, [&](Control& control) {
-    refresh_control(control);
+  store([&](Control& control) {
     control.start_position = start;
     control.start_lsn = first->first_lsn - 1;
   });
@@ -203,7 +228,9 @@ void Log::move_pin(int pin, uint64_t position) {
   pins_.at(static_cast<size_t>(pin)).store(position, std::memory_order_release);
 }
 
-void Log::unpin(int pin) { pins_.at(static_cast<size_t>(pin)).store(UINT64_MAX, std::memory_order_release); }
+void Log::unpin(int pin) {
+  pins_.at(static_cast<size_t>(pin)).store(UINT64_MAX, std::memory_order_release);
+}
 
 int Log::retain(uint64_t position) {
   std::lock_guard<std::mutex> guard(mutex_);

@@ -1,4 +1,5 @@
-// Receiving: a standby takes the log's bytes, cut anywhere, and publishes whole verified batches. The owner's thread.
+// Receiving: a standby takes the log's bytes, cut anywhere, and publishes whole verified batches.
+// The owner's thread.
 #include <algorithm>
 #include <cstring>
 
@@ -9,6 +10,11 @@ namespace walmirror {
 void Log::begin_ingest(History history) {
   check_usable();
   if (appending_) throw WalFailure("WAL_WAS_PRIMARY", "a primary takes no bytes from another");
+  if (!history.empty() && !(history.back().term == term()) &&
+      !term_may_follow(history.back().term, term())) {
+    throw WalFailure("WAL_PEER_INVALID",
+                     "the primary's history goes beyond the term of its session");
+  }
   session_history_ = std::move(history);
   received_ = chain_.position;
   capacity_ = 0;
@@ -66,10 +72,14 @@ void Log::parse_received() {
     uint64_t available = received_ - chain_.position;
     const uint8_t* batch = ring_->at(chain_.position);
     Check check = check_batch(identity_, chain_, batch, available);
-    if (check.verdict == Verdict::kShort) return;
+    if (check.verdict == Verdict::kShort) {
+      refuse_if_never_fits(check.need);
+      return;
+    }
     if (check.verdict == Verdict::kBad) {
-      throw WalFailure("WAL_PEER_INVALID", "at position " + std::to_string(chain_.position) +
-                                               " the primary sent bytes that do not verify: " + check.reason);
+      throw WalFailure("WAL_PEER_INVALID",
+                       "at position " + std::to_string(chain_.position) +
+                           " the primary sent bytes that do not verify: " + check.reason);
     }
     BatchHeader header;
     std::memcpy(&header, batch, sizeof header);
@@ -77,21 +87,24 @@ void Log::parse_received() {
     Term term{header.epoch, header.opener, header.incarnation};
     bool known = !session_history_.empty() && header.position >= session_history_.front().position;
     if (known && (expected == nullptr || !(expected->term == term))) {
-      throw WalFailure("WAL_PEER_INVALID", "at position " + std::to_string(chain_.position) +
-                                               " the primary sent a batch of a term that is not in its history");
+      throw WalFailure("WAL_PEER_INVALID",
+                       "at position " + std::to_string(chain_.position) +
+                           " the primary sent a batch of a term that is not in its history");
     }
     uint64_t end = batch_end(identity_, header);
     if (header.kind == static_cast<uint8_t>(Kind::kFiller)) {
+      refuse_if_never_fits(end - chain_.position);
       if (received_ < end) return;  // the zeros and the next header belong to it
       finish_filler(end);
-      // None ready: these bytes stay where they are, and are looked at again with the next ones. A full disk
-      // pauses a standby, it does not end it.
+      // None ready: these bytes stay where they are, and are looked at again with the next ones. A
+      // full disk pauses a standby, it does not end it.
       if (!promise_segment()) return;
     }
     if (header.kind == static_cast<uint8_t>(Kind::kTermOpened)) {
       History history;
-      if (!decode_history(batch + kBatchHeaderBytes, header.payload, history)) {
-        throw WalFailure("WAL_PEER_INVALID", "the primary sent a term without a readable history");
+      if (!decode_history(batch + kBatchHeaderBytes, header.payload, history) ||
+          !(history.back().term == term) || history.back().position != header.position) {
+        throw WalFailure("WAL_PEER_INVALID", "the primary sent a term without its history");
       }
       std::lock_guard<std::mutex> guard(mutex_);
       history_ = std::move(history);
@@ -104,6 +117,16 @@ void Log::parse_received() {
   }
 }
 
+/// A batch is published whole: one that this ring can not hold would stall the session without a
+/// word.
+void Log::refuse_if_never_fits(uint64_t size) const {
+  if (size + kBlock <= ring_->size()) return;
+  throw WalFailure("WAL_PEER_INVALID", "at position " + std::to_string(chain_.position) +
+                                           " the primary sent a batch of " + std::to_string(size) +
+                                           " bytes; it takes a larger ringBytes here than " +
+                                           std::to_string(ring_->size()));
+}
+
 /// What follows a filler is a function of the log: anything else is not this log.
 void Log::finish_filler(uint64_t end) {
   BatchHeader header;
@@ -111,11 +134,13 @@ void Log::finish_filler(uint64_t end) {
   std::memcpy(&header, batch, sizeof header);
   uint64_t zeros = end - kSegmentHeaderBytes - chain_.position - header.length;
   uint8_t expected[kSegmentHeaderBytes];
-  make_segment_header(identity_, end - kSegmentHeaderBytes, header.first_lsn - 1, header.crc, expected);
+  make_segment_header(identity_, end - kSegmentHeaderBytes, header.first_lsn - 1, header.crc,
+                      expected);
   if (!all_zero(batch + header.length, zeros) ||
       std::memcmp(ring_->at(end - kSegmentHeaderBytes), expected, kSegmentHeaderBytes) != 0) {
-    throw WalFailure("WAL_PEER_INVALID", "at position " + std::to_string(chain_.position) +
-                                             " the primary sent a segment's end that does not verify");
+    throw WalFailure("WAL_PEER_INVALID",
+                     "at position " + std::to_string(chain_.position) +
+                         " the primary sent a segment's end that does not verify");
   }
 }
 

@@ -22,8 +22,8 @@ void random_bytes(void* out, size_t size) {
   }
 }
 
-/// The ring holds the largest record beside what a roll may need before it: the zeros that end a segment are fewer
-/// than a record is long.
+/// The ring holds the largest record beside what a roll may need before it: the zeros that end a
+/// segment are fewer than a record is long.
 uint64_t ring_size(uint64_t asked, uint64_t max_record_bytes) {
   return std::bit_ceil(std::max<uint64_t>(asked, 2 * max_record_bytes + (64u << 10)));
 }
@@ -33,18 +33,22 @@ bool is_ours(const std::string& name) {
     size_t size = std::strlen(end);
     return name.size() >= size && name.compare(name.size() - size, size, end) == 0;
   };
-  return name == "lock" || name == "control" || name == "control.new" || name == "control.sock" || ends(".wal") ||
-         ends(".spare");
+  return name == "lock" || name == "control" || name == "control.new" || name == "control.sock" ||
+         ends(".wal") || ends(".spare");
 }
 
 Control fresh_control(const LogOptions& options) {
-  uint64_t least = kSegmentHeaderBytes + kBatchHeaderBytes + record_bytes(options.max_record_bytes) + 3 * kBlock;
+  // The largest record, or the longest history, beside a filler.
+  uint64_t least = kSegmentHeaderBytes + kBatchHeaderBytes +
+                   record_bytes(options.max_record_bytes) + 3 * kBlock +
+                   (options.padded ? 2 * kBlock : 0);
   if (options.max_record_bytes > kMaxRecordBytes || options.segment_bytes % kBlock != 0 ||
       options.segment_bytes < align_up(least, kBlock)) {
     throw WalFailure("WAL_UNSUPPORTED", "a segment of " + std::to_string(options.segment_bytes) +
                                             " bytes cannot hold the largest record (" +
-                                            std::to_string(options.max_record_bytes) + " bytes); it takes a multiple " +
-                                            "of 4096, at least " + std::to_string(align_up(least, kBlock)));
+                                            std::to_string(options.max_record_bytes) +
+                                            " bytes); it takes a multiple " + "of 4096, at least " +
+                                            std::to_string(align_up(least, kBlock)));
   }
   Control control;
   random_bytes(control.node_id.data(), control.node_id.size());
@@ -91,11 +95,13 @@ void Log::create_or_open(const LogOptions& options) {
   for (const std::string& name : files_->list(directory_)) {
     // Before the control file is there, a crashed creation leaves only spares.
     if (name.size() > 4 && name.compare(name.size() - 4, 4, ".wal") == 0) {
-      throw WalFailure("WAL_CORRUPT", directory_ + "/control is missing beside segments; restore it from a backup")
+      throw WalFailure("WAL_CORRUPT",
+                       directory_ + "/control is missing beside segments; restore it from a backup")
           .at(directory_ + "/control", 0, 0);
     }
     if (!is_ours(name)) {
-      throw WalFailure("WAL_NOT_A_LOG", directory_ + " holds other files (" + name + "); use an empty directory");
+      throw WalFailure("WAL_NOT_A_LOG",
+                       directory_ + " holds other files (" + name + "); use an empty directory");
     }
   }
   if (!options.create) throw WalFailure("WAL_NOT_FOUND", "there is no log in " + directory_);
@@ -103,8 +109,8 @@ void Log::create_or_open(const LogOptions& options) {
   LogIdentity identity{control.log_id, control.salt, control.segment_bytes, control.align};
   Segments segments(files_, directory_, identity, false);
   segments.load(kFirstBatch);
-  // The first segment is written once before it is used: a first write to merely allocated blocks has to change
-  // the file system's metadata, and a flush then waits for that.
+  // The first segment is written once before it is used: a first write to merely allocated blocks
+  // has to change the file system's metadata, and a flush then waits for that.
   while (segments.prepare(1)) {
   }
   control_ = ControlFile::create(*files_, directory_, control);
@@ -122,8 +128,10 @@ void Log::recover(const LogOptions& options) {
   tail_block_.reserve(kBlock);
   segments_ = std::make_unique<Segments>(files_, directory_, identity_, false);
   segments_->load(control.start_position);
-  // A peer's ring may have been larger than ours: what it sent before it was durable reaches as far.
-  uint64_t reach = std::max<uint64_t>(ring_->size(), identity_.segment_bytes) + identity_.segment_bytes;
+  // A peer's ring may have been larger than ours: what it sent before it was durable reaches as
+  // far.
+  uint64_t reach =
+      std::max<uint64_t>(ring_->size(), identity_.segment_bytes) + identity_.segment_bytes;
   EndOfLog end = find_end(identity_, *segments_, control, reach, true);
   recovery_.clean = control.clean;
   recovery_.scanned_bytes = end.scanned_bytes;
@@ -136,8 +144,10 @@ void Log::recover(const LogOptions& options) {
   if (chain_.term.epoch > term_.epoch ||
       (chain_.term.epoch == term_.epoch && chain_.term.incarnation > term_.incarnation)) {
     // SAFETY 2.2: the term is stored before a batch of it is written.
-    throw WalFailure("WAL_CORRUPT", directory_ + "/control knows an older term than the log: one of them was put "
-                                                 "back from elsewhere")
+    throw WalFailure("WAL_CORRUPT",
+                     directory_ +
+                         "/control knows an older term than the log: one of them was put "
+                         "back from elsewhere")
         .at(directory_ + "/control", 0, chain_.lsn);
   }
   commit_ = control.commit;
@@ -156,16 +166,21 @@ void Log::recover(const LogOptions& options) {
   while (!history_.empty() && history_.back().position >= chain_.position) history_.pop_back();
   flushed_ = chain_.place();
   bool header_missing = segments_->find(identity_.segment_of(chain_.position)) == nullptr;
-  uint64_t rewrite_from = control.clean ? chain_.position : std::min(control.watermark.position, chain_.position);
-  // A watermark at the first batch of a segment says nothing of the segment's header, not even after a clean close: it
-  // may have been written by an opening that was killed.
+  uint64_t rewrite_from =
+      control.clean ? chain_.position : std::min(control.watermark.position, chain_.position);
+  // A watermark at the first batch of a segment says nothing of the segment's header, not even
+  // after a clean close: it may have been written by an opening that was killed.
   bool at_first_batch = rewrite_from % identity_.segment_bytes == kSegmentHeaderBytes;
   if (at_first_batch) rewrite_from -= kSegmentHeaderBytes;
-  uint64_t from = header_missing ? identity_.segment_start(chain_.position) : align_down(rewrite_from, kBlock);
+  uint64_t from =
+      header_missing ? identity_.segment_start(chain_.position) : align_down(rewrite_from, kBlock);
   ring_valid_from_ = align_down(chain_.position, kBlock);
   if (header_missing) {
     // A roll whose new segment never reached the disk. Its header follows from the log.
     ring_valid_from_ = from;
+    // The end of the segment before it may be in a cache only.
+    if (!control.clean && rewrite_from < from)
+      load_tail(align_down(rewrite_from, kBlock), from, true);
     make_segment_header(identity_, from, chain_.lsn, chain_.crc, ring_->at(from));
     while (!segments_->promise()) segments_->prepare(1);
     write_range(from, chain_.position);
@@ -182,8 +197,9 @@ void Log::recover(const LogOptions& options) {
   });
 }
 
-/// Leaves the last block before `to` in the ring, where the next flush continues it. `rewrite`: [from, to) is written
-/// again as it was read, so that nothing rests on what a failed flush left in a cache (SAFETY 5.4).
+/// Leaves the last block before `to` in the ring, where the next flush continues it. `rewrite`:
+/// [from, to) is written again as it was read, so that nothing rests on what a failed flush left in
+/// a cache (SAFETY 5.4).
 void Log::load_tail(uint64_t from, uint64_t to, bool rewrite) {
   AlignedBuffer piece(1u << 20);
   uint64_t last_block = align_down(to, kBlock);
@@ -199,7 +215,8 @@ void Log::load_tail(uint64_t from, uint64_t to, bool rewrite) {
       segment->file->write(offset, &slice, 1, true);
       recovery_.rewritten_bytes += size;
     }
-    if (end > last_block) std::memcpy(ring_->at(last_block), piece.data() + (last_block - at), end - last_block);
+    if (end > last_block)
+      std::memcpy(ring_->at(last_block), piece.data() + (last_block - at), end - last_block);
     at = end;
   }
 }

@@ -6,7 +6,8 @@
 
 namespace walmirror {
 
-bool Log::read_ring(uint8_t* buffer, uint64_t size, uint64_t from, uint64_t up_to, ReadOutcome& outcome) const {
+bool Log::read_ring(uint8_t* buffer, uint64_t size, uint64_t from, uint64_t up_to,
+                    ReadOutcome& outcome) const {
   if (from < ring_floor() || from > chain_.position) return false;
   uint64_t limit = std::min(up_to, chain_.position);
   uint64_t next = from;
@@ -15,6 +16,9 @@ bool Log::read_ring(uint8_t* buffer, uint64_t size, uint64_t from, uint64_t up_t
   while (next < limit) {
     BatchHeader header;
     std::memcpy(&header, ring_->at(next), sizeof header);
+    if (header.magic != kBatchMagic || header.position != next) {
+      throw WalFailure("WAL_DIVERGED", "no batch starts at position " + std::to_string(next));
+    }
     uint64_t end = batch_end(identity_, header);
     if (end > limit) break;
     if (end - from > size) {
@@ -60,10 +64,11 @@ std::optional<uint32_t> Log::checksum_in_ring(uint64_t position) const {
   throw WalFailure("WAL_DIVERGED", "no batch ends at position " + std::to_string(position));
 }
 
-ReadOutcome read_segment(const LogIdentity& identity, const Segments& segments, uint8_t* buffer, uint64_t size,
-                         uint64_t from, uint64_t limit) {
+ReadOutcome read_segment(const LogIdentity& identity, const Segments& segments, uint8_t* buffer,
+                         uint64_t size, uint64_t from, uint64_t limit) {
   std::shared_ptr<Segment> segment = segments.find(identity.segment_of(from));
-  if (segment == nullptr) throw WalFailure("WAL_LSN_GONE", "position " + std::to_string(from) + " is not kept");
+  if (segment == nullptr)
+    throw WalFailure("WAL_LSN_GONE", "position " + std::to_string(from) + " is not kept");
   uint64_t block = align_down(from, kBlock);
   uint64_t end = std::min(identity.segment_end(from), align_up(limit, kBlock));
   uint64_t want = std::min(align_down(size, kBlock), end - block);
@@ -80,8 +85,9 @@ ReadOutcome read_segment(const LogIdentity& identity, const Segments& segments, 
     Check check = check_batch(identity, chain, batch, available, link);
     if (check.verdict == Verdict::kBad) {
       throw WalFailure("WAL_CORRUPT", segment->path + " at offset " +
-                                          std::to_string(chain.position % identity.segment_bytes) + ": " +
-                                          check.reason + ". Restore this copy from a standby or a backup")
+                                          std::to_string(chain.position % identity.segment_bytes) +
+                                          ": " + check.reason +
+                                          ". Restore this copy from a standby or a backup")
           .at(segment->path, chain.position % identity.segment_bytes, link ? chain.lsn + 1 : 0);
     }
     BatchHeader header;
@@ -91,9 +97,11 @@ ReadOutcome read_segment(const LogIdentity& identity, const Segments& segments, 
       // The zeros after a filler and the next segment's header go with it.
       need = batch_end(identity, header) - chain.position;
     }
-    bool filler = check.verdict == Verdict::kValid && header.kind == static_cast<uint8_t>(Kind::kFiller);
+    bool filler =
+        check.verdict == Verdict::kValid && header.kind == static_cast<uint8_t>(Kind::kFiller);
     uint64_t room = size - (chain.position - block);
-    if (check.verdict == Verdict::kShort || (filler && (need > room || need - kSegmentHeaderBytes > available))) {
+    if (check.verdict == Verdict::kShort ||
+        (filler && (need > room || need - kSegmentHeaderBytes > available))) {
       if (outcome.length == 0) outcome.need = align_up(outcome.offset + need, kBlock) + kBlock;
       break;
     }
@@ -119,13 +127,16 @@ ReadOutcome read_segment(const LogIdentity& identity, const Segments& segments, 
 ReadOutcome Log::read_into(uint8_t* buffer, uint64_t size, uint64_t from, uint64_t up_to) {
   uint64_t limit = std::min(up_to, flushed().position);
   if (from >= limit) return {0, 0, from, 0, 0};
-  if (from < start().position) throw WalFailure("WAL_LSN_GONE", "position " + std::to_string(from) + " was trimmed");
+  if (from < start().position)
+    throw WalFailure("WAL_LSN_GONE", "position " + std::to_string(from) + " was trimmed");
   return read_segment(identity_, *segments_, buffer, size, from, limit);
 }
 
-uint64_t locate_on_disk(const LogIdentity& identity, const Segments& segments, uint64_t lsn, uint64_t end) {
+uint64_t locate_on_disk(const LogIdentity& identity, const Segments& segments, uint64_t lsn,
+                        uint64_t end) {
   std::shared_ptr<Segment> segment = segments.find_lsn(lsn);
-  if (segment == nullptr) throw WalFailure("WAL_LSN_GONE", "record " + std::to_string(lsn) + " was trimmed");
+  if (segment == nullptr)
+    throw WalFailure("WAL_LSN_GONE", "record " + std::to_string(lsn) + " was trimmed");
   Chain from;
   from.position = segments.nearest_lsn(*segment, lsn).position;
   Walker walker(identity, segments, from, false);
@@ -134,8 +145,9 @@ uint64_t locate_on_disk(const LogIdentity& identity, const Segments& segments, u
     Step step = walker.next();
     if (step == Step::kMissing) break;
     if (step == Step::kBad) {
-      throw WalFailure("WAL_CORRUPT", walker.file() + " at offset " + std::to_string(walker.offset()) + ": " +
-                                          walker.reason() + ". Restore this copy from a standby or a backup")
+      throw WalFailure("WAL_CORRUPT", walker.file() + " at offset " +
+                                          std::to_string(walker.offset()) + ": " + walker.reason() +
+                                          ". Restore this copy from a standby or a backup")
           .at(walker.file(), walker.offset(), walker.chain().lsn + 1);
     }
     if (walker.header().count > 0 && walker.chain().lsn >= lsn) return position;
@@ -144,12 +156,14 @@ uint64_t locate_on_disk(const LogIdentity& identity, const Segments& segments, u
 }
 
 uint64_t Log::locate(uint64_t lsn) {
-  if (lsn <= start().lsn) throw WalFailure("WAL_LSN_GONE", "record " + std::to_string(lsn) + " was trimmed");
+  if (lsn <= start().lsn)
+    throw WalFailure("WAL_LSN_GONE", "record " + std::to_string(lsn) + " was trimmed");
   return locate_on_disk(identity_, *segments_, lsn, flushed().position);
 }
 
 uint32_t Log::checksum_at(uint64_t position) {
-  if (position > flushed().position) throw WalFailure("WAL_DIVERGED", "the log ends before that position");
+  if (position > flushed().position)
+    throw WalFailure("WAL_DIVERGED", "the log ends before that position");
   if (position == kFirstBatch) return 0;
   return chain_at(position).crc;
 }

@@ -5,16 +5,19 @@
 namespace walmirror {
 namespace {
 
-/// A process that works on the log moves segments while they are looked at: a few looks may be needed.
+/// A process that works on the log moves segments while they are looked at: a few looks may be
+/// needed.
 constexpr int kLooks = 3;
 
 }  // namespace
 
-std::unique_ptr<LogReader> LogReader::open(const std::string& directory, std::shared_ptr<FileSystem> files) {
+std::unique_ptr<LogReader> LogReader::open(const std::string& directory,
+                                           std::shared_ptr<FileSystem> files) {
   std::unique_ptr<LogReader> reader(new LogReader());
   reader->directory_ = directory;
   reader->files_ = std::move(files);
-  if (!reader->files_->exists(directory)) throw WalFailure("WAL_NOT_FOUND", "there is no log in " + directory);
+  if (!reader->files_->exists(directory))
+    throw WalFailure("WAL_NOT_FOUND", "there is no log in " + directory);
   reader->load();
   return reader;
 }
@@ -32,7 +35,8 @@ Place LogReader::refresh() {
   for (int look = 1;; look++) {
     try {
       load();
-      end_ = find_end(identity_, *segments_, control_, 2 * identity_.segment_bytes, true).chain.place();
+      end_ = find_end(identity_, *segments_, control_, 2 * identity_.segment_bytes, true)
+                 .chain.place();
       return end_;
     } catch (const WalFailure&) {
       if (look == kLooks) throw;
@@ -47,7 +51,8 @@ ReadOutcome LogReader::read_into(uint8_t* buffer, uint64_t size, uint64_t from, 
 }
 
 uint64_t LogReader::locate(uint64_t lsn) {
-  if (lsn <= control_.start_lsn) throw WalFailure("WAL_LSN_GONE", "record " + std::to_string(lsn) + " was trimmed");
+  if (lsn <= control_.start_lsn)
+    throw WalFailure("WAL_LSN_GONE", "record " + std::to_string(lsn) + " was trimmed");
   return locate_on_disk(identity_, *segments_, lsn, end_.position);
 }
 
@@ -65,8 +70,8 @@ VerifyReport LogReader::verify() {
                                   report.batches++;
                                   report.records += header.count;
                                   report.bytes += header.length;
-                                  report.end = {batch_end(identity_, header), header.first_lsn + header.count - 1,
-                                                header.crc};
+                                  report.end = {batch_end(identity_, header),
+                                                header.first_lsn + header.count - 1, header.crc};
                                 });
       report.term = end.chain.term;
       report.end = end.chain.place();

@@ -20,7 +20,8 @@ struct VerifyReport {
 /// Not thread-safe: one call at a time. Throws WalFailure.
 class LogReader {
  public:
-  static std::unique_ptr<LogReader> open(const std::string& directory, std::shared_ptr<FileSystem> files);
+  static std::unique_ptr<LogReader> open(const std::string& directory,
+                                         std::shared_ptr<FileSystem> files);
 
   Control control() const { return control_; }
   bool direct() const { return segments_->direct(); }

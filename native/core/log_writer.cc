@@ -1,4 +1,5 @@
-// The engine's threads: the writer flushes, the housekeeper prepares segments and stores watermarks, tasks run in turn.
+// The engine's threads: the writer flushes, the housekeeper prepares segments and stores
+// watermarks, tasks run in turn.
 #include <algorithm>
 #include <cstring>
 
@@ -10,7 +11,8 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
-/// Bytes of one flush: enough for the device's best rate, little enough that the ring drains steadily.
+/// Bytes of one flush: enough for the device's best rate, little enough that the ring drains
+/// steadily.
 constexpr uint64_t kMostPerFlush = 8u << 20;
 constexpr uint64_t kWatermarkEvery = 64u << 20;
 constexpr auto kIdleWatermark = std::chrono::milliseconds(50);
@@ -75,7 +77,8 @@ void Log::writer_main() {
       auto ended = Clock::now();
       lock.lock();
       flushed_ = target;
-      while (!pending_.empty() && pending_.front().position <= target.position) pending_.pop_front();
+      while (!pending_.empty() && pending_.front().position <= target.position)
+        pending_.pop_front();
       flush_position_.store(target.position, std::memory_order_release);
       last_flush_ = ended;
       statistics_.flushes++;
@@ -103,7 +106,8 @@ void Log::writer_main() {
   }
 }
 
-/// Tells the owner that its open batch is due, so that a loop that never yields is flushed too. mutex_ held.
+/// Tells the owner that its open batch is due, so that a loop that never yields is flushed too.
+/// mutex_ held.
 void Log::tick(Clock::time_point now) {
   int32_t word = tick_.load(std::memory_order_relaxed);
   if (word == kAsleep || now < next_tick_) return;
@@ -131,8 +135,9 @@ void Log::write_range(uint64_t from, uint64_t to) {
   }
 }
 
-/// One durable write of [from, to), within a segment. Memory under a write never changes: the last block, into
-/// which the owner may be appending, is written from a private copy, zeros after `to` (SAFETY 5.3).
+/// One durable write of [from, to), within a segment. Memory under a write never changes: the last
+/// block, into which the owner may be appending, is written from a private copy, zeros after `to`
+/// (SAFETY 5.3).
 void Log::write_part(const std::shared_ptr<Segment>& segment, uint64_t from, uint64_t to) {
   uint64_t first = align_down(from, kBlock);
   uint64_t whole = align_down(to, kBlock);
@@ -150,7 +155,8 @@ void Log::write_part(const std::shared_ptr<Segment>& segment, uint64_t from, uin
 bool Log::watermark_due(Clock::time_point now) const {
   if (stored_watermark_.position == flushed_.position) return false;
   return flushed_.position - stored_watermark_.position >= kWatermarkEvery ||
-         identity_.segment_of(flushed_.position) != identity_.segment_of(stored_watermark_.position) ||
+         identity_.segment_of(flushed_.position) !=
+             identity_.segment_of(stored_watermark_.position) ||
          now - last_flush_ >= kIdleWatermark;
 }
 
@@ -165,11 +171,12 @@ void Log::refresh_control(Control& control) const {
 
 void Log::store_watermark(bool clean) {
   Place stored;
-  control_->update(clean ? ControlFile::Copies::kBoth : ControlFile::Copies::kOne, [&](Control& control) {
-    refresh_control(control);
-    control.clean = clean;
-    stored = control.watermark;
-  });
+  control_->update(clean ? ControlFile::Copies::kBoth : ControlFile::Copies::kOne,
+                   [&](Control& control) {
+                     refresh_control(control);
+                     control.clean = clean;
+                     stored = control.watermark;
+                   });
   std::lock_guard<std::mutex> guard(mutex_);
   stored_watermark_ = stored;
 }
@@ -183,6 +190,7 @@ void Log::housekeeper_main() {
     lock.unlock();
     bool more = false;
     bool wanted = segments_->wanted();
+    size_t spares = segments_->spare_count();
     bool failed = false;
     try {
       if (due) store_watermark(false);
@@ -192,7 +200,7 @@ void Log::housekeeper_main() {
       failed = true;
     }
     // The owner waits for a segment, or for word that there is no space for one.
-    if (wanted) progress_();
+    if (wanted || segments_->spare_count() > spares) progress_();
     lock.lock();
     if (failed) return;
     if (more || stopping_) continue;
@@ -212,12 +220,14 @@ void Log::wake_housekeeper() {
   housekeeper_wakes_.notify_one();
 }
 
-void Log::post(std::function<void()> task) {
+bool Log::post(std::function<void()> task) {
   {
     std::lock_guard<std::mutex> guard(mutex_);
+    if (stopping_) return false;
     tasks_.push_back(std::move(task));
   }
   task_wakes_.notify_one();
+  return true;
 }
 
 void Log::task_main() {
@@ -246,7 +256,10 @@ void Log::wait_until_flushed() {
 void Log::close() {
   {
     std::unique_lock<std::mutex> lock(mutex_);
-    if (closed_down_) return;
+    if (closed_down_) {
+      flush_moved_.wait(lock, [this] { return all_ended_; });
+      return;
+    }
     closed_down_ = true;
     stopping_ = true;
     // The writer leaves only when nothing is pending.
@@ -265,6 +278,9 @@ void Log::close() {
     }
   }
   lock_.reset();
+  std::lock_guard<std::mutex> guard(mutex_);
+  all_ended_ = true;
+  flush_moved_.notify_all();
 }
 
 Log::~Log() {

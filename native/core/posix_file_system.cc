@@ -26,7 +26,8 @@ namespace {
 
 class PosixFile : public File {
  public:
-  PosixFile(int fd, std::string path, bool direct) : fd_(fd), path_(std::move(path)), direct_(direct) {}
+  PosixFile(int fd, std::string path, bool direct)
+      : fd_(fd), path_(std::move(path)), direct_(direct) {}
   ~PosixFile() override { ::close(fd_); }
 
   bool direct() const override { return direct_; }
@@ -91,10 +92,12 @@ class PosixFile : public File {
   }
 
  private:
-  /// One system call. Clears `synced` where the kernel does not take RWF_DSYNC; the caller then syncs.
+  /// One system call. Clears `synced` where the kernel does not take RWF_DSYNC; the caller then
+  /// syncs.
   size_t write_some(const iovec* vectors, int count, uint64_t offset, bool& synced) {
     for (;;) {
-      ssize_t done = pwritev2(fd_, vectors, count, static_cast<off_t>(offset), synced ? RWF_DSYNC : 0);
+      ssize_t done =
+          pwritev2(fd_, vectors, count, static_cast<off_t>(offset), synced ? RWF_DSYNC : 0);
       if (done < 0 && errno == EINTR) continue;
       if (done < 0 && synced && (errno == EOPNOTSUPP || errno == ENOSYS)) {
         synced = false;
@@ -136,8 +139,9 @@ class PosixFileSystem : public FileSystem {
     }
     if (!S_ISDIR(status.st_mode)) fail("open", path, ENOTDIR);
     if ((status.st_mode & 022) != 0 || (status.st_uid != geteuid() && status.st_uid != 0)) {
-      WalFailure failure("WAL_DIR_PERMISSIONS",
-                         path + " can be written by others: run chmod go-w on it, or use a directory of your own");
+      WalFailure failure(
+          "WAL_DIR_PERMISSIONS",
+          path + " can be written by others: run chmod go-w on it, or use a directory of your own");
       failure.file = path;
       throw failure;
     }
@@ -150,8 +154,8 @@ class PosixFileSystem : public FileSystem {
     struct flock request {};
     request.l_type = F_WRLCK;
     request.l_whence = SEEK_SET;
-    // Open file description locks hold against other threads of this process as well, and no close() of
-    // another descriptor releases them.
+    // Open file description locks hold against other threads of this process as well, and no
+    // close() of another descriptor releases them.
     if (fcntl(fd, F_OFD_SETLK, &request) != 0) {
       int error = errno;
       char holder[32] = {};
@@ -159,8 +163,11 @@ class PosixFileSystem : public FileSystem {
       ::close(fd);
       if (error != EAGAIN && error != EACCES) fail("fcntl", path, error);
       std::string pid(holder, got > 0 ? static_cast<size_t>(got) : 0);
-      pid.erase(std::find_if_not(pid.begin(), pid.end(), [](char c) { return c >= '0' && c <= '9'; }), pid.end());
-      WalFailure failure("WAL_LOCKED", path + " is locked by process " + (pid.empty() ? "(unknown)" : pid));
+      pid.erase(
+          std::find_if_not(pid.begin(), pid.end(), [](char c) { return c >= '0' && c <= '9'; }),
+          pid.end());
+      WalFailure failure("WAL_LOCKED",
+                         path + " is locked by process " + (pid.empty() ? "(unknown)" : pid));
       failure.file = path;
       throw failure;
     }
@@ -227,7 +234,9 @@ class PosixFileSystem : public FileSystem {
   void make(const std::string& path) {
     size_t slash = path.find_last_not_of('/');
     slash = slash == std::string::npos ? slash : path.find_last_of('/', slash);
-    std::string parent = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+    std::string parent = slash == std::string::npos ? "."
+                         : slash == 0               ? "/"
+                                                    : path.substr(0, slash);
     if (!exists(parent)) make(parent);
     if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) fail("mkdir", path, errno);
     sync_directory(parent);

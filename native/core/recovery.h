@@ -17,15 +17,16 @@ struct EndOfLog {
   std::string reason;
 };
 
-/// Walks from the start of the segment that holds the control file's watermark to the last valid batch. Throws
-/// WAL_CORRUPT, naming file, offset and LSN, where bytes that were durable do not verify: below the watermark, or
-/// below one that a later batch of this node bears. `reach`: no batch lies further than this past the durable end.
-/// `index`: where to note the batches met, or nullptr.
-EndOfLog find_end(const LogIdentity& identity, Segments& segments, const Control& control, uint64_t reach,
-                  bool note_index);
+/// Walks from the start of the segment that holds the control file's watermark to the last valid
+/// batch. Throws WAL_CORRUPT, naming file, offset and LSN, where bytes that were durable do not
+/// verify: below the watermark, or below one that a later batch of this node bears. `reach`: no
+/// batch lies further than this past the durable end. `index`: where to note the batches met, or
+/// nullptr.
+EndOfLog find_end(const LogIdentity& identity, Segments& segments, const Control& control,
+                  uint64_t reach, bool note_index);
 
 /// Walks the whole log from its start and checks all of it; `visit` is called for each batch.
-EndOfLog verify_all(const LogIdentity& identity, Segments& segments, const Control& control, uint64_t reach,
-                    const std::function<void(const BatchHeader&)>& visit);
+EndOfLog verify_all(const LogIdentity& identity, Segments& segments, const Control& control,
+                    uint64_t reach, const std::function<void(const BatchHeader&)>& visit);
 
 }  // namespace walmirror

@@ -13,7 +13,8 @@ namespace walmirror {
 namespace {
 
 [[noreturn]] void fail(const char* what) {
-  throw WalFailure("WAL_IO", std::string("cannot map the log memory: ") + what + ": " + std::strerror(errno));
+  throw WalFailure("WAL_IO",
+                   std::string("cannot map the log memory: ") + what + ": " + std::strerror(errno));
 }
 
 }  // namespace

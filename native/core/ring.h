@@ -1,4 +1,5 @@
-// The log memory: `size` bytes mapped twice in a row, so that any range of up to `size` bytes is contiguous.
+// The log memory: `size` bytes mapped twice in a row, so that any range of up to `size` bytes is
+// contiguous.
 #pragma once
 
 #include <cstddef>

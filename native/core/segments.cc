@@ -20,12 +20,17 @@ bool ends_with(const std::string& text, const char* end) {
 
 }  // namespace
 
-Segments::Segments(std::shared_ptr<FileSystem> files, std::string directory, LogIdentity identity, bool read_only)
-    : files_(std::move(files)), directory_(std::move(directory)), identity_(identity), read_only_(read_only) {}
+Segments::Segments(std::shared_ptr<FileSystem> files, std::string directory, LogIdentity identity,
+                   bool read_only)
+    : files_(std::move(files)),
+      directory_(std::move(directory)),
+      identity_(identity),
+      read_only_(read_only) {}
 
 std::string Segments::name_of(uint64_t number, uint64_t first_lsn) const {
   char name[48];
-  std::snprintf(name, sizeof name, "%016" PRIx64 "-%016" PRIx64 ".wal", first_lsn, number * identity_.segment_bytes);
+  std::snprintf(name, sizeof name, "%016" PRIx64 "-%016" PRIx64 ".wal", first_lsn,
+                number * identity_.segment_bytes);
   return name;
 }
 
@@ -51,8 +56,9 @@ void Segments::load(uint64_t start) {
     if (segment == nullptr) continue;
     auto [at, fresh] = segments_.emplace(segment->number, segment);
     if (!fresh) {
-      throw WalFailure("WAL_CORRUPT", segment->path + " and " + at->second->path +
-                                          " claim the same place in the log; move the wrong one away")
+      throw WalFailure("WAL_CORRUPT",
+                       segment->path + " and " + at->second->path +
+                           " claim the same place in the log; move the wrong one away")
           .at(segment->path, 0, segment->first_lsn);
     }
   }
@@ -61,6 +67,9 @@ void Segments::load(uint64_t start) {
   for (auto& [number, segment] : segments_) {
     std::string path = directory_ + "/" + name_of(number, segment->first_lsn);
     if (path == segment->path) continue;
+    bool replaceable = std::find(unreadable_.begin(), unreadable_.end(), path) != unreadable_.end();
+    // Names were exchanged by hand: what the headers say holds.
+    if (files_->exists(path) && !replaceable) continue;
     files_->rename(segment->path, path);  // a rename that a power loss undid
     // It replaced what had no header under that name: that is not to be removed any more.
     unreadable_.erase(std::remove(unreadable_.begin(), unreadable_.end(), path), unreadable_.end());
@@ -72,7 +81,8 @@ void Segments::load(uint64_t start) {
 
 std::shared_ptr<Segment> Segments::load_file(const std::string& name, uint64_t start) {
   std::string path = directory_ + "/" + name;
-  std::shared_ptr<File> file = files_->open(path, read_only_ ? OpenMode::kRead : OpenMode::kReadWrite, true);
+  std::shared_ptr<File> file =
+      files_->open(path, read_only_ ? OpenMode::kRead : OpenMode::kReadWrite, true);
   if (!file->direct()) direct_ = false;
   bool spare = ends_with(name, ".spare");
   AlignedBuffer block(kSegmentHeaderBytes);
@@ -83,14 +93,18 @@ std::shared_ptr<Segment> Segments::load_file(const std::string& name, uint64_t s
   std::memcpy(&header, block.data(), sizeof header);
   bool valid = check_segment_header(block.data(), &reason);
   if (valid && (header.log_id != identity_.log_id || header.salt != identity_.salt ||
-                header.segment_bytes != identity_.segment_bytes || header.start % identity_.segment_bytes != 0)) {
-    if (!spare) throw WalFailure("WAL_CORRUPT", path + " belongs to another log; move it away").at(path, 0, 0);
+                header.segment_bytes != identity_.segment_bytes ||
+                header.start % identity_.segment_bytes != 0)) {
+    if (!spare)
+      throw WalFailure("WAL_CORRUPT", path + " belongs to another log; move it away")
+          .at(path, 0, 0);
     valid = false;
   }
   uint64_t size = file->size();
   if (valid && header.start + identity_.segment_bytes > start) {
     if (size != identity_.segment_bytes) {
-      throw WalFailure("WAL_CORRUPT", path + " is not as long as a segment: it was cut, or grew").at(path, size, 0);
+      throw WalFailure("WAL_CORRUPT", path + " is not as long as a segment: it was cut, or grew")
+          .at(path, size, 0);
     }
     auto segment = std::make_shared<Segment>();
     segment->number = header.start / identity_.segment_bytes;
@@ -111,7 +125,8 @@ std::shared_ptr<Segment> Segments::load_file(const std::string& name, uint64_t s
     files_->rename(path, spare_path);
     keep_as_spare(spare_path, std::move(file), size);
   } else {
-    // Whether it is missed, recovery finds out by number (SAFETY 6.4); until then it stays as it is.
+    // Whether it is missed, recovery finds out by number (SAFETY 6.4); until then it stays as it
+    // is.
     unreadable_.push_back(path);
   }
   return nullptr;
@@ -129,6 +144,19 @@ void Segments::reclaim_unreadable() {
   std::lock_guard<std::mutex> guard(mutex_);
   for (const std::string& path : unreadable_) files_->remove(path);
   unreadable_.clear();
+}
+
+std::vector<std::shared_ptr<Segment>> Segments::unreadable(uint64_t number) const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  std::vector<std::shared_ptr<Segment>> found;
+  for (const std::string& path : unreadable_) {
+    auto segment = std::make_shared<Segment>();
+    segment->number = number;
+    segment->path = path;
+    segment->file = files_->open(path, OpenMode::kRead, true);
+    found.push_back(std::move(segment));
+  }
+  return found;
 }
 
 void Segments::sync_names() { files_->sync_directory(directory_); }
@@ -151,10 +179,12 @@ std::shared_ptr<Segment> Segments::find(uint64_t number) const {
 
 std::shared_ptr<Segment> Segments::find_lsn(uint64_t lsn) const {
   std::lock_guard<std::mutex> guard(mutex_);
-  // First LSNs never fall along the segments; one without records shares its first LSN with the next.
+  // First LSNs never fall along the segments; one without records shares its first LSN with the
+  // next.
   std::shared_ptr<Segment> found;
-  auto at = std::partition_point(segments_.begin(), segments_.end(),
-                                 [lsn](const auto& entry) { return entry.second->first_lsn <= lsn; });
+  auto at = std::partition_point(segments_.begin(), segments_.end(), [lsn](const auto& entry) {
+    return entry.second->first_lsn <= lsn;
+  });
   if (at != segments_.begin()) found = std::prev(at)->second;
   return found;
 }
@@ -181,7 +211,8 @@ bool Segments::promise() {
     return true;
   }
   wanted_ = true;
-  if (no_space_) throw WalFailure("WAL_NO_SPACE", "no space for another segment: " + no_space_reason_);
+  if (no_space_)
+    throw WalFailure("WAL_NO_SPACE", "no space for another segment: " + no_space_reason_);
   return false;
 }
 
@@ -203,7 +234,8 @@ std::shared_ptr<Spare> Segments::pick_spare(std::unique_lock<std::mutex>& lock) 
       spares_.erase(best);
       return spare;
     }
-    if (not_busy_.wait_for(lock, std::chrono::milliseconds(1)) == std::cv_status::timeout && spares_.empty()) {
+    if (not_busy_.wait_for(lock, std::chrono::milliseconds(1)) == std::cv_status::timeout &&
+        spares_.empty()) {
       return nullptr;
     }
   }
@@ -220,7 +252,8 @@ std::shared_ptr<Segment> Segments::activate(const SegmentHeader& header) {
   segment->prev_crc = header.prev_crc;
   segment->path = directory_ + "/" + name_of(segment->number, header.first_lsn);
   segment->file = std::move(spare->file);
-  // Not followed by a flush of the directory: the header says what the file is, whatever its name (format.md).
+  // Not followed by a flush of the directory: the header says what the file is, whatever its name
+  // (format.md).
   files_->rename(spare->path, segment->path);
   segments_[segment->number] = segment;
   return segment;
@@ -254,22 +287,27 @@ bool Segments::prepare(size_t target) {
   }
   wanted_ = false;
   for (auto& spare : spares_) {
-    if (spare->written >= identity_.segment_bytes || spare->file.use_count() > 1) continue;
+    if (spare->unfillable || spare->written >= identity_.segment_bytes ||
+        spare->file.use_count() > 1)
+      continue;
     spare->busy = true;
     auto chosen = spare;
     lock.unlock();
-    static const AlignedBuffer zeros = AlignedBuffer::zeroed(kZeroStep);
+    // Never freed: a thread may still be writing it while the process ends.
+    static const auto& zeros = *new AlignedBuffer(AlignedBuffer::zeroed(kZeroStep));
     uint64_t size = std::min(kZeroStep, identity_.segment_bytes - chosen->written);
     Slice slice{zeros.data(), size};
     try {
       chosen->file->write(chosen->written, &slice, 1, false);
       // One flush for all: each would commit the file system's journal. Data never relies on it.
       if (chosen->written + size == identity_.segment_bytes) chosen->file->sync();
-    } catch (...) {
+    } catch (const WalFailure& failure) {
       lock.lock();
       chosen->busy = false;
       not_busy_.notify_all();
-      throw;
+      if (failure.code != "WAL_NO_SPACE") throw;
+      chosen->unfillable = true;
+      return true;
     }
     lock.lock();
     chosen->written += size;
@@ -307,9 +345,7 @@ void Segments::drop_after(uint64_t position) {
     segment->file->write(0, &slice, 1, true);
     segments_.erase(segment->number);
     index_.erase(segment->number);
-    std::string path = next_spare_path();
-    files_->rename(segment->path, path);
-    keep_as_spare(path, segment->file, identity_.segment_bytes);
+    files_->remove(segment->path);
   }
 }
 
@@ -317,12 +353,14 @@ void Segments::note_batch(const IndexEntry& entry) {
   constexpr uint64_t kSpacing = 256u << 10;
   std::lock_guard<std::mutex> guard(mutex_);
   auto& entries = index_[identity_.segment_of(entry.position)];
-  if (entries.empty() || entry.position >= entries.back().position + kSpacing) entries.push_back(entry);
+  if (entries.empty() || entry.position >= entries.back().position + kSpacing)
+    entries.push_back(entry);
 }
 
 IndexEntry Segments::nearest_lsn(const Segment& segment, uint64_t lsn) const {
   std::lock_guard<std::mutex> guard(mutex_);
-  IndexEntry nearest{segment.number * identity_.segment_bytes + kSegmentHeaderBytes, segment.first_lsn - 1};
+  IndexEntry nearest{segment.number * identity_.segment_bytes + kSegmentHeaderBytes,
+                     segment.first_lsn - 1};
   auto at = index_.find(segment.number);
   if (at == index_.end()) return nearest;
   for (const IndexEntry& entry : at->second) {
@@ -333,7 +371,8 @@ IndexEntry Segments::nearest_lsn(const Segment& segment, uint64_t lsn) const {
 
 IndexEntry Segments::nearest_position(const Segment& segment, uint64_t position) const {
   std::lock_guard<std::mutex> guard(mutex_);
-  IndexEntry nearest{segment.number * identity_.segment_bytes + kSegmentHeaderBytes, segment.first_lsn - 1};
+  IndexEntry nearest{segment.number * identity_.segment_bytes + kSegmentHeaderBytes,
+                     segment.first_lsn - 1};
   auto at = index_.find(segment.number);
   if (at == index_.end()) return nearest;
   for (const IndexEntry& entry : at->second) {
@@ -356,9 +395,10 @@ void Segments::forget_index_from(uint64_t position) {
   std::lock_guard<std::mutex> guard(mutex_);
   for (auto at = index_.lower_bound(identity_.segment_of(position)); at != index_.end(); ++at) {
     auto& entries = at->second;
-    entries.erase(std::remove_if(entries.begin(), entries.end(),
-                                 [position](const IndexEntry& entry) { return entry.position >= position; }),
-                  entries.end());
+    entries.erase(
+        std::remove_if(entries.begin(), entries.end(),
+                       [position](const IndexEntry& entry) { return entry.position >= position; }),
+        entries.end());
   }
 }
 

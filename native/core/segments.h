@@ -1,4 +1,5 @@
-// The segment files of a directory: which exist, the spares that wait to become one, and a sparse index of each.
+// The segment files of a directory: which exist, the spares that wait to become one, and a sparse
+// index of each.
 #pragma once
 
 #include <condition_variable>
@@ -29,27 +30,32 @@ struct Segment {
   std::shared_ptr<File> file;
 };
 
-/// A file that waits to become a segment. `written` bytes of it were once written, so that writing them again
-/// needs no change of the file system's metadata.
+/// A file that waits to become a segment. `written` bytes of it were once written, so that writing
+/// them again needs no change of the file system's metadata.
 struct Spare {
   std::string path;
   std::shared_ptr<File> file;
   uint64_t written = 0;
   bool busy = false;
+  bool unfillable = false;  // there is no space for zeros: a file system that copies on write
 };
 
 /// Thread-safe. A segment or spare that somebody reads (holds a pointer to) is never reused.
 class Segments {
  public:
-  Segments(std::shared_ptr<FileSystem> files, std::string directory, LogIdentity identity, bool read_only);
+  Segments(std::shared_ptr<FileSystem> files, std::string directory, LogIdentity identity,
+           bool read_only);
 
-  /// Reads the header of every file. Those below `start` and those without a header become spares; foreign
-  /// and doubled ones are refused (WAL_CORRUPT).
+  /// Reads the header of every file. Those below `start` and those without a header become spares;
+  /// foreign and doubled ones are refused (WAL_CORRUPT).
   void load(uint64_t start);
 
   /// Removes segment files without a header, once recovery has found that none of them is missed.
   void reclaim_unreadable();
-  /// Flushes the directory: a process that was killed may have left files whose names are not durable.
+  /// Files without a header, each as if it were this segment.
+  std::vector<std::shared_ptr<Segment>> unreadable(uint64_t number) const;
+  /// Flushes the directory: a process that was killed may have left files whose names are not
+  /// durable.
   void sync_names();
   /// The file that ought to be this segment, for an error message.
   std::string describe_missing(uint64_t number) const;
@@ -63,20 +69,23 @@ class Segments {
   size_t spare_count() const;
   bool direct() const { return direct_; }
 
-  /// Promises a spare to the caller, who will `activate` it. False: none is ready; housekeeping is asked for one.
-  /// Throws WAL_NO_SPACE where the disk is known to be full.
+  /// Promises a spare to the caller, who will `activate` it. False: none is ready; housekeeping is
+  /// asked for one. Throws WAL_NO_SPACE where the disk is known to be full.
   bool promise();
-  /// Makes a promised spare the segment that this header (its first 4096 bytes) describes, and renames it.
+  /// Makes a promised spare the segment that this header (its first 4096 bytes) describes, and
+  /// renames it.
   std::shared_ptr<Segment> activate(const SegmentHeader& header);
 
-  /// One step of housekeeping: creates a spare, or writes zeros to a part of one. False: nothing to do. `target`:
-  /// spares to have ready.
+  /// One step of housekeeping: creates a spare, or writes zeros to a part of one. False: nothing to
+  /// do. `target`: spares to have ready.
   bool prepare(size_t target);
   bool wanted() const;
 
   /// Turns all segments below `number` into spares, or removes them where there are enough.
   void recycle_below(uint64_t number);
-  /// After a cut at `position`: zeroes the header of all later segments and turns them into spares.
+  /// After a cut at `position`: zeroes the header of all later segments and removes them. What they
+  /// hold must not come back in a segment of the same number, where it would look like a later part
+  /// of the log.
   void drop_after(uint64_t position);
 
   void note_batch(const IndexEntry& entry);

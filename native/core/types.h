@@ -9,7 +9,8 @@
 
 namespace walmirror {
 
-/// A point of the log: a batch ends at `position`, `lsn` is the last record before it, `crc` that batch's.
+/// A point of the log: a batch ends at `position`, `lsn` is the last record before it, `crc` that
+/// batch's.
 struct Place {
   uint64_t position = 0;
   uint64_t lsn = 0;
@@ -44,7 +45,8 @@ enum class Role : uint32_t { kPrimary = 1, kStandby = 2, kFenced = 3 };
 /// An operating failure. `code` is a key of the package's error table.
 class WalFailure : public std::runtime_error {
  public:
-  WalFailure(std::string code_, const std::string& message) : std::runtime_error(message), code(std::move(code_)) {}
+  WalFailure(std::string code_, const std::string& message)
+      : std::runtime_error(message), code(std::move(code_)) {}
 
   WalFailure& at(std::string file_, uint64_t offset_, uint64_t lsn_) {
     file = std::move(file_);

@@ -5,12 +5,13 @@
 
 namespace walmirror {
 
-const uint8_t* SegmentWindow::view(const std::shared_ptr<Segment>& segment, uint64_t segment_bytes, uint64_t offset,
-                                   uint64_t need, uint64_t& available) {
+const uint8_t* SegmentWindow::view(const std::shared_ptr<Segment>& segment, uint64_t segment_bytes,
+                                   uint64_t offset, uint64_t need, uint64_t& available) {
   need = std::min(need, segment_bytes - offset);
   if (segment != segment_ || offset < from_ || offset + need > from_ + size_) {
     uint64_t from = align_down(offset, kBlock);
-    uint64_t want = std::min(std::max(chunk_, align_up(offset + need, kBlock) - from), segment_bytes - from);
+    uint64_t want =
+        std::min(std::max(chunk_, align_up(offset + need, kBlock) - from), segment_bytes - from);
     buffer_.reserve(want);
     size_t got = segment->file->read(from, buffer_.data(), want);
     std::memset(buffer_.data() + got, 0, want - got);
@@ -26,7 +27,8 @@ Walker::Walker(const LogIdentity& identity, const Segments& segments, const Chai
     : identity_(identity), segments_(segments), chain_(from), link_(link) {}
 
 std::string Walker::file() const {
-  return segment_ != nullptr ? segment_->path : segments_.describe_missing(identity_.segment_of(chain_.position));
+  return segment_ != nullptr ? segment_->path
+                             : segments_.describe_missing(identity_.segment_of(chain_.position));
 }
 
 Step Walker::bad(const std::string& reason) {
@@ -37,7 +39,8 @@ Step Walker::bad(const std::string& reason) {
 /// The header of a segment must be the one that the log itself gives.
 bool Walker::enter_segment() {
   uint64_t available;
-  const uint8_t* bytes = window_.view(segment_, identity_.segment_bytes, 0, kSegmentHeaderBytes, available);
+  const uint8_t* bytes =
+      window_.view(segment_, identity_.segment_bytes, 0, kSegmentHeaderBytes, available);
   const char* reason;
   if (!check_segment_header(bytes, &reason)) {
     reason_ = reason;
@@ -59,8 +62,8 @@ bool Walker::check_rest_is_zero(uint64_t from) {
   while (from < end) {
     uint64_t size = std::min(kPiece, end - from);
     uint64_t available;
-    const uint8_t* bytes =
-        window_.view(segment_, identity_.segment_bytes, from % identity_.segment_bytes, size, available);
+    const uint8_t* bytes = window_.view(segment_, identity_.segment_bytes,
+                                        from % identity_.segment_bytes, size, available);
     if (!all_zero(bytes, size)) return false;
     from += size;
   }
@@ -80,18 +83,20 @@ Step Walker::next() {
   uint64_t need = kBatchHeaderBytes;
   for (;;) {
     uint64_t available;
-    const uint8_t* bytes =
-        window_.view(segment_, identity_.segment_bytes, chain_.position % identity_.segment_bytes, need, available);
+    const uint8_t* bytes = window_.view(segment_, identity_.segment_bytes,
+                                        chain_.position % identity_.segment_bytes, need, available);
     Check check = check_batch(identity_, chain_, bytes, available, link_);
     if (check.verdict == Verdict::kBad) {
       BatchHeader torn;
       std::memcpy(&torn, bytes, sizeof torn);
-      bool ours = torn.magic == kBatchMagic && torn.log_id == identity_.log_id && torn.position == chain_.position;
+      bool ours = torn.magic == kBatchMagic && torn.log_id == identity_.log_id &&
+                  torn.position == chain_.position;
       torn_bytes_ = ours ? torn.length : 0;
       return bad(check.reason);
     }
     if (check.verdict == Verdict::kShort) {
-      if (check.need <= need && available < check.need) return bad("the segment ends inside a batch");
+      if (check.need <= need && available < check.need)
+        return bad("the segment ends inside a batch");
       need = check.need;
       continue;
     }
@@ -100,7 +105,8 @@ Step Walker::next() {
     break;
   }
   if (header_.kind == static_cast<uint8_t>(Kind::kFiller)) {
-    if (!check_rest_is_zero(chain_.position + header_.length)) return bad("bytes after the filler are not zero");
+    if (!check_rest_is_zero(chain_.position + header_.length))
+      return bad("bytes after the filler are not zero");
     bytes_ = nullptr;
   }
   advance(identity_, chain_, header_);

@@ -13,10 +13,10 @@ class SegmentWindow {
  public:
   explicit SegmentWindow(uint64_t chunk = 1u << 20) : chunk_(chunk) {}
 
-  /// The bytes of the segment from `offset`: at least `need` of them (fewer only at its end); `available` says how
-  /// many. Valid until the next call.
-  const uint8_t* view(const std::shared_ptr<Segment>& segment, uint64_t segment_bytes, uint64_t offset, uint64_t need,
-                      uint64_t& available);
+  /// The bytes of the segment from `offset`: at least `need` of them (fewer only at its end);
+  /// `available` says how many. Valid until the next call.
+  const uint8_t* view(const std::shared_ptr<Segment>& segment, uint64_t segment_bytes,
+                      uint64_t offset, uint64_t need, uint64_t& available);
   void invalidate() { segment_.reset(); }
 
  private:
@@ -35,8 +35,10 @@ enum class Step {
 
 class Walker {
  public:
-  /// `from` is trusted. `link` false: only from.position is, the rest is taken from the first batch.
-  Walker(const LogIdentity& identity, const Segments& segments, const Chain& from, bool link = true);
+  /// `from` is trusted. `link` false: only from.position is, the rest is taken from the first
+  /// batch.
+  Walker(const LogIdentity& identity, const Segments& segments, const Chain& from,
+         bool link = true);
 
   Step next();
   /// Reads again what may have been written since.
@@ -46,7 +48,8 @@ class Walker {
   const BatchHeader& header() const { return header_; }
   const uint8_t* bytes() const { return bytes_; }
   const std::string& reason() const { return reason_; }
-  /// kBad: length of the batch that was begun there and does not verify; 0 where there is none of this log.
+  /// kBad: length of the batch that was begun there and does not verify; 0 where there is none of
+  /// this log.
   uint64_t torn_bytes() const { return torn_bytes_; }
   /// The file in which the walk stands, and the offset of chain().position in it.
   std::string file() const;
@@ -69,7 +72,6 @@ class Walker {
   uint64_t torn_bytes_ = 0;
 };
 
-
 struct ReadOutcome {
   uint64_t offset = 0;
   uint64_t length = 0;
@@ -79,12 +81,13 @@ struct ReadOutcome {
   uint64_t need = 0;
 };
 
-/// Reads and verifies whole batches from `from` to at most `limit`, within one segment, into an aligned buffer. A
-/// filler comes with the zeros after it and the next segment's header.
-ReadOutcome read_segment(const LogIdentity& identity, const Segments& segments, uint8_t* buffer, uint64_t size,
-                         uint64_t from, uint64_t limit);
+/// Reads and verifies whole batches from `from` to at most `limit`, within one segment, into an
+/// aligned buffer. A filler comes with the zeros after it and the next segment's header.
+ReadOutcome read_segment(const LogIdentity& identity, const Segments& segments, uint8_t* buffer,
+                         uint64_t size, uint64_t from, uint64_t limit);
 
 /// Start of the batch that holds `lsn`, looking no further than `end`.
-uint64_t locate_on_disk(const LogIdentity& identity, const Segments& segments, uint64_t lsn, uint64_t end);
+uint64_t locate_on_disk(const LogIdentity& identity, const Segments& segments, uint64_t lsn,
+                        uint64_t end);
 
 }  // namespace walmirror
