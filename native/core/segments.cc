@@ -336,6 +336,7 @@ void Segments::recycle_below(uint64_t number) {
 
 void Segments::drop_after(uint64_t position) {
   std::lock_guard<std::mutex> guard(mutex_);
+  bool removed = false;
   uint64_t last = identity_.segment_of(position);
   AlignedBuffer zeros(kSegmentHeaderBytes);
   std::memset(zeros.data(), 0, kSegmentHeaderBytes);
@@ -346,7 +347,11 @@ void Segments::drop_after(uint64_t position) {
     segments_.erase(segment->number);
     index_.erase(segment->number);
     files_->remove(segment->path);
+    removed = true;
   }
+  // Before the cut is called done: a file that comes back without its header looks like a damaged
+  // one.
+  if (removed) files_->sync_directory(directory_);
 }
 
 void Segments::note_batch(const IndexEntry& entry) {
