@@ -20,6 +20,7 @@ export const BatchField = {
 } as const;
 
 export const KIND_DATA = 0;
+export const KIND_FILLER = 5;
 
 /** A u64 that the engine has checked to be a safe integer. */
 export function readU64(bytes: Buffer, at: number): number {

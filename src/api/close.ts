@@ -29,6 +29,8 @@ async function finish(core: LogCore): Promise<void> {
   await core.control?.close().catch(() => undefined);
   core.lastStatus = logStatus(core);
   await core.driver.close();
+  // From here on no report of the engine may be answered by calling it.
+  core.state = 'closed';
   try {
     await core.native.close();
   } catch (error) {

@@ -133,7 +133,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
 
   /** Nothing mends it: every present and later wait ends with this one error. */
   fail(cause: unknown): void {
-    if (this.failure !== undefined || this.state === 'closed') return;
+    if (this.failure !== undefined) return;
     const failure = fatal(cause ?? this.native.failure() ?? new Error('unknown failure'));
     this.failure = failure;
     this.appender.abandon();

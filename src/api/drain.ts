@@ -51,7 +51,7 @@ export class Drains {
     const size = recordSize(bytes);
     const one = bytes <= appender.maxRecord;
     // Of several records no more is known than their sum: batches are taken to be full.
-    const largest = one ? size : maxBatchBytes;
+    const largest = one ? size : Math.min(maxBatchBytes, recordSize(appender.maxRecord));
     const sizes = one ? [size] : new Array<number>(Math.ceil(size / largest)).fill(largest);
     if (bytes > ringBytes || !canEverFit(this.#layout, sizes, largest)) {
       throw new RangeError(

@@ -46,6 +46,7 @@ function withOwnProperties(native: NativeLog): NativeLog {
 async function abandon(native: NativeLog, core: LogCore | undefined): Promise<void> {
   core?.appender.abandon();
   await core?.closeDriver();
+  if (core !== undefined) core.state = 'closed';
   await native.close().catch(() => undefined);
   core?.closed();
 }

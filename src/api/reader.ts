@@ -1,6 +1,6 @@
 import { loadBinding } from '../native/binding.js';
 import { type NativeLog, type Place, State } from '../native/native_log.js';
-import { Batch, BatchField, KIND_DATA, readU64 } from './batch.js';
+import { Batch, BatchField, KIND_DATA, KIND_FILLER, readU64 } from './batch.js';
 import { WalError } from './errors.js';
 import type { KeepAlive } from './keep_alive.js';
 import type { Wakeups } from './wakeup.js';
@@ -151,13 +151,15 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
     while (this.#at < this.#chunk.length) {
       const start = this.#at;
       const chunk = this.#chunk;
-      this.#at = start + chunk.readUInt32LE(start + BatchField.LENGTH);
+      const length = chunk.readUInt32LE(start + BatchField.LENGTH);
       const kind = chunk.readUInt8(start + BatchField.KIND);
+      if (length < BatchField.PAYLOAD) throw new Error(`no batch at position ${this.#position}`);
+      // Behind a filler lie zeros and the next segment's header, to the end of the chunk.
+      this.#at = kind === KIND_FILLER ? chunk.length : start + length;
       const count = chunk.readUInt32LE(start + BatchField.COUNT);
       const last = readU64(chunk, start + BatchField.FIRST_LSN) + count - 1;
       if (kind !== KIND_DATA || count === 0 || last < from) continue;
-      const batch = new Batch(chunk.subarray(start, this.#at), from, to);
-      return batch;
+      return new Batch(chunk.subarray(start, this.#at), from, to);
     }
     return undefined;
   }
