@@ -131,7 +131,7 @@ async function main(): Promise<number> {
 }
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  // Children end with the parent; directories are left to the next run's eyes only on SIGKILL.
+  // Children end with the parent, and its directories go.
   process.once(signal, () => process.exit(1));
 }
 

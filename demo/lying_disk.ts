@@ -22,6 +22,9 @@ export interface Tail {
   readonly batches: number;
 }
 
+/** Fewer could all be records that were under way, and not acknowledged yet. */
+const LEAST_BATCHES = 8;
+
 /**
  * Zeroes the last `share` (0 to 1) of what lies behind the directory's own watermark, the place up to which
  * even such a disk had time.
@@ -35,13 +38,13 @@ export async function loseTail(directory: string, share: number): Promise<Tail> 
     const batches = batchOffsets(bytes);
     const start = segment.startPosition;
     const unsafe = batches.filter((offset) => start + offset >= watermark);
-    const count = Math.ceil(unsafe.length * share);
-    const from = unsafe[unsafe.length - count];
+    const count = Math.max(LEAST_BATCHES, Math.ceil(unsafe.length * share));
+    const from = unsafe[Math.max(0, unsafe.length - count)];
     if (from === undefined) return { bytes: 0, batches: 0 };
     const end = endOf(bytes, batches);
     await file.write(Buffer.alloc(end - from), 0, end - from, from);
     await file.sync();
-    return { bytes: end - from, batches: count };
+    return { bytes: end - from, batches: Math.min(count, unsafe.length) };
   } finally {
     await file.close();
   }

@@ -1,4 +1,5 @@
 /** `npm run demo`: a catalogue that survives its master. See demo/README.md. */
+import { rmSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, rmdir } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,11 +11,13 @@ import { runScenario } from './scenario.js';
 /** demo/dist/demo to the repository. */
 const repository = fileURLToPath(new URL('../../../', import.meta.url));
 
-async function run({ modes, rows, seed }: Options): Promise<number> {
+async function run({ modes, rows, seed, dir }: Options): Promise<number> {
   // On a real disk: the system's temporary directory is memory on many machines.
-  const base = path.join(repository, '.tmp-demo');
+  const base = dir ?? path.join(repository, '.tmp-demo');
   await mkdir(base, { recursive: true });
   const root = await mkdtemp(path.join(base, 'run-'));
+  const removeNow = (): void => rmSync(root, { recursive: true, force: true });
+  process.once('exit', removeNow);
   const start = performance.now();
   const outcomes: Outcome[] = [];
   try {
@@ -25,7 +28,7 @@ async function run({ modes, rows, seed }: Options): Promise<number> {
     }
   } finally {
     await rm(root, { recursive: true, force: true });
-    await rmdir(base).catch(() => undefined);
+    if (dir === undefined) await rmdir(base).catch(() => undefined);
   }
   printTable(outcomes);
   const verdicts = outcomes.map(judge);
@@ -51,7 +54,7 @@ async function main(): Promise<number> {
 }
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  // The children end with this process.
+  // The children end with this process, and its files go.
   process.once(signal, () => process.exit(1));
 }
 

@@ -8,6 +8,8 @@ export interface Options {
   readonly modes: readonly Mode[];
   /** How many places the catalogue has at most. */
   readonly rows: number;
+  /** Where files go; removed at the end. Default: .tmp-demo in the repository. */
+  readonly dir?: string;
   readonly help: boolean;
 }
 
@@ -16,6 +18,7 @@ export const usageText = `Usage: npm run demo -- [options]
   --seed N      moves the moments at which processes are killed (default 1)
   --mode MODE   only this one: sync, async, or planted (may be given several times; default all)
   --rows N      a smaller catalogue (default: all of it, 135,233 places)
+  --dir DIR     where files go meanwhile (default .tmp-demo)
   --help        this text
 
 Exit code 1: something acknowledged was lost in sync mode, or nothing was found lost in the planted run.
@@ -28,6 +31,7 @@ export function parseOptions(args: readonly string[]): Options {
       seed: { type: 'string', default: '1' },
       mode: { type: 'string', multiple: true, default: [...modes] },
       rows: { type: 'string', default: '1000000' },
+      dir: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
   });
@@ -36,6 +40,7 @@ export function parseOptions(args: readonly string[]): Options {
     rows: wholeNumber(values.rows, '--rows', 1000),
     modes: values.mode.map(modeOf),
     help: values.help,
+    ...(values.dir === undefined ? {} : { dir: values.dir }),
   };
 }
 

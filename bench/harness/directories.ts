@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, rmdir } from 'node:fs/promises';
 import path from 'node:path';
 
@@ -18,8 +19,15 @@ export class Directories {
 
   async make(name: string): Promise<string> {
     await mkdir(this.#base, { recursive: true });
-    this.#root ??= await mkdtemp(path.join(this.#base, 'run-'));
+    this.#root ??= await this.#makeRoot();
     return await mkdtemp(path.join(this.#root, `${name}-`));
+  }
+
+  async #makeRoot(): Promise<string> {
+    const root = await mkdtemp(path.join(this.#base, 'run-'));
+    // Also when the run is cut short.
+    process.once('exit', () => rmSync(root, { recursive: true, force: true }));
+    return root;
   }
 
   async remove(directory: string): Promise<void> {

@@ -67,14 +67,14 @@ export function quickPlan(): Plan {
     quick: true,
     floorRuns: 1,
     floorSeconds: 0.02,
-    floorFileBytes: 32 * MIB,
-    segmentBytes: 2 * MIB, // so that a few megabytes recycle too
-    recycleBytes: 16 * MIB,
-    catchUpBytes: 16 * MIB,
-    recoverBytes: 16 * MIB,
-    behindBytes: 16 * MIB,
+    floorFileBytes: 16 * MIB,
+    segmentBytes: MIB, // so that a few megabytes recycle too
+    recycleBytes: 8 * MIB,
+    catchUpBytes: 8 * MIB,
+    recoverBytes: 8 * MIB,
+    behindBytes: 8 * MIB,
     rounds: 1,
-    checkedBytes: 32 * MIB,
+    checkedBytes: 4 * MIB,
     schedule: (quickOperations) => {
       const window = { seconds: NO_LIMIT_SECONDS, operations: quickOperations };
       return { warmup: { ...window, operations: Math.ceil(quickOperations / 4) }, window, runs: 1 };

@@ -4,7 +4,7 @@ import { median } from '../harness/statistics.js';
 import { bulkSizes } from '../harness/workloads.js';
 import { measureThroughput, type Segments } from './throughput.js';
 
-const QUICK_BYTES = 4 * 2 ** 20;
+const QUICK_BYTES = 2 * 2 ** 20;
 /** What the primary's event loop may be held up under replication. */
 const DELAY_LIMIT_MS = 10;
 
