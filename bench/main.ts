@@ -64,7 +64,7 @@ async function drift(floors: Floors): Promise<Record<string, number>> {
 
 async function run(options: Options): Promise<void> {
   const chosen = choose(options);
-  const plan = options.quick ? quickPlan() : fullPlan();
+  const plan = options.quick ? quickPlan() : fullPlan(options);
   const directories = new Directories(repository);
   try {
     const machine = await describeMachine(await directories.make('machine'));
@@ -99,6 +99,8 @@ async function writeJson(file: string, { machine, options, ...result }: Result):
   const content = {
     schema: 1,
     quick: options.quick,
+    seconds: options.seconds,
+    windows: options.runs,
     node: machine.node,
     machine,
     durability: 'O_DIRECT or buffered as the floors say; what a row waited for is in the row',

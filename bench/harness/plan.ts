@@ -44,11 +44,11 @@ const GIB = 2 ** 30;
 /** Long enough for any quick window: those end by count, so that their result does not hang on time. */
 const NO_LIMIT_SECONDS = 60;
 
-export function fullPlan(): Plan {
-  const window = { seconds: 3, operations: Number.POSITIVE_INFINITY };
+export function fullPlan({ seconds, runs }: { seconds: number; runs: number }): Plan {
+  const window = { seconds, operations: Number.POSITIVE_INFINITY };
   return {
     quick: false,
-    floorRuns: 5,
+    floorRuns: runs,
     floorSeconds: 1,
     floorFileBytes: 2 * GIB,
     segmentBytes: undefined,
@@ -56,9 +56,9 @@ export function fullPlan(): Plan {
     catchUpBytes: GIB,
     recoverBytes: 4 * GIB,
     behindBytes: 2 * GIB,
-    rounds: 5,
+    rounds: runs,
     checkedBytes: 64 * MIB,
-    schedule: () => ({ warmup: window, window, runs: 5 }),
+    schedule: () => ({ warmup: window, window, runs }),
   };
 }
 
