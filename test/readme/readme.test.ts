@@ -1,0 +1,143 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { makeTempDir } from '../global/temp.js';
+
+const run = promisify(execFile);
+const root = join(import.meta.dirname, '../..');
+
+interface Block {
+  readonly language: string;
+  readonly attributes: ReadonlyMap<string, string>;
+  readonly text: string;
+}
+
+/** The fenced blocks of the page, in order. */
+function blocksOf(page: string): Block[] {
+  return [...page.matchAll(/^```(\w+)([^\n]*)\n(.*?)^```$/gms)].map(([, language, rest, text]) => ({
+    language: language ?? '',
+    attributes: new Map(
+      (rest ?? '')
+        .trim()
+        .split(/\s+/)
+        .filter(Boolean)
+        .map((pair) => pair.split('=') as [string, string]),
+    ),
+    text: text ?? '',
+  }));
+}
+
+interface Step {
+  readonly command: string;
+  readonly output: string;
+}
+
+/** `$ command` lines, each with the lines that follow it. */
+function stepsOf(block: Block): Step[] {
+  return block.text
+    .split(/^\$ /m)
+    .slice(1)
+    .map((part) => {
+      const end = part.indexOf('\n');
+      return { command: part.slice(0, end), output: part.slice(end + 1) };
+    });
+}
+
+async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
+  const deadline = performance.now() + 20_000;
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error(`not within 20 s: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+/** One of the page's terminals: a command that goes on, and what it has printed. */
+class Terminal {
+  readonly child: ChildProcess;
+  shown = '';
+
+  constructor(command: string, cwd: string) {
+    // exec: the shell's pid is the program's, so that it can be ended by pid.
+    this.child = spawn('sh', ['-c', `exec ${command}`], {
+      cwd,
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+      this.shown += text;
+    });
+  }
+
+  type(text: string): void {
+    this.child.stdin?.write(text);
+  }
+
+  async end(): Promise<void> {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+    const ended = new Promise((resolve) => this.child.once('exit', resolve));
+    this.child.kill('SIGTERM');
+    await ended;
+  }
+}
+
+describe('the code blocks of README.md do what is printed there', () => {
+  let page: Block[];
+  let cwd: string;
+  const terminals: Terminal[] = [];
+
+  /** `npx walmirror` without npx, which leaves a shell between the test and the program. */
+  const local = (command: string): string =>
+    command.replaceAll('npx walmirror', './node_modules/.bin/walmirror');
+
+  async function runAsPrinted(block: Block): Promise<void> {
+    for (const { command, output } of stepsOf(block)) {
+      const { stdout } = await run('sh', ['-c', local(command)], { cwd });
+      expect(stdout, command).toBe(output);
+    }
+  }
+
+  beforeAll(async () => {
+    page = blocksOf(await readFile(join(root, 'README.md'), 'utf8'));
+    cwd = makeTempDir('readme');
+    await mkdir(join(cwd, 'node_modules/.bin'), { recursive: true });
+    await symlink(root, join(cwd, 'node_modules/walmirror'));
+    await symlink('../walmirror/dist/cli/main.js', join(cwd, 'node_modules/.bin/walmirror'));
+    await writeFile(join(cwd, 'package.json'), '{ "type": "module" }');
+  });
+
+  afterAll(async () => {
+    for (const terminal of terminals) await terminal.end();
+    await rm(cwd, { recursive: true, force: true });
+  });
+
+  const file = (name: string): Block =>
+    page.find((block) => block.attributes.get('file') === name) as Block;
+  /** The transcript in which this command is typed. */
+  const transcript = (command: string): Block =>
+    page.find((block) => stepsOf(block).some((step) => step.command.includes(command))) as Block;
+
+  test('the counter goes on where it was', async () => {
+    expect(file('counter.mjs').text.trim().split('\n').length).toBeLessThanOrEqual(15);
+    await writeFile(join(cwd, 'counter.mjs'), file('counter.mjs').text);
+    expect(stepsOf(transcript('counter.mjs'))).toHaveLength(2);
+    await runAsPrinted(transcript('counter.mjs'));
+  });
+
+  test('a line typed in one terminal is seen in the other; the standby is promoted', async () => {
+    const [first, second] = page.filter((block) => block.attributes.has('terminal'));
+    const [primary] = stepsOf(first as Block);
+    const [standby] = stepsOf(second as Block);
+    terminals.push(new Terminal(local(primary?.command ?? ''), cwd));
+    terminals.push(new Terminal(local(standby?.command ?? ''), cwd));
+    terminals[0]?.type(primary?.output ?? '');
+    await until(() => terminals[1]?.shown === standby?.output, 'the standby shows the line');
+    await runAsPrinted(transcript('walmirror promote'));
+    await until(() => terminals[0]?.child.signalCode === 'SIGKILL', 'the primary is gone');
+  });
+
+  test('the program fails over as it says', async () => {
+    await writeFile(join(cwd, 'failover.mjs'), file('failover.mjs').text);
+    await runAsPrinted(transcript('failover.mjs'));
+  });
+});
