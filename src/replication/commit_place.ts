@@ -70,10 +70,9 @@ export class CommitPlace {
   }
 
   /**
-   * The current term starts at this place, with its opening, or with the filler of a segment that the
-   * opening does not fit into. A commit place known
-   * from before, from a primary whose log went further than what was received of it, counts only
-   * up to there.
+   * The current term starts at this place, with its opening, or with the filler of a segment that
+   * the opening does not fit into. A commit place known from before, from a primary whose log went
+   * further than what was received of it, counts only up to there.
    */
   openedAt(opening: Place, segmentBytes = Number.POSITIVE_INFINITY): void {
     this.#opening = opening.position;
@@ -116,9 +115,9 @@ export class CommitPlace {
   }
 
   /**
-   * Places are ends of batches, so past the start of the term is at the end of its first batch. Where
-   * that is a filler, its end is not enough: who has only that does not know the term. (The end of
-   * a filler after the opening looks the same, and is soon followed by what it made room for.)
+   * Places are ends of batches, so past the start of the term is at the end of its first batch.
+   * Where that is a filler, its end is not enough: who has only that does not know the term. (The
+   * end of a filler after the opening looks the same, and what it made room for soon follows.)
    */
   #isPastOpening(position: number): boolean {
     return position > this.#opening && position !== this.#openingSegment + firstPosition;

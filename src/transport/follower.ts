@@ -139,6 +139,7 @@ export class Follower implements PrimaryLinkHost {
 
   /** The flush moved, or the ring has room again: to be called from `native.onProgress`. */
   progress(): void {
+    if (this.#state !== 'following') return;
     const { state } = this.native;
     if (state[State.FAILED] !== 0) {
       this.#fail(ownFailure(this.native));

@@ -115,6 +115,7 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
   #writeAcks: boolean;
   #stopped = false;
   #closing = false;
+  #closed = false;
   #sessions = 0;
   #rejected = 0;
 
@@ -155,12 +156,14 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
 
   /** A batch was closed: it is sent at once. */
   closedAdvanced(): void {
+    if (this.#closed) return;
     this.batchEnds.push(this.native.state[State.CLOSED_POSITION]!);
     for (const link of this.#admitted.values()) link.feed();
   }
 
   /** The local flush moved, or the opening of a term is flushed. */
   flushAdvanced(): void {
+    if (this.#closed) return;
     if (this.#advance()) this.#events.onCommitMoved();
     for (const link of this.#links) link.feed();
   }
@@ -231,6 +234,9 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     clearTimeout(deadline);
     clearInterval(this.#timer);
     this.#listening = null;
+    // A second call waits for the same sockets, and finds nothing left to do.
+    if (this.#closed) return;
+    this.#closed = true;
     this.#retention.releaseAll();
   }
 

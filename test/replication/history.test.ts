@@ -49,8 +49,8 @@ function trueFork(one: ModelLog, other: ModelLog): number {
 }
 
 /**
- * Two nodes through a random life: whoever is primary writes, restarts (a new incarnation), loses its
- * unreplicated tail, sends some of its log to the other, or the other is promoted (a new epoch).
+ * Two nodes through a random life: whoever is primary writes, restarts (a new incarnation), loses
+ * its unreplicated tail, sends some of its log to the other, or the other is promoted (a new epoch).
  */
 function live(steps: readonly { what: number; amount: number }[]): [ModelLog, ModelLog] {
   const logs: [ModelLog, ModelLog] = [{ batches: [] }, { batches: [] }];
@@ -128,7 +128,7 @@ describe('forkPoint', () => {
   });
 
   it('of a fast double failover goes by the whole history (KIP-279)', () => {
-    // a wrote 1..10 in epoch 1; b took 5 of it, opened epoch 2 and wrote nothing more; a opened 3 at 10.
+    // a wrote 1..10 in epoch 1; b took 5 of it, opened epoch 2 and wrote nothing; a opened 3.
     const first = { ...term(1), position: 4096, lsn: 0 };
     const ofA = { history: [first, { ...term(3), position: 5000, lsn: 10 }], end: 5200 };
     const ofB = { history: [first, { ...term(2, b), position: 4600, lsn: 5 }], end: 4700 };

@@ -6,7 +6,7 @@ import { freshDir } from '../helpers/temp.js';
 import { payload, randomFrom, readBytes, TestLog } from '../native/native.js';
 import { PrimaryNode, StandbyNode, until } from './nodes.js';
 
-/** What a standby is sent and what its primary keeps over a crash: images of the primary's directory. */
+/** A crash of the primary is an image of its directory, taken before its standby got more. */
 
 const open: (() => Promise<void>)[] = [];
 
@@ -180,7 +180,7 @@ describe('a promoted standby', () => {
     await expect(c.follower.connected()).rejects.toMatchObject({ code: 'WAL_DIVERGED' });
   });
 
-  it('fences the old primary through a standby that follows both, one after the other', async () => {
+  it('fences the old primary through a standby that calls it', async () => {
     const { a, b, c, dirB, proxy } = await three('ANY 1 (*)');
     await a.batch('x');
     await until(() => b.log.flushed.lsn === 1 && c.log.flushed.lsn === 1);
