@@ -50,7 +50,7 @@ function trueFork(one: ModelLog, other: ModelLog): number {
 
 /**
  * Two nodes through a random life: whoever is primary writes, restarts (a new incarnation), loses
- * its unreplicated tail, sends some of its log to the other, or the other is promoted (a new epoch).
+ * its unreplicated tail, or sends some of its log to the other; or the other is promoted.
  */
 function live(steps: readonly { what: number; amount: number }[]): [ModelLog, ModelLog] {
   const logs: [ModelLog, ModelLog] = [{ batches: [] }, { batches: [] }];
