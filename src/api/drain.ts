@@ -48,27 +48,28 @@ export class Drains {
   #fits(bytes: number): () => boolean {
     const appender = this.#appender;
     const { maxBatchBytes, ringBytes } = this.#layout;
+    if (bytes > ringBytes) throw never(bytes, ringBytes);
     const size = recordSize(bytes);
     const one = bytes <= appender.maxRecord;
     // Of several records no more is known than their sum: batches are taken to be full.
     const largest = one ? size : Math.min(maxBatchBytes, recordSize(appender.maxRecord));
     const sizes = one ? [size] : new Array<number>(Math.ceil(size / largest)).fill(largest);
-    if (bytes > ringBytes || !canEverFit(this.#layout, sizes, largest)) {
-      throw new RangeError(
-        `drain(${bytes}) could never resolve: the log memory (ringBytes) is ${ringBytes} bytes, ` +
-          'and the layout needs some of it',
-      );
-    }
+    if (!canEverFit(this.#layout, sizes, largest)) throw never(bytes, ringBytes);
     return () => {
+      if (appender.hasRoom(size)) return true;
       const at = this.#state[State.CLOSED_POSITION] as number;
-      return (
-        this.#free() >= ringSpace(this.#layout, at, sizes) &&
-        appender.ready(Math.min(size, largest))
-      );
+      return this.#free() >= ringSpace(this.#layout, at, sizes) && appender.ready(largest);
     };
   }
 
   #free(): number {
     return this.#state[State.RING_FREE] as number;
   }
+}
+
+function never(bytes: number, ringBytes: number): RangeError {
+  return new RangeError(
+    `drain(${bytes}) could never resolve: the log memory (ringBytes) is ${ringBytes} bytes, ` +
+      'and the layout needs some of it',
+  );
 }

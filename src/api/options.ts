@@ -89,8 +89,9 @@ export type { CommitLevel };
 
 const MIB = 1024 * 1024;
 const DEFAULT_RECORD_BYTES = 16 * MIB;
-/** Segment header, batch header and the room for a filler, each rounded up to a padded batch. */
-const SEGMENT_OVERHEAD = 4 * 4096;
+/** Segment and batch header, and the filler or the longest opening; more of it in padded batches. */
+const SEGMENT_OVERHEAD = 5 * 4096;
+const PADDED_OVERHEAD = 7 * 4096;
 const MIN_SEGMENT_BYTES = 64 * 1024;
 const MAX_NAME_BYTES = 63;
 
@@ -145,13 +146,13 @@ type Sizes = Pick<
 function resolveSizes(raw: Record<string, unknown>): Sizes {
   const ringBytes = raw.ringBytes === undefined ? 64 * MIB : ringSize(raw.ringBytes);
   const segmentBytes = raw.segmentBytes === undefined ? 64 * MIB : segmentSize(raw.segmentBytes);
-  const room = segmentBytes - SEGMENT_OVERHEAD;
+  const padded = raw.padded === undefined ? false : check.boolean(raw.padded, 'padded');
+  const room = segmentBytes - (padded ? PADDED_OVERHEAD : SEGMENT_OVERHEAD);
   const largest = Math.min(DEFAULT_RECORD_BYTES, room);
   const said = raw.maxRecordBytes;
   const maxRecordBytes =
     said === undefined ? largest : check.integer(said, 'maxRecordBytes', 1, largest);
   const batch = raw.maxBatchBytes;
-  const padded = raw.padded === undefined ? false : check.boolean(raw.padded, 'padded');
   return {
     ringBytes,
     segmentBytes,

@@ -70,7 +70,7 @@ describe('appendMany', () => {
     const items = Array.from({ length: 30 }, () => Buffer.alloc(50_000));
     let groups = 0;
     const error = await walError(() => {
-      for (;; groups++) log.appendMany(items);
+      for (; ; groups++) log.appendMany(items);
     });
     expect([error.code, error.outcome]).toEqual(['WAL_RING_FULL', 'refused']);
     expect(log.status().appendLsn).toBe(30 * groups);
