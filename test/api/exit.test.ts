@@ -56,6 +56,27 @@ describe('at the end of the process', () => {
     expect(ended).toMatchObject({ code: 13, output: expect.stringContaining('read') });
   });
 
+  it('a failed flush ends every wait, present and later, with one error', async () => {
+    const dir = freshDir();
+    const ended = await run('flushFails', dir);
+    const [first = '', second = ''] = ended.output.split('\n');
+    const found = JSON.parse(first) as { same: boolean[] };
+    expect(found).toMatchObject({
+      code: 'WAL_FLUSH_FAILED',
+      outcome: 'unknown',
+      events: 1,
+      state: 'failed',
+      refused: { code: 'WAL_FAILED', outcome: 'refused' },
+    });
+    expect(found.same).toEqual(found.same.map(() => true));
+    expect(JSON.parse(second)).toMatchObject({
+      commitLsn: 100,
+      failure: { code: 'WAL_FLUSH_FAILED' },
+    });
+    const log = await openLog({ dir });
+    expect((await texts(log)).length).toBeGreaterThanOrEqual(100);
+  });
+
   it('a terminated worker leaves what it had closed, and its lock is gone', async () => {
     const ended = await run('terminatedWorker', freshDir());
     expect(ended.code).toBe(0);
