@@ -27,9 +27,9 @@ const SHORT_TEXT = 16;
  * before its batch is closed; that happens at its size limit, at the end of the turn, when a commit
  * asks, and at the first append after the tick.
  *
- * `#limit` is -1 whenever an append has to take the slow path, whatever the reason: no open batch, a
- * standby, a failed or closed log, no shared memory, a running `appendInto`. So the hot path compares
- * once.
+ * `#limit` is -1 whenever an append has to take the slow path, whatever the reason: no open
+ * batch, a standby, a failed or closed log, no shared memory, a running `appendInto`. So the hot
+ * path compares once.
  */
 export class Appender {
   readonly #native: NativeLog;
@@ -184,8 +184,8 @@ export class Appender {
   }
 
   /**
-   * Whether the engine takes a record of this size now, or after a refusal what was refused then. Room in
-   * the ring is not all: the next segment may have to be prepared first.
+   * Whether the engine takes a record of this size now, or after a refusal what was refused then.
+   * Room in the ring is not all: the next segment may have to be prepared first.
    */
   ready(size = this.#refusedSize): boolean {
     if (size === 0) return true;
@@ -201,6 +201,15 @@ export class Appender {
   /** Ring bytes that the last refused `appendMany` wanted; 0 after an append that was taken. */
   get refusedSpace(): number {
     return this.#refusedSpace;
+  }
+
+  /**
+   * Somebody waits for room: what is in the open batch frees none before it is closed and
+   * flushed.
+   */
+  wantRing(): void {
+    this.close();
+    this.#host.ringWanted();
   }
 
   refuseUnlessAccepting(): void {

@@ -5,8 +5,8 @@ import type { BatchReader } from './reader.js';
 /** The running applier of a log, as `Log.apply` returns it. */
 export interface Applier {
   /**
-   * Resolves when the applier was stopped or the log was closed. Rejects with what the callback threw,
-   * or with the failure of the log.
+   * Resolves when the applier was stopped or the log was closed. Rejects with what the callback
+   * threw, or with the failure of the log.
    */
   readonly done: Promise<void>;
   /** LSN of the last record that was applied. */

@@ -11,7 +11,8 @@ export async function closeLog(core: LogCore): Promise<void> {
   core.appender.stop();
   core.state = 'closing';
   core.keepAlive.acquire();
-  // Whoever waits for room or for records to come waits in vain; commits have the flush to wait for.
+  // Whoever waits for room or for records to come waits in vain; commits have the flush to wait
+  // for.
   core.drains.waits.rejectAll(cutShortByClose());
   const { state } = core.native;
   const closed = state[State.CLOSED_POSITION] ?? 0;

@@ -14,9 +14,9 @@ export interface CommitsHost {
 }
 
 /**
- * The commits of a primary. All commits of one turn are met by one batch, which is closed behind the
- * microtasks that are already queued, so that everybody who was woken together is in it; they share
- * one promise.
+ * The commits of a primary. All commits of one turn are met by one batch, which is closed behind
+ * the microtasks that are already queued, so that everybody who was woken together is in it; they
+ * share one promise.
  */
 export class Commits {
   readonly #host: CommitsHost;

@@ -153,7 +153,10 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     this.moved.rejectAll(error);
   }
 
-  /** At the `exit` event nothing can be waited for: what was appended is closed and flushed at once. */
+  /**
+   * At the `exit` event nothing can be waited for: what was appended is closed and flushed at
+   * once.
+   */
   closeAtExit(): void {
     if (this.state === 'closed') return;
     this.state = 'closed';
@@ -184,7 +187,9 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     this.#watchFlushes();
   }
 
-  /** A slow flush leaves a gap between two reports at least as long: only then is it worth asking. */
+  /**
+   * A slow flush leaves a gap between two reports at least as long: only then is it worth asking.
+   */
   #watchFlushes(): void {
     const now = performance.now();
     const gap = now - this.#lastProgress;

@@ -31,15 +31,17 @@ export class Drains {
   async wait(bytes: number | undefined, signal: AbortSignal | undefined): Promise<void> {
     const met = bytes === undefined ? () => this.#comfortable() : this.#fits(bytes);
     try {
-      // What is in the open batch is not flushed, and frees nothing, before it is closed.
-      if (!met()) this.#appender.close();
+      if (!met()) this.#appender.wantRing();
       await this.waits.until(met, signal);
     } catch (error) {
       throw WalError.from(error);
     }
   }
 
-  /** Also enough for what was refused last, or who drains after a refusal could be refused for ever. */
+  /**
+   * Also enough for what was refused last, or who drains after a refusal could be refused for
+   * ever.
+   */
   #comfortable(): boolean {
     const appender = this.#appender;
     return this.#free() >= Math.max(this.#low * 2, appender.refusedSpace) && appender.ready();

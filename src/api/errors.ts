@@ -1,6 +1,6 @@
 /**
- * Every error that operating walmirror can raise. One table: the keys are `WalError.code`, the texts are
- * rendered to docs/errors.md. Wrong arguments are TypeError or RangeError instead.
+ * Every error that operating walmirror can raise. One table: the keys are `WalError.code`, the
+ * texts are rendered to docs/errors.md. Wrong arguments are TypeError or RangeError instead.
  */
 export const errorCodes = {
   WAL_RING_FULL: 'The log memory is full: nothing was taken. Await `log.drain()` and append again.',
@@ -41,7 +41,9 @@ export const errorCodes = {
 
 export type WalErrorCode = keyof typeof errorCodes;
 
-/** Whether the record is surely absent (`refused`) or may be in the log, now or later (`unknown`). */
+/**
+ * Whether the record is surely absent (`refused`) or may be in the log, now or later (`unknown`).
+ */
 export type Outcome = 'refused' | 'unknown';
 
 export interface WalErrorDetails {
@@ -73,7 +75,9 @@ export class WalError extends Error {
     if (details.outcome !== undefined) this.outcome = details.outcome;
   }
 
-  /** An error of the addon (an Error with `code`, `file`, ...) as a WalError; others pass through. */
+  /**
+   * An error of the addon (an Error with `code`, `file`, ...) as a WalError; others pass through.
+   */
   static from(error: unknown): unknown {
     if (error instanceof WalError || !(error instanceof Error)) return error;
     const raw = error as Error & { code?: unknown; file?: string; offset?: number; lsn?: number };

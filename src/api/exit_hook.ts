@@ -10,7 +10,9 @@ function onExit(): void {
   for (const log of [...open]) log.closeAtExit();
 }
 
-/** One listener for all logs, and only while there is one: no signal handlers, nothing at import. */
+/**
+ * One listener for all logs, and only while there is one: no signal handlers, nothing at import.
+ */
 export function closeAtExit(log: ClosesAtExit): void {
   if (open.size === 0) process.on('exit', onExit);
   open.add(log);

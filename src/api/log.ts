@@ -37,7 +37,7 @@ export interface ReadOptions {
   readonly to?: number;
   /**
    * `commit` (default): what the log's policy lets be seen. `flush`: all that is on this disk, for
-   * the replay of a primary that starts; only on a primary.
+   * the replay of a primary that starts; only on a primary, and with `live: false`.
    */
   readonly upTo?: 'commit' | 'flush';
   /** true (default): waits for records to come. false: ends where the log ended at the call. */
@@ -57,17 +57,17 @@ export interface WaitOptions {
 }
 
 /**
- * A write-ahead log: a durable sequence of records, numbered 1, 2, 3 (LSN), in one directory that one
- * `Log` has open at a time. Opened alone it is a local log, with `listen` a primary, with `follow` a
- * standby; `promote` turns the latter into the former, on the same object.
+ * A write-ahead log: a durable sequence of records, numbered 1, 2, 3 (LSN), in one directory that
+ * one `Log` has open at a time. Opened alone it is a local log, with `listen` a primary, with
+ * `follow` a standby; `promote` turns the latter into the former, on the same object.
  *
  * `append` takes a record into memory at once; `commit` waits until it is as safe as asked for.
  * A wrong argument throws TypeError or RangeError. Operating errors are `WalError`s: thrown by what
  * answers at once, rejected by what returns a promise. After a failure that nothing can mend, every
  * present and later wait rejects with the same error (and 'failed' fires once).
  *
- * A log is not shared between threads. It does not keep the process alive, but a pending commit, drain or
- * close does; at a normal exit, what was appended is flushed.
+ * A log is not shared between threads. It does not keep the process alive, but a pending commit,
+ * drain or close does; at a normal exit, what was appended is flushed.
  */
 export class Log {
   readonly #core: LogCore;
@@ -82,7 +82,8 @@ export class Log {
    * term is durably opened. As a standby it resolves connected or not; a fresh directory
    * first waits for the primary, to learn which log to create.
    *
-   * Rejects with WAL_LOCKED, WAL_CORRUPT, WAL_IS_STANDBY, WAL_WAS_PRIMARY, WAL_UNSUPPORTED and others.
+   * Rejects with WAL_LOCKED, WAL_CORRUPT, WAL_IS_STANDBY, WAL_WAS_PRIMARY, WAL_UNSUPPORTED and
+   * others.
    */
   static async open(options: OpenOptions): Promise<Log> {
     return new Log(await openLog(options));
@@ -139,8 +140,8 @@ export class Log {
   }
 
   /**
-   * Waits for room in the log memory: for records of `bytes` bytes in all (count 8 more for each), or
-   * for comfortable room. RangeError if that could never be.
+   * Waits for room in the log memory: for records of `bytes` bytes in all (count 8 more for
+   * each), or for comfortable room. RangeError if that could never be.
    */
   async drain(bytes?: number, options?: WaitOptions): Promise<void> {
     const signal = waitSignal(options, 'drain');
@@ -152,8 +153,8 @@ export class Log {
   }
 
   /**
-   * Waits until the record `lsn`, and all before it, are as safe as the log's policy, or `level`, asks
-   * for. Without `lsn`: all that was appended. The result says what was reached, and where.
+   * Waits until the record `lsn`, and all before it, are as safe as the log's policy, or `level`,
+   * asks for. Without `lsn`: all that was appended. The result says what was reached, and where.
    *
    * Rejects, outcome unknown, with WAL_COMMIT_ABORTED, WAL_SYNC_TIMEOUT, WAL_FENCED, WAL_CLOSED or
    * the log's failure; with WAL_NO_STANDBYS for a remote level that nobody is named for.
@@ -195,11 +196,11 @@ export class Log {
 
   /**
    * The log's batches, in LSN order, as an async iterable that is used once. While it is open its
-   * segments are kept; leaving the loop lets go of them. Bytes handed out belong to the caller (the records of
-   * one reading share memory: copy what is kept for long).
+   * segments are kept; leaving the loop lets go of them. Bytes handed out belong to the caller
+   * (the records of one reading share memory: copy what is kept for long).
    *
-   * The iteration rejects with WAL_LSN_GONE (with the first LSN there is), the signal's reason, WAL_CLOSED when
-   * the log is closed meanwhile, or the log's failure.
+   * The iteration rejects with WAL_LSN_GONE (with the first LSN there is), the signal's reason,
+   * WAL_CLOSED when the log is closed meanwhile, or the log's failure.
    */
   read(options?: ReadOptions): AsyncIterableIterator<Batch> {
     const raw = check.optionsObject(options, 'read', ['from', 'to', 'upTo', 'live', 'signal']);
@@ -214,14 +215,20 @@ export class Log {
     const signal = check.abortSignal(raw.signal, 'signal');
     const core = this.#core;
     core.requireOpen();
-    if (upTo === 'flush') requirePrimary(core);
+    if (upTo === 'flush') {
+      // Records that may still be lost are for nobody but the primary that starts (SAFETY.md 1.3).
+      if (live)
+        throw new RangeError("upTo: 'flush' is for a replay, not for following: pass live: false");
+      requirePrimary(core);
+    }
     const end = live ? undefined : core.visible(upTo);
     return new BatchReader(core, { from, to, upTo, end, signal });
   }
 
   /**
-   * Starts the applier of this log, of which there is one at a time: `apply` gets every batch from `from` on, one after
-   * the other; a batch counts as applied when what it returns has resolved. It goes on through a promotion.
+   * Starts the applier of this log, of which there is one at a time: `apply` gets every batch
+   * from `from` on, one after the other; a batch counts as applied when what it returns has
+   * resolved. It goes on through a promotion.
    */
   apply(options: ApplyOptions | undefined, apply: ApplyFunction): Applier {
     const raw = check.optionsObject(options, 'apply', ['from', 'signal']);
@@ -248,8 +255,9 @@ export class Log {
   }
 
   /**
-   * Says that no record below `lsn` is needed here any more: whole segments below it are recycled, as far as no
-   * reader and no standby needs them and they are committed. Resolves when that is done.
+   * Says that no record below `lsn` is needed here any more: whole segments below it are
+   * recycled, as far as no reader and no standby needs them and they are committed. Resolves when
+   * that is done.
    */
   async trim(lsn: number): Promise<void> {
     const core = this.#core;
@@ -269,12 +277,12 @@ export class Log {
   }
 
   /**
-   * Makes this standby the primary, in a new epoch (SAFETY.md 3). Everything that was received is kept.
-   * Resolves when the new term is durable and the applier, if there is one, has taken everything up to
-   * it; from then on `append` works. A cancelled wait leaves the role taken.
+   * Makes this standby the primary, in a new epoch (SAFETY.md 3). Everything that was received is
+   * kept. Resolves when the new term is durable and the applier, if there is one, has taken
+   * everything up to it; from then on `append` works. A cancelled wait leaves the role taken.
    *
-   * Rejects with WAL_NOT_STANDBY; with WAL_PRIMARY_REACHABLE unless `primaryStopped: true` says that
-   * the old primary is stopped: nothing else can tell that two primaries do not run at once.
+   * Rejects with WAL_NOT_STANDBY; with WAL_PRIMARY_REACHABLE unless `primaryStopped: true` says
+   * that the old primary is stopped: nothing else can tell that two primaries do not run at once.
    */
   async promote(options?: PromoteOptions): Promise<Promoted> {
     const core = this.#core;
@@ -308,8 +316,9 @@ export class Log {
   // -- end --
 
   /**
-   * Flushes what was appended, ends every wait, and lets the directory go. A commit that is met by that flush still
-   * resolves; others reject with WAL_CLOSED, outcome unknown. Idempotent. Rejects if the flush failed.
+   * Flushes what was appended, ends every wait, and lets the directory go. A commit that is met
+   * by that flush still resolves; others reject with WAL_CLOSED, outcome unknown. Idempotent.
+   * Rejects if the flush failed.
    */
   close(): Promise<void> {
     if (this.#core.appender.inCallback) return Promise.reject(reentrant());

@@ -31,8 +31,8 @@ export async function openLog(input: unknown): Promise<LogCore> {
 }
 
 /**
- * The addon answers `state` by a call into C++, which costs as much as a whole append; the arrays never
- * change, so that they can be plain properties.
+ * The addon answers `state` by a call into C++, which costs as much as a whole append; the arrays
+ * never change, so that they can be plain properties.
  */
 function withOwnProperties(native: NativeLog): NativeLog {
   const { state, words, ring } = native;
@@ -97,6 +97,7 @@ async function openNative(options: ResolvedOptions): Promise<NativeLog> {
       if ((error as { code?: unknown }).code !== 'WAL_NOT_FOUND') throw error;
     }
     const identity = await learnIdentity(options, options.follow);
+    requireFixed(identity, options);
     return await binding.open(nativeOptions(options, 'standby', true, identity));
   } catch (error) {
     throw WalError.from(error);
@@ -146,13 +147,15 @@ function requireRole(info: NativeInfo, options: ResolvedOptions): void {
   }
 }
 
+type Fixed = Pick<NativeInfo, 'segmentBytes' | 'maxRecordBytes' | 'padded'>;
+
 /** What was fixed at creation and is asked for differently now: refused, not quietly ignored. */
-function requireFixed(info: NativeInfo, options: ResolvedOptions): void {
+function requireFixed(info: Fixed, options: ResolvedOptions): void {
   for (const key of ['segmentBytes', 'maxRecordBytes', 'padded'] as const) {
     const asked = options.fixed[key];
     if (asked === undefined || asked === info[key]) continue;
     throw new RangeError(
-      `${key} was fixed at ${info[key]} when the log in ${options.dir} was created; ` +
+      `${key} was fixed at ${info[key]} when the log was created; ` +
         `leave it out, or pass that (got ${asked})`,
     );
   }

@@ -30,11 +30,19 @@ export interface FollowOptions {
 
 /** Options of `Log.open`. Byte counts in bytes, times in milliseconds. */
 export interface OpenOptions extends PolicyOptions {
-  /** Directory of the log; created with mode 0700 where there is none. Nothing else may lie in it. */
+  /**
+   * Directory of the log; created with mode 0700 where there is none. Nothing else may lie in it.
+   */
   readonly dir: string;
-  /** Name of this node, as `synchronousStandbys` and messages use it. Default: the directory's name. */
+  /**
+   * Name of this node, as `synchronousStandbys` and messages use it. Default: the directory's
+   * name.
+   */
   readonly name?: string;
-  /** Log memory, a power of two up to 1 GiB; raised to hold two of the largest record. Default 64 MiB. */
+  /**
+   * Log memory, a power of two up to 1 GiB; raised to hold two of the largest record. Default 64
+   * MiB.
+   */
   readonly ringBytes?: number;
   /** Size of a segment file, a multiple of 4096. Fixed at creation. Default 64 MiB. */
   readonly segmentBytes?: number;
@@ -42,7 +50,10 @@ export interface OpenOptions extends PolicyOptions {
   readonly maxRecordBytes?: number;
   /** A batch is closed at this size; a larger record gets one of its own. Default 256 KiB. */
   readonly maxBatchBytes?: number;
-  /** A loop that never yields has its batch closed at the first append after this time. Default 1 ms. */
+  /**
+   * A loop that never yields has its batch closed at the first append after this time. Default 1
+   * ms.
+   */
   readonly maxBatchDelay?: number;
   /** Pad each batch to 4 KiB, for devices that tear sectors. Fixed at creation. Default false. */
   readonly padded?: boolean;
@@ -89,7 +100,9 @@ export type { CommitLevel };
 
 const MIB = 1024 * 1024;
 const DEFAULT_RECORD_BYTES = 16 * MIB;
-/** Segment and batch header, and the filler or the longest opening; more of it in padded batches. */
+/**
+ * Segment and batch header, and the filler or the longest opening; more of it in padded batches.
+ */
 const SEGMENT_OVERHEAD = 5 * 4096;
 const PADDED_OVERHEAD = 7 * 4096;
 const MIN_SEGMENT_BYTES = 64 * 1024;
@@ -111,7 +124,10 @@ const openKeys = [
   ...policyKeys,
 ] as const;
 
-/** Checks what was passed to `Log.open`. Throws TypeError, RangeError, WAL_PLAINTEXT, WAL_NO_STANDBYS. */
+/**
+ * Checks what was passed to `Log.open`. Throws TypeError, RangeError, WAL_PLAINTEXT,
+ * WAL_NO_STANDBYS.
+ */
 export function resolveOpenOptions(input: unknown): ResolvedOptions {
   if (input === undefined) throw new TypeError("Log.open takes options, such as { dir: './log' }");
   const raw = check.optionsObject(input, 'Log.open', openKeys);

@@ -118,8 +118,8 @@ export class PrimaryDriver implements Driver {
   }
 
   /**
-   * A newer primary exists. Nothing is acknowledged from this moment on; the role is shown to the outside
-   * when it is stored, so that no crash takes it back.
+   * A newer primary exists. Nothing is acknowledged from this moment on; the role is shown to the
+   * outside when it is stored, so that no crash takes it back.
    */
   #fence(higher: Term): void {
     const core = this.#core;

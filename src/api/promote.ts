@@ -1,3 +1,4 @@
+import { createServer } from 'node:net';
 import { State, type Term } from '../native/native_log.js';
 import type { LogCore } from './core.js';
 import { WalError } from './errors.js';
@@ -48,11 +49,36 @@ export async function promote(core: LogCore, options: unknown): Promise<Promoted
   if (standby.promoting) throw alreadyUnderWay();
   if (!stopped) throw primaryMayRun(core, standby);
   standby.promoting = true;
+  try {
+    if (listen !== undefined) await requireBindable(listen);
+  } catch (error) {
+    standby.promoting = false;
+    throw error;
+  }
   const taken = core.keepAlive.during(takeRole(core, standby, policy, listen));
   core.roleChange = taken.catch(() => undefined);
   const promoted = await taken;
   await applierReached(core, promoted.lsn, signal);
   return promoted;
+}
+
+/**
+ * A role once taken is not given back: that nobody can be listened to there is better known
+ * before. It may still change in between; `promote` then rejects, with the role taken.
+ */
+async function requireBindable({ host, port }: Endpoint): Promise<void> {
+  const server = createServer();
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ host, port, exclusive: true }, resolve);
+    });
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new WalError('WAL_IO', `cannot listen on ${host}:${port}: ${reason}`, { cause });
+  } finally {
+    await new Promise<void>((resolve) => server.close(() => resolve()));
+  }
 }
 
 /**
@@ -87,8 +113,9 @@ function nextEpoch(core: LogCore): Term {
 }
 
 /**
- * An application must not append on stale state: its applier has to have everything up to the opening.
- * Where the policy needs standbys, that takes until they have the opening (SAFETY.md 1.5, 3.2).
+ * An application must not append on stale state: its applier has to have everything up to the
+ * opening. Where the policy needs standbys, that takes until they have the opening (SAFETY.md
+ * 1.5, 3.2).
  */
 async function applierReached(core: LogCore, lsn: number, signal: AbortSignal | undefined) {
   const { applier } = core;

@@ -31,7 +31,10 @@ const FIRST_CHUNK_BYTES = 64 * 1024;
 const MAX_CHUNK_BYTES = 1024 * 1024;
 const PAGE = 4096;
 
-/** A claim on segments, held apart from its reader so that it can be let go after the reader is gone. */
+/**
+ * A claim on segments, held apart from its reader so that it can be let go after the reader is
+ * gone.
+ */
 interface Claim {
   readonly host: ReaderHost;
   id: number | undefined;
@@ -54,8 +57,8 @@ const dropped = new FinalizationRegistry<Claim>(letGo);
 
 /**
  * Reads batches in LSN order, from memory where they are still there, else from the segments, and
- * keeps those from being recycled meanwhile. Not an async generator: `return()` has to end a `next()`
- * that waits for records to come.
+ * keeps those from being recycled meanwhile. Not an async generator: `return()` has to end a
+ * `next()` that waits for records to come.
  */
 export class BatchReader implements AsyncIterableIterator<Batch> {
   readonly #host: ReaderHost;

@@ -15,8 +15,8 @@ const HELD = PAGE;
 
 /**
  * Ring bytes that records of these sizes (length words and padding included) take when they are
- * appended from `position` on: batch headers, and what the ends of segments waste. The engine's own rules
- * (docs/format.md), followed without writing anything.
+ * appended from `position` on: batch headers, and what the ends of segments waste. The engine's
+ * own rules (docs/format.md), followed without writing anything.
  */
 export function ringSpace(layout: Layout, position: number, sizes: Iterable<number>): number {
   let at = position;
@@ -35,9 +35,13 @@ export function ringSpace(layout: Layout, position: number, sizes: Iterable<numb
   return at - position;
 }
 
-/** Whether records of these sizes, the largest of them `largest`, can fit an empty ring wherever it stands. */
+/**
+ * Whether records of these sizes, the largest of them `largest`, can fit an empty ring wherever
+ * it stands.
+ */
 export function canEverFit(layout: Layout, sizes: Iterable<number>, largest: number): boolean {
-  // From another position in the segment one more roll may come, and waste what the largest did not fit in.
+  // From another position in the segment one more roll may come, and waste what the largest did
+  // not fit in.
   const roll = batchBytes(layout, largest) + filler(layout) + SEGMENT_HEADER;
   return ringSpace(layout, SEGMENT_HEADER, sizes) + roll + HELD <= layout.ringBytes;
 }

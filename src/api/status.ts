@@ -2,7 +2,9 @@ import type { NativeInfo, Role, Term } from '../native/native_log.js';
 import type { CommitLevel } from '../replication/level.js';
 import type { WalErrorCode } from './errors.js';
 
-/** What a primary knows of a standby. LSNs as the standby acknowledged them over this connection. */
+/**
+ * What a primary knows of a standby. LSNs as the standby acknowledged them over this connection.
+ */
 export interface StandbyStatus {
   readonly name: string;
   readonly nodeId: string;
@@ -44,7 +46,9 @@ export interface PolicyStatus {
   readonly waitingFor: string | null;
 }
 
-/** Answer of `Log.status()`. A documented contract: `schema` changes when a field changes meaning. */
+/**
+ * Answer of `Log.status()`. A documented contract: `schema` changes when a field changes meaning.
+ */
 export interface LogStatus {
   readonly schema: 1;
   readonly state: 'open' | 'failed' | 'closing' | 'closed';
@@ -57,7 +61,10 @@ export interface LogStatus {
   readonly io: 'direct' | 'buffered';
   /** First record that is still there (or the next one to come, if there is none). */
   readonly firstLsn: number;
-  /** Last record in memory; in a closed batch; on stable storage here; that the policy lets be seen. */
+  /**
+   * Last record in memory; in a closed batch; on stable storage here; that the policy lets be
+   * seen.
+   */
   readonly appendLsn: number;
   readonly closedLsn: number;
   readonly flushLsn: number;

@@ -14,7 +14,7 @@ describe.each([{ sharedMemory: true }, { sharedMemory: false }])('append %o', (m
     ]);
   });
 
-  it('takes Uint8Array, Buffer, ArrayBuffer, DataView, and views into the middle of a buffer', async () => {
+  it('takes Uint8Array, Buffer, ArrayBuffer, DataView, and views into a buffer', async () => {
     const log = await open();
     const bytes = Uint8Array.from([1, 2, 3, 4, 5, 6, 7]);
     log.append(bytes);

@@ -154,7 +154,8 @@ describe('Log.open', () => {
   it('imports without loading anything native', () => {
     const script =
       "await import('./dist/index.js'); const maps = (await import('node:fs'))" +
-      ".readFileSync('/proc/self/maps', 'utf8'); process.stdout.write(String(maps.includes('walmirror.node')))";
+      ".readFileSync('/proc/self/maps', 'utf8');" +
+      "process.stdout.write(String(maps.includes('walmirror.node')))";
     const output = execFileSync(process.execPath, ['--input-type=module', '-e', script], {
       encoding: 'utf8',
     });

@@ -151,6 +151,7 @@ describe('read', () => {
     [{ to: -1 }, /to/],
     [{ upTo: 'apply' }, /commit.*flush/],
     [{ live: 1 }, /live/],
+    [{ upTo: 'flush' }, /live: false/],
     [{ signal: {} }, /AbortSignal/],
     [{ form: 1 }, /did you mean from/],
     ['1', /options object/],

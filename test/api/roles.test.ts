@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { promoteDirectory } from '../../src/api/promote_directory.js';
+import { controlRequest } from '../../src/control/client.js';
 import { Log, type OpenOptions } from '../../src/index.js';
 import { freshDir } from '../helpers/temp.js';
 import { codeOf, openLog, reopen, small, texts, turn, until, walError } from './helpers.js';
@@ -57,7 +58,7 @@ describe('a standby', () => {
       () => b.appendInto(1, (_, at) => at),
       () => b.commit(),
       () => b.drain(),
-      () => b.read({ upTo: 'flush' }),
+      () => b.read({ upTo: 'flush', live: false }),
     ]) {
       const error = await walError(call);
       expect(error.code).toBe('WAL_IS_STANDBY');
@@ -223,6 +224,29 @@ describe('promote', () => {
     const b = await standby(a.port);
     await expect(b.promote(options as object)).rejects.toThrow(message);
     expect(b.status().role).toBe('standby');
+  });
+
+  it('where nobody can listen, takes no role', async () => {
+    const a = await primary();
+    const b = await standby(a.port);
+    const error = await walError(() => b.promote({ ...stopped, listen: { port: a.port } }));
+    expect(error).toMatchObject({ code: 'WAL_IO', message: expect.stringContaining('EADDRINUSE') });
+    expect(b.status()).toMatchObject({ role: 'standby', upstream: { connected: true } });
+    expect((await b.promote(stopped)).term.epoch).toBe(2);
+  });
+
+  it('through the control socket of the directory', async () => {
+    const a = await primary();
+    const b = await standby(a.port);
+    await a.log.appendAndCommit('x');
+    await until(() => b.status().flushLsn === 1, 'the record');
+    const status = await controlRequest(b.dir, { cmd: 'status' });
+    expect(status).toMatchObject({ listening: true, result: { role: 'standby', name: 'b' } });
+    const refused = walError(() => controlRequest(b.dir, { cmd: 'promote' }));
+    expect((await refused).code).toBe('WAL_PRIMARY_REACHABLE');
+    const promoted = await controlRequest(b.dir, { cmd: 'promote', ...stopped });
+    expect(promoted).toMatchObject({ result: { lsn: 1, term: { epoch: 2 } } });
+    expect(b.status().role).toBe('primary');
   });
 
   it('of a closed directory', async () => {
