@@ -134,6 +134,14 @@ bool check_segment_header(const uint8_t* bytes, const char** reason) {
   return *reason == nullptr;
 }
 
+void note_term_of_filler(const BatchHeader& header, History& history) {
+  Term term{header.epoch, header.opener, header.incarnation};
+  if (header.kind != static_cast<uint8_t>(Kind::kFiller) || history.empty()) return;
+  if (history.back().term == term || !term_may_follow(history.back().term, term)) return;
+  history.push_back({term, header.position, header.first_lsn - 1});
+  if (history.size() > kMaxHistory) history.erase(history.begin());
+}
+
 std::string encode_history(const History& history) {
   size_t first = history.size() > kMaxHistory ? history.size() - kMaxHistory : 0;
   uint32_t head[2] = {static_cast<uint32_t>(history.size() - first), 0};

@@ -67,6 +67,9 @@ void make_segment_header(const LogIdentity& identity, uint64_t start, uint64_t l
 /// Whether these 4096 bytes are a segment header, of any log. `reason` says what is wrong.
 bool check_segment_header(const uint8_t* bytes, const char** reason);
 
+/// Adds the term of a filler that begins it: its opening, in the next segment, may never have come.
+void note_term_of_filler(const BatchHeader& header, History& history);
+
 /// Payload of a term-opened batch.
 std::string encode_history(const History& history);
 bool decode_history(const uint8_t* payload, uint64_t size, History& history);

@@ -169,6 +169,7 @@ class Log {
   void parse_received();
   void parse_or_drop();
   bool promise_segment();
+  void note_term(const BatchHeader& header, const uint8_t* batch);
   void refuse_if_never_fits(uint64_t size) const;
   void finish_filler(uint64_t end);
   // log_writer.cc
@@ -209,9 +210,10 @@ class Log {
   RecoveryReport recovery_;
 
   // The owner's.
-  Chain chain_;            // the closed end
-  uint64_t capacity_ = 0;  // payload bytes of the open batch
-  uint64_t received_ = 0;  // standby: bytes received up to here
+  Chain chain_;                           // the closed end
+  uint64_t capacity_ = 0;                 // payload bytes of the open batch
+  std::optional<uint64_t> opening_from_;  // where the term that is being opened begins
+  uint64_t received_ = 0;                 // standby: bytes received up to here
   uint64_t ring_valid_from_ = 0;
   uint64_t last_indexed_ = 0;
   bool appending_ = false;

@@ -107,9 +107,9 @@ void Log::frame(Kind kind, uint64_t payload, uint32_t count) {
   uint8_t* batch = ring_->at(chain_.position);
   uint64_t length = align_up(kBatchHeaderBytes + payload, identity_.align);
   std::memset(batch + kBatchHeaderBytes + payload, 0, length - kBatchHeaderBytes - payload);
-  // A term begins with its opening: whatever else is framed, a filler before it too, belongs to the
-  // one before.
-  Term term = kind == Kind::kTermOpened ? this->term() : chain_.term;
+  // A term begins where its opening does or, where that needs a segment of its own, at the filler
+  // before it (docs/adr/0004). Nothing else is framed in a term that is not opened.
+  Term term = opening_from_ ? this->term() : chain_.term;
   BatchHeader header{};
   header.magic = kBatchMagic;
   header.length = static_cast<uint32_t>(length);
@@ -186,11 +186,12 @@ void Log::put(uint64_t at, const uint8_t* data, uint64_t size) {
 
 bool Log::frame_opening() {
   check_usable();
+  if (!opening_from_) opening_from_ = chain_.position;
   HistoryEntry entry;
   History history;
   {
     std::lock_guard<std::mutex> guard(mutex_);
-    entry = {term_, chain_.position, chain_.lsn};
+    entry = {term_, *opening_from_, chain_.lsn};
     history = history_;
   }
   received_ = chain_.position;  // what was received of a batch that never came whole
@@ -200,7 +201,6 @@ bool Log::frame_opening() {
   uint64_t size = encode_history(history).size();
   if (size > room(chain_.position)) {
     if (!roll(size)) return false;
-    history.back().position = chain_.position;
     if (size > room(chain_.position))
       throw WalFailure("WAL_UNSUPPORTED", "the history does not fit into a segment");
   }
@@ -213,6 +213,7 @@ bool Log::frame_opening() {
     history_ = std::move(history);
   }
   frame(Kind::kTermOpened, payload.size(), 0);
+  opening_from_.reset();
   appending_ = true;
   set_capacity(0);
   return true;

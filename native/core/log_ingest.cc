@@ -100,21 +100,33 @@ void Log::parse_received() {
       // full disk pauses a standby, it does not end it.
       if (!promise_segment()) return;
     }
-    if (header.kind == static_cast<uint8_t>(Kind::kTermOpened)) {
-      History history;
-      if (!decode_history(batch + kBatchHeaderBytes, header.payload, history) ||
-          !(history.back().term == term) || history.back().position != header.position) {
-        throw WalFailure("WAL_PEER_INVALID", "the primary sent a term without its history");
-      }
-      std::lock_guard<std::mutex> guard(mutex_);
-      history_ = std::move(history);
-    }
+    note_term(header, batch);
     last_clock_us_ = std::max(last_clock_us_, header.wall_clock_us);
     wall_clock_us_.store(last_clock_us_, std::memory_order_relaxed);
     note_index(chain_.position, chain_.lsn);
     advance(identity_, chain_, header);
     publish();
   }
+}
+
+/// Keeps the history that the log itself tells.
+void Log::note_term(const BatchHeader& header, const uint8_t* batch) {
+  Term term{header.epoch, header.opener, header.incarnation};
+  History history = this->history();
+  if (header.kind == static_cast<uint8_t>(Kind::kTermOpened)) {
+    // It begins here, or with the filler before it.
+    bool known = decode_history(batch + kBatchHeaderBytes, header.payload, history) &&
+                 history.back().term == term;
+    if (!known || (history.back().position != header.position && !(chain_.term == term))) {
+      throw WalFailure("WAL_PEER_INVALID", "the primary sent a term without its history");
+    }
+  } else if (header.kind == static_cast<uint8_t>(Kind::kFiller)) {
+    note_term_of_filler(header, history);
+  } else {
+    return;
+  }
+  std::lock_guard<std::mutex> guard(mutex_);
+  history_ = std::move(history);
 }
 
 /// A batch is published whole: one that this ring can not hold would stall the session without a

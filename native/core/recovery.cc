@@ -132,6 +132,7 @@ class EndSearch {
     if (header.kind == static_cast<uint8_t>(Kind::kTermOpened)) {
       decode_history(walker_.bytes() + kBatchHeaderBytes, header.payload, end_.history);
     }
+    note_term_of_filler(header, end_.history);
     if (walker_.chain().position == control_.watermark.position &&
         walker_.chain().crc != control_.watermark.crc) {
       corrupt(walker_, "the control file knows another batch there");

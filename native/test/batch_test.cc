@@ -17,8 +17,8 @@ LogIdentity identity(uint32_t align = 8) {
   return log;
 }
 
-std::vector<uint8_t> batch(const LogIdentity& log, const Chain& chain, const std::string& payload, uint32_t count,
-                           Kind kind = Kind::kData) {
+std::vector<uint8_t> batch(const LogIdentity& log, const Chain& chain, const std::string& payload,
+                           uint32_t count, Kind kind = Kind::kData) {
   BatchHeader header{};
   header.magic = kBatchMagic;
   header.length = static_cast<uint32_t>(align_up(kBatchHeaderBytes + payload.size(), log.align));
@@ -39,7 +39,8 @@ std::vector<uint8_t> batch(const LogIdentity& log, const Chain& chain, const std
   return bytes;
 }
 
-/// As if the writer had computed its checksum over wrong bytes: only what follows it can refuse them.
+/// As if the writer had computed its checksum over wrong bytes: only what follows it can refuse
+/// them.
 void mend(std::vector<uint8_t>& bytes) {
   uint32_t crc = crc32c(0, bytes.data() + 8, bytes.size() - 8);
   std::memcpy(bytes.data() + 4, &crc, sizeof crc);

@@ -83,7 +83,9 @@ TEST(ControlFileIsWholeAfterAPowerLossAtAnyInstant) {
   int instants = 0;
   files.on_step = [&](const DiskState& state) {
     for (int round = 0; round < 30; round++) {
-      Loss loss = round == 0 ? Loss::kAllUnflushed : round == 1 ? Loss::kNothing : Loss::kSomeSectors;
+      Loss loss = round == 0   ? Loss::kAllUnflushed
+                  : round == 1 ? Loss::kNothing
+                               : Loss::kSomeSectors;
       MemoryFileSystem found(after_power_loss(state, loss, random));
       auto control = ControlFile::open(found, "d", false);
       CHECK(control != nullptr || stored == 0);
@@ -101,8 +103,9 @@ TEST(ControlFileIsWholeAfterAPowerLossAtAnyInstant) {
 }
 
 TEST(ControlFileIsWholeAfterAKillInTheMiddleOfAWriteAndThenAPowerLoss) {
-  // The copy that the killed process was writing is in the cache, whole, and not on the disk. The next process
-  // reads it; overwriting the other copy before this one is flushed would leave the disk with none.
+  // The copy that the killed process was writing is in the cache, whole, and not on the disk. The
+  // next process reads it; overwriting the other copy before this one is flushed would leave the
+  // disk with none.
   std::mt19937_64 random(2);
   MemoryFileSystem files;
   auto control = ControlFile::create(files, "d", sample());

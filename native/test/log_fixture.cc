@@ -78,13 +78,15 @@ void Owner::settle() {
 namespace {
 
 /// Calls `visit` for each piece that `read_into` gives, from `from` to the flushed end.
-void for_each_piece(Log& log, uint64_t from, const std::function<void(const uint8_t*, const ReadOutcome&)>& visit) {
+void for_each_piece(Log& log, uint64_t from,
+                    const std::function<void(const uint8_t*, const ReadOutcome&)>& visit) {
   AlignedBuffer buffer(32768);
   uint64_t end = log.flushed().position;
   while (from < end) {
     ReadOutcome outcome = log.read_into(buffer.data(), buffer.size(), from, end);
     if (outcome.length == 0) {
-      if (outcome.need <= buffer.size()) throw CheckFailed("read_into gave nothing and asked for nothing");
+      if (outcome.need <= buffer.size())
+        throw CheckFailed("read_into gave nothing and asked for nothing");
       buffer.reserve(outcome.need);
       continue;
     }
@@ -101,7 +103,8 @@ Found read_all(Log& log) {
   Place start = log.start();
   found.first_lsn = start.lsn + 1;
   History history = log.history();
-  std::erase_if(history, [&](const HistoryEntry& entry) { return entry.position < start.position; });
+  std::erase_if(history,
+                [&](const HistoryEntry& entry) { return entry.position < start.position; });
   size_t openings = 0;
   found.history_is_that_of_its_batches = true;
   for_each_piece(log, start.position, [&](const uint8_t* bytes, const ReadOutcome& outcome) {

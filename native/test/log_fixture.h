@@ -50,7 +50,8 @@ class Owner {
 struct Found {
   uint64_t first_lsn = 1;
   std::vector<std::string> records;
-  /// Each opening of a term that is in the log is in its history, and nothing else is but what was trimmed.
+  /// Each opening of a term that is in the log is in its history, and nothing else is but what was
+  /// trimmed.
   bool history_is_that_of_its_batches = false;
   uint64_t last_lsn() const { return first_lsn + records.size() - 1; }
 };

@@ -38,7 +38,8 @@ bool run_one(const Test& test) {
     failure = error.what();
     if (failure.empty()) failure = "an exception without a message";
   }
-  auto spent = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - started);
+  auto spent =
+      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - started);
   std::printf("%s %s (%.0f ms)\n", failure.empty() ? "ok    " : "FAILED", test.name, spent.count());
   if (!failure.empty()) std::printf("       %s\n", failure.c_str());
   std::fflush(stdout);

@@ -10,7 +10,8 @@ namespace walmirror::test {
 namespace {
 
 [[noreturn]] void fail(const std::string& call, const std::string& path, int error) {
-  WalFailure failure(error == ENOSPC ? "WAL_NO_SPACE" : "WAL_IO", call + " " + path + ": " + std::strerror(error));
+  WalFailure failure(error == ENOSPC ? "WAL_NO_SPACE" : "WAL_IO",
+                     call + " " + path + ": " + std::strerror(error));
   failure.file = path;
   failure.error_number = error;
   throw failure;
@@ -96,10 +97,18 @@ class MemoryFile : public File {
       put(inode.cache, at, static_cast<const uint8_t*>(slices[i].data), slices[i].size);
       at += slices[i].size;
     }
-    for (uint64_t sector = offset / kSector; sector * kSector < offset + size; sector++) inode.dirty.insert(sector);
+    for (uint64_t sector = offset / kSector; sector * kSector < offset + size; sector++)
+      inode.dirty.insert(sector);
     inode.cache_size = std::max(inode.cache_size, offset + size);
     system_.step();
-    if (fails) fail("pwritev2", path_, system_.fail_errno);
+    if (fails) {
+      // As Linux does: the pages count as clean although the disk never got them, and reads give
+      // them.
+      for (uint64_t sector = offset / kSector; sector * kSector < offset + size; sector++) {
+        inode.dirty.erase(sector);
+      }
+      fail("pwritev2", path_, system_.fail_errno);
+    }
     if (durable) flush_range(inode, offset, size);
   }
 
@@ -118,7 +127,8 @@ class MemoryFile : public File {
     system_.step();
     Inode& inode = system_.state_.inodes.at(inode_);
     if (counts_down_to_zero(system_.fail_sync_in)) {
-      // As Linux does: the pages count as clean, the disk never got them, and the next sync succeeds.
+      // As Linux does: the pages count as clean, the disk never got them, and the next sync
+      // succeeds.
       inode.dirty.clear();
       fail("fdatasync", path_, system_.fail_errno);
     }
@@ -140,7 +150,8 @@ class MemoryFile : public File {
  private:
   void check_direct(uint64_t offset, const void* data, uint64_t size) const {
     if (!direct_) return;
-    if (offset % kBlock != 0 || size % kBlock != 0 || reinterpret_cast<uintptr_t>(data) % kBlock != 0) {
+    if (offset % kBlock != 0 || size % kBlock != 0 ||
+        reinterpret_cast<uintptr_t>(data) % kBlock != 0) {
       fail("an unaligned direct transfer", path_, EINVAL);
     }
   }
@@ -233,7 +244,8 @@ DiskState after_power_loss(const DiskState& state, Loss loss, std::mt19937_64& r
     for (uint64_t sector : inode.dirty) {
       if (loss == Loss::kNothing || (loss == Loss::kSomeSectors && random() % 8 < eighths)) {
         flush_sector(inode, sector);
-        inode.disk_size = std::max(inode.disk_size, std::min(inode.cache_size, (sector + 1) * kSector));
+        inode.disk_size =
+            std::max(inode.disk_size, std::min(inode.cache_size, (sector + 1) * kSector));
       }
     }
     if (loss == Loss::kNothing || (loss == Loss::kSomeSectors && random() % 2 == 0)) {
@@ -253,7 +265,8 @@ std::string describe_header(const Blocks& blocks) {
   SegmentHeader header;
   get(blocks, 0, reinterpret_cast<uint8_t*>(&header), sizeof header);
   if (header.magic != kSegmentMagic) return "no header";
-  return "segment at " + std::to_string(header.start) + ", first LSN " + std::to_string(header.first_lsn);
+  return "segment at " + std::to_string(header.start) + ", first LSN " +
+         std::to_string(header.first_lsn);
 }
 
 }  // namespace
@@ -265,8 +278,9 @@ std::string describe(const DiskState& state) {
     for (const auto& [name, number] : directory) text += " " + name + "=" + std::to_string(number);
   }
   for (const auto& [number, inode] : state.inodes) {
-    text += "\n  file " + std::to_string(number) + ": flushed " + describe_header(inode.disk) + "; cached " +
-            describe_header(inode.cache) + "; " + std::to_string(inode.dirty.size()) + " dirty sectors";
+    text += "\n  file " + std::to_string(number) + ": flushed " + describe_header(inode.disk) +
+            "; cached " + describe_header(inode.cache) + "; " + std::to_string(inode.dirty.size()) +
+            " dirty sectors";
   }
   return text;
 }

@@ -1,5 +1,6 @@
-// A disk in memory that knows what a power loss may leave of it: every sector that was written and not yet flushed
-// is on the disk or not, each for itself, and so is every change of a directory from some point on.
+// A disk in memory that knows what a power loss may leave of it: every sector that was written and
+// not yet flushed is on the disk or not, each for itself, and so is every change of a directory
+// from some point on.
 #pragma once
 
 #include <array>
@@ -20,7 +21,8 @@ namespace walmirror::test {
 constexpr uint64_t kSector = 512;
 
 using Block = std::array<uint8_t, 4096>;
-/// A missing block is all zeros. Blocks are never changed once shared, so that a snapshot is a copy of pointers.
+/// A missing block is all zeros. Blocks are never changed once shared, so that a snapshot is a copy
+/// of pointers.
 using Blocks = std::vector<std::shared_ptr<const Block>>;
 
 struct Inode {

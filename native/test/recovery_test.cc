@@ -18,10 +18,12 @@ void check_all(Owner& owner, uint64_t last, uint64_t most = 300) {
   Found found = read_all(owner.log());
   CHECK(found.history_is_that_of_its_batches);
   CHECK_EQ(found.last_lsn(), last);
-  for (uint64_t i = 0; i < found.records.size(); i++) CHECK(found.records[i] == record_of(1, found.first_lsn + i, most));
+  for (uint64_t i = 0; i < found.records.size(); i++)
+    CHECK(found.records[i] == record_of(1, found.first_lsn + i, most));
 }
 
-std::shared_ptr<MemoryFileSystem> power_lost(const DiskState& state, Loss loss = Loss::kAllUnflushed) {
+std::shared_ptr<MemoryFileSystem> power_lost(const DiskState& state,
+                                             Loss loss = Loss::kAllUnflushed) {
   std::mt19937_64 random(7);
   return std::make_shared<MemoryFileSystem>(after_power_loss(state, loss, random));
 }
@@ -45,8 +47,9 @@ std::string name_of_last_segment(MemoryFileSystem& files) {
 }
 
 TEST(RecoveryKeepsASegmentWhoseRenameWasUndoneAndWhoseNameAnUnreadableFileHas) {
-  // A life that ends between a rename and the first flush of the segment leaves its name on a file without a
-  // header; the next life removes that and renames another; the power loss undoes the removal and the rename.
+  // A life that ends between a rename and the first flush of the segment leaves its name on a file
+  // without a header; the next life removes that and renames another; the power loss undoes the
+  // removal and the rename.
   auto files = std::make_shared<MemoryFileSystem>(rolled_log());
   std::string name = name_of_last_segment(*files);
   files->rename(name, "d/00000000000000aa.spare");
@@ -87,7 +90,8 @@ TEST(RecoveryFlushesTheDirectoryBeforeASpareOfAKilledProcessIsUsed) {
 }
 
 TEST(RecoveryFlushesTheFirstHeaderAgainWhenNoWatermarkCoversIt) {
-  // Killed in the middle of the very first flush: all of it is in the cache, none of it on the disk.
+  // Killed in the middle of the very first flush: all of it is in the cache, none of it on the
+  // disk.
   DiskState killed;
   auto files = std::make_shared<MemoryFileSystem>();
   files->on_step = [&](const DiskState& state) {
@@ -113,8 +117,8 @@ TEST(RecoveryFlushesTheFirstHeaderAgainWhenNoWatermarkCoversIt) {
 }
 
 TEST(RecoveryAfterACutOfAnOldPrimarysTailFindsNoCorruption) {
-  // The tail was flushed in several steps, so that its later batches call its earlier ones durable; they stay in
-  // the file behind the cut, framed by this very node.
+  // The tail was flushed in several steps, so that its later batches call its earlier ones durable;
+  // they stay in the file behind the cut, framed by this very node.
   auto files = std::make_shared<MemoryFileSystem>();
   Place fork;
   {
@@ -219,7 +223,8 @@ TEST(RecoverySaysHowMuchOfATornTailItCut) {
   files->on_step = nullptr;
   // The first part of the write reached the disk, the rest did not.
   for (auto& [number, inode] : torn.inodes) {
-    if (inode.dirty.size() > 4) inode.dirty.erase(std::next(inode.dirty.begin(), 4), inode.dirty.end());
+    if (inode.dirty.size() > 4)
+      inode.dirty.erase(std::next(inode.dirty.begin(), 4), inode.dirty.end());
   }
   Owner again(small_options(), power_lost(torn, Loss::kNothing));
   check_all(again, 3);

@@ -8,6 +8,13 @@
 
 namespace walmirror::test {
 
+/// Sanitizers make everything many times slower; what repeats itself then does so less often.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSlow = true;
+#else
+constexpr bool kSlow = false;
+#endif
+
 struct Test {
   const char* name;
   void (*run)();
@@ -53,8 +60,8 @@ class TempDir {
 
 }  // namespace walmirror::test
 
-#define TEST(Name)                                                            \
-  static void Name();                                                         \
+#define TEST(Name)                                                                          \
+  static void Name();                                                                       \
   [[maybe_unused]] static const bool registered_##Name = walmirror::test::add(#Name, Name); \
   static void Name()
 
@@ -63,13 +70,13 @@ class TempDir {
 #define CHECK_EQ(a, b) walmirror::test::check_equal(__FILE__, __LINE__, #a " == " #b, a, b)
 
 /// Runs the statement and checks that it throws a WalFailure of this code.
-#define CHECK_FAILS(failure_code, statement)                                              \
-  do {                                                                                    \
-    std::string got = "nothing";                                                          \
-    try {                                                                                 \
-      statement;                                                                          \
-    } catch (const walmirror::WalFailure& failure) {                                      \
-      got = failure.code;                                                                 \
-    }                                                                                     \
-    CHECK_EQ(got, std::string(failure_code));                                             \
+#define CHECK_FAILS(failure_code, statement)         \
+  do {                                               \
+    std::string got = "nothing";                     \
+    try {                                            \
+      statement;                                     \
+    } catch (const walmirror::WalFailure& failure) { \
+      got = failure.code;                            \
+    }                                                \
+    CHECK_EQ(got, std::string(failure_code));        \
   } while (false)
