@@ -231,7 +231,8 @@ function nodeName(value: unknown, dir: string): string {
   const name = check.string(value, 'name');
   if (!/^[\w.-]+$/.test(name) || name.length > MAX_NAME_BYTES) {
     throw new RangeError(
-      `name takes 1 to ${MAX_NAME_BYTES} letters, digits, '_', '-' and '.'; got ${check.shown(name)}`,
+      `name takes 1 to ${MAX_NAME_BYTES} letters, digits, '_', '-' and '.'; ` +
+        `got ${check.shown(name)}`,
     );
   }
   return name;

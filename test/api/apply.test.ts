@@ -77,7 +77,7 @@ describe('apply', () => {
     await second.stop();
   });
 
-  it('stop waits for a running callback; the signal and close end it without an error', async () => {
+  it('stop waits for a running callback; the signal and close end it quietly', async () => {
     const log = await openLog(small);
     let ended = false;
     const first = log.apply({}, async () => {

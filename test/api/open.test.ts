@@ -1,6 +1,14 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import {
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, join, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Log, type OpenOptions } from '../../src/index.js';
 import { freshDir } from '../helpers/temp.js';
@@ -160,5 +168,21 @@ describe('Log.open', () => {
       encoding: 'utf8',
     });
     expect(output).toBe('false');
+  });
+
+  it('where the native part does not load, imports, and says what is supported', () => {
+    const root = freshDir('package');
+    cpSync('dist', join(root, 'dist'), { recursive: true });
+    cpSync('package.json', join(root, 'package.json'));
+    symlinkSync(resolve('node_modules'), join(root, 'node_modules'));
+    const script =
+      "const { Log } = await import('./dist/index.js');" +
+      "const error = await Log.open({ dir: './log' }).catch((error) => error);" +
+      "process.stdout.write(error.code + ': ' + error.message + ' ' + error.hint)";
+    const output = execFileSync(process.execPath, ['--input-type=module', '-e', script], {
+      cwd: root,
+      encoding: 'utf8',
+    });
+    expect(output).toMatch(/^WAL_UNSUPPORTED: .*Supported are Linux.*npm rebuild walmirror/);
   });
 });
