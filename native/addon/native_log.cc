@@ -554,15 +554,26 @@ Napi::Value NativeLog::pin(const Napi::CallbackInfo& info) {
 }
 
 void NativeLog::move_pin(const Napi::CallbackInfo& info) {
-  auto pin = to_uint(info[0], "pin");
+  uint64_t pin = to_uint(info[0], "pin");
   if (pin >= Log::kPins) throw Napi::RangeError::New(info.Env(), "no such pin");
-  if (log_ != nullptr) log_->move_pin(static_cast<int>(pin), to_uint(info[1], "position"));
+  if (log_ == nullptr || closed_) return;
+  log_->move_pin(static_cast<int>(pin), to_uint(info[1], "position"));
+  pins_moved();
 }
 
 void NativeLog::unpin(const Napi::CallbackInfo& info) {
-  auto pin = to_uint(info[0], "pin");
+  uint64_t pin = to_uint(info[0], "pin");
   if (pin >= Log::kPins) throw Napi::RangeError::New(info.Env(), "no such pin");
-  if (log_ != nullptr) log_->unpin(static_cast<int>(pin));
+  if (log_ == nullptr || closed_) return;
+  log_->unpin(static_cast<int>(pin));
+  pins_moved();
+}
+
+/// Room in the ring may have come free without a flush: whoever waits for it is told as after one.
+void NativeLog::pins_moved() {
+  double before = state_values_[kRingFree];
+  refresh();
+  if (state_values_[kRingFree] > before) bridge_->signal();
 }
 
 Napi::Value NativeLog::retain(const Napi::CallbackInfo& info) {
@@ -597,6 +608,8 @@ void NativeLog::finish(Napi::Env env) {
   closed_ = true;
   callback_.Reset();
   bridge_->detach();
+  // JavaScript may keep the view for long; its memory goes back now.
+  log_->ring()->discard();
   // The bridge keeps the log for these, and the log the bridge.
   bridge_->on_progress(nullptr);
   bridge_->on_teardown(nullptr);

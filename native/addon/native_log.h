@@ -28,6 +28,7 @@ class NativeLog : public Napi::ObjectWrap<NativeLog> {
   void refresh();
   void progressed(Napi::Env env);
   Napi::Value run_task(Napi::Env env, Task task);
+  void pins_moved();
   void refuse(Napi::Env env, Napi::Promise::Deferred deferred);
   void retry_opening(Napi::Env env);
   void finish(Napi::Env env);

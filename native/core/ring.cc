@@ -47,6 +47,8 @@ Ring::Ring(uint64_t size) : size_(size) {
   base_ = base;
 }
 
+void Ring::discard() { madvise(base_, size_, MADV_REMOVE); }
+
 Ring::~Ring() { munmap(base_, 2 * size_); }
 
 }  // namespace walmirror

@@ -16,6 +16,9 @@ class Ring {
   Ring(const Ring&) = delete;
   Ring& operator=(const Ring&) = delete;
 
+  /// Gives the memory back; it reads as zeros afterwards.
+  void discard();
+
   uint64_t size() const { return size_; }
   uint8_t* base() const { return base_; }
   uint8_t* at(uint64_t position) const { return base_ + (position & (size_ - 1)); }
