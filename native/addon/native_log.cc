@@ -508,15 +508,17 @@ Napi::Value NativeLog::read_ring(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   ByteView bytes = to_bytes(info[0]);
   ReadOutcome outcome;
-  bool there = log(env).read_ring(bytes.data, bytes.size, to_uint(info[1], "from"),
-                                  to_uint(info[2], "upTo"), outcome);
+  uint64_t from = to_uint(info[1], "from");
+  uint64_t up_to = to_uint(info[2], "upTo");
+  bool there = guarded(
+      env, [&] { return log(env).read_ring(bytes.data, bytes.size, from, up_to, outcome); });
   return there ? read_object(env, outcome) : env.Undefined();
 }
 
 Napi::Value NativeLog::locate(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   uint64_t lsn = to_uint(info[0], "lsn");
-  std::optional<uint64_t> found = log(env).locate_in_ring(lsn);
+  auto found = guarded(env, [&] { return log(env).locate_in_ring(lsn); });
   if (found && log_->start().lsn < lsn) {
     auto deferred = Napi::Promise::Deferred::New(env);
     deferred.Resolve(number(env, *found));

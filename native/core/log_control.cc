@@ -68,6 +68,9 @@ Chain Log::chain_at(uint64_t position) {
   uint64_t before = position - 1;
   std::shared_ptr<Segment> segment = segments_->find(identity_.segment_of(before));
   if (segment != nullptr && before % identity_.segment_bytes < kSegmentHeaderBytes) {
+    if (before % identity_.segment_bytes != kSegmentHeaderBytes - 1) {
+      throw WalFailure("WAL_DIVERGED", "no batch ends at position " + std::to_string(position));
+    }
     // The first batch of a segment: what comes before it is in the header, but for its term.
     std::shared_ptr<Segment> previous = segments_->find(segment->number - 1);
     if (previous == nullptr) return {position, segment->first_lsn - 1, segment->prev_crc, {}};
