@@ -86,8 +86,9 @@ void live(const Workload& work, const std::shared_ptr<MemoryFileSystem>& files, 
           std::mt19937_64& random) {
   Owner owner(work.options(), files);
   recorder.known().check(read_all(owner.log()));
+  uint64_t found = owner->closed().lsn;
   recorder.learn([&](Knowledge& known) {
-    known.appended = owner->closed().lsn;
+    known.appended = found;
     known.first_of_life.push_back(known.appended + 1);
   });
   owner.open_term();
@@ -101,8 +102,9 @@ void live(const Workload& work, const std::shared_ptr<MemoryFileSystem>& files, 
     owner.close_batch();
     if (random() % 3 == 0) {
       owner.settle();
-      recorder.learn([&](Knowledge& known) { known.acknowledged = owner->flushed().lsn; });
-      owner->set_commit(owner->flushed().position, owner->flushed().lsn);
+      Place flushed = owner->flushed();
+      recorder.learn([&](Knowledge& known) { known.acknowledged = flushed.lsn; });
+      owner->set_commit(flushed.position, flushed.lsn);
     }
     if (work.trims && random() % 8 == 0) owner->trim(owner->flushed().position);
   }

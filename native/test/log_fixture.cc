@@ -102,39 +102,30 @@ Found read_all(Log& log) {
   Found found;
   Place start = log.start();
   found.first_lsn = start.lsn + 1;
+  // A term begins with its opening or, where that did not fit, with the filler before it: so each
+  // entry of the history names the first batch of its term (docs/format.md).
   History history = log.history();
-  std::erase_if(history,
-                [&](const HistoryEntry& entry) { return entry.position < start.position; });
-  size_t openings = 0;
-  const uint64_t none = UINT64_MAX;
-  uint64_t filler = none;  // where the batch before stands, if it is a filler
-  Term filler_term;
+  Term term;
+  while (!history.empty() && history.front().position < start.position) {
+    term = history.front().term;
+    history.erase(history.begin());
+  }
+  size_t terms = 0;
   found.history_is_that_of_its_batches = true;
   for_each_piece(log, start.position, [&](const uint8_t* bytes, const ReadOutcome& outcome) {
     for (uint64_t at = 0; at + kBatchHeaderBytes <= outcome.length;) {
       BatchHeader header;
       std::memcpy(&header, bytes + at, sizeof header);
       CHECK_EQ(header.magic, kBatchMagic);
-      const Term term{header.epoch, header.opener, header.incarnation};
-      const bool opens = header.kind == static_cast<uint8_t>(Kind::kTermOpened);
-      // A filler whose opening never came is in the history all the same.
-      if (filler != none && !(opens && term == filler_term) && openings < history.size() &&
-          history[openings].term == filler_term) {
-        openings++;
-      }
-      if (opens) {
-        const HistoryEntry* entry = openings < history.size() ? &history[openings] : nullptr;
-        // A term begins with its opening, or with the filler before it (docs/adr/0004).
-        bool early = filler != none && filler_term == term;
-        bool fits = entry != nullptr && entry->term == term &&
-                    entry->position == (early ? filler : header.position) &&
+      const Term here{header.epoch, header.opener, header.incarnation};
+      if (!(here == term)) {
+        const HistoryEntry* entry = terms < history.size() ? &history[terms] : nullptr;
+        bool fits = entry != nullptr && entry->term == here && entry->position == header.position &&
                     entry->lsn + 1 == header.first_lsn;
         found.history_is_that_of_its_batches = found.history_is_that_of_its_batches && fits;
-        openings++;
+        term = here;
+        terms++;
       }
-      bool is_filler = header.kind == static_cast<uint8_t>(Kind::kFiller);
-      filler = is_filler ? header.position : none;
-      filler_term = term;
       uint64_t record = at + kBatchHeaderBytes;
       for (uint32_t i = 0; i < header.count; i++) {
         uint32_t length;
@@ -147,7 +138,7 @@ Found read_all(Log& log) {
     }
     CHECK_EQ(outcome.lsn, found.last_lsn());
   });
-  if (openings != history.size()) found.history_is_that_of_its_batches = false;
+  if (terms != history.size()) found.history_is_that_of_its_batches = false;
   return found;
 }
 

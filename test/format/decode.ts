@@ -167,8 +167,10 @@ function decodeHistory(header: layout.BatchHeader, payload: Buffer): Decoded<Con
   }
   const last = history.at(-1);
   if (last === undefined || layout.compareTerms(last, header) !== 0) return fail('history term');
-  if (last.position !== header.position || last.lsn !== header.firstLsn - 1)
+  // The term may have begun with the filler before: only a walk along the log knows.
+  if (last.position > header.position || last.lsn !== header.firstLsn - 1) {
     return fail('history place');
+  }
   return { ok: true, value: { records: [], history } };
 }
 

@@ -65,6 +65,12 @@ function firstBatch({ start, segmentBytes }: layout.Control): number {
   return start.position - (start.position % segmentBytes) + layout.SEGMENT_HEADER_BYTES;
 }
 
+/** The history's entry for a term that begins with this batch. */
+function beginning(batch: layout.Batch): layout.HistoryEntry {
+  const { epoch, opener, incarnation, position, firstLsn } = batch;
+  return { epoch, opener, incarnation, position, lsn: firstLsn - 1 };
+}
+
 class Walk {
   readonly #log: layout.Control;
   readonly #files: readonly SegmentFile[];
@@ -74,6 +80,7 @@ class Walk {
   #lsn: number;
   #crc = 0;
   #term: layout.Term | undefined;
+  #termFrom = 0;
   #history: readonly layout.HistoryEntry[] = [];
   #reason = '';
   #file = '';
@@ -129,12 +136,16 @@ class Walk {
         this.#bad = this.#position;
         return false;
       }
+      if (this.#begins(batch)) {
+        this.#termFrom = batch.position;
+        this.#history = [...this.#history, beginning(batch)];
+      }
+      if (batch.kind === layout.Kind.TERM_OPENED) this.#history = batch.history;
       this.#batches.push(batch);
       this.#position = batch.end;
       this.#lsn = batch.lastLsn;
       this.#crc = batch.crc;
       this.#term = { epoch: batch.epoch, opener: batch.opener, incarnation: batch.incarnation };
-      if (batch.kind === layout.Kind.TERM_OPENED) this.#history = batch.history;
       if (batch.kind === layout.Kind.FILLER) {
         const rest = segment.bytes.subarray(at + batch.length);
         if (segment.bytes.length !== this.#log.segmentBytes || !layout.allZero(rest)) {
@@ -164,7 +175,15 @@ class Walk {
     if (batch.prevCrc !== this.#crc) return 'prev crc';
     if (this.#term === undefined) return undefined;
     const order = layout.compareTerms(batch, this.#term);
-    return order === undefined || order < 0 ? 'term' : undefined;
+    if (order === undefined || order < 0) return 'term';
+    // A term begins with its opening, or with the filler that made room for it.
+    const from = batch.history.at(-1)?.position ?? 0;
+    if (batch.kind !== layout.Kind.TERM_OPENED) return undefined;
+    return from === (order === 0 ? this.#termFrom : batch.position) ? undefined : 'history place';
+  }
+
+  #begins(batch: layout.Batch): boolean {
+    return this.#term !== undefined && layout.compareTerms(batch, this.#term) !== 0;
   }
 
   result(): Omit<ReadLog, 'control' | 'controlFile' | 'files'> {

@@ -19,10 +19,14 @@ function expectSound(log: ReadLog): void {
     expect(batch.flags).toBe(log.control.align === 4096 ? 2 : 0);
     clock = batch.wallClock;
   }
-  const openings = log.batches.filter((batch) => batch.kind === 1);
-  for (const entry of log.history.filter(({ position }) => position >= log.start.position)) {
-    expect(openings.map((batch) => batch.position)).toContain(entry.position);
-  }
+  // Each term begins with the batch that its entry of the history names, and no other does.
+  const begins = log.batches.filter(({ epoch, incarnation }, i) => {
+    const before = log.batches[i - 1];
+    return epoch !== before?.epoch || incarnation !== before.incarnation;
+  });
+  expect(log.history.map(({ position }) => position)).toEqual(
+    begins.map(({ position }) => position),
+  );
 }
 
 describe.each([

@@ -43,6 +43,7 @@ describe('a standby', () => {
     const to = freshDir();
     const { log: primary, bytes } = await source(from, { padded });
     const standby = await TestLog.openStandby(primary.native, { dir: to });
+    await standby.native.storeRole('standby', primary.native.info().term, 'a', '');
     standby.native.beginIngest(historyOf(primary));
     const random = randomFrom(8);
     await ingestAll(standby, bytes, () => chunk(random));
@@ -124,10 +125,11 @@ describe('bytes that do not verify', () => {
     .data([payload(1, 200)]);
   const bytes = built.bytes().subarray(4096);
 
-  async function standby(dir = freshDir()): Promise<TestLog> {
-    const { logId, salt, segmentBytes } = built.log;
+  async function standby(dir = freshDir(), incarnation = 1): Promise<TestLog> {
+    const { logId, salt, segmentBytes, nodeId } = built.log;
     const options = { logId, salt: saltText(salt), segmentBytes };
     const log = await TestLog.open({ dir, role: 'standby', ...options });
+    await log.native.storeRole('standby', { epoch: 1, opener: nodeId, incarnation }, 'a', '');
     log.native.beginIngest(built.history);
     return log;
   }
@@ -240,7 +242,7 @@ describe('bytes that do not verify', () => {
   });
 
   it('of a history that the session does not have are refused', async () => {
-    const log = await standby();
+    const log = await standby(freshDir(), 2);
     log.native.beginIngest([{ ...built.history[0]!, incarnation: 2 }]);
     const refused = expect.objectContaining({ code: 'WAL_PEER_INVALID' });
     expect(() => log.native.ingest(bytes, 0, bytes.length)).toThrow(refused);

@@ -178,7 +178,11 @@ describe('reading the ring', () => {
     expect(Buffer.concat(seen).equals(bytes)).toBe(true);
     // What left the ring long ago is told from what is in it.
     expect(log.native.readRing(buffer, 4096, end)).toBeUndefined();
-    expect(log.native.readRing(Buffer.alloc(8), at - 8, end)).toMatchObject({ length: 0 });
+    const last = readLog(dir).batches.at(-1)?.position ?? 0;
+    const tight = log.native.readRing(Buffer.alloc(8), last, end);
+    expect(tight).toMatchObject({ length: 0, next: last, need: end - last });
+    // Where no batch starts is an error like any other: a peer may name such a place.
+    expect(() => log.native.readRing(buffer, last + 8, end)).toThrow();
     await log.close();
   });
 });
