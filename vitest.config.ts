@@ -9,7 +9,8 @@ const shared = {
 
 export default defineConfig({
   test: {
-    // Forks: an addon with threads of its own, and tests that change the process (signals, descriptors).
+    // Forks: an addon with threads of its own, and tests that change the process (signals,
+    // descriptors).
     pool: 'forks',
     maxWorkers: 2,
     projects: [

@@ -6,7 +6,10 @@ interface Entry {
   readonly row: string;
 }
 
-/** The master's state: the newest row of each place. Built from records, on whatever node they arrive. */
+/**
+ * The master's state: the newest row of each place. Built from records, on whatever node they
+ * arrive.
+ */
 export class Catalogue {
   readonly #entries: Map<number, Entry>;
 

@@ -1,4 +1,6 @@
-/** What was acknowledged against what is there. This is the demo's judge, so it trusts neither side. */
+/**
+ * What was acknowledged against what is there. This is the demo's judge, so it trusts neither side.
+ */
 import type { Catalogue } from './catalogue.js';
 
 /** One line of the client's file. */
@@ -38,8 +40,8 @@ export interface Comparison {
 }
 
 /**
- * Looks for each acknowledged record in the catalogue. A row of a later version took the place of the
- * earlier ones, so those are there too.
+ * Looks for each acknowledged record in the catalogue. A row of a later version took the place of
+ * the earlier ones, so those are there too.
  */
 export function compare(
   acknowledged: readonly Acknowledgement[],

@@ -1,7 +1,7 @@
 /**
- * A disk that says "flushed" and is not, for the planted run. To the standby on it, and to the primary, the
- * end of the log was flushed and acknowledged; then the power goes, and the end of the log is zeros. This is a
- * harness around closed files: the engine knows nothing of it.
+ * A disk that says "flushed" and is not, for the planted run. To the standby on it, and to the
+ * primary, the end of the log was flushed and acknowledged; then the power goes, and the end of the
+ * log is zeros. This is a harness around closed files: the engine knows nothing of it.
  */
 import { open, readdir } from 'node:fs/promises';
 import path from 'node:path';
@@ -26,8 +26,8 @@ export interface Tail {
 const LEAST_BATCHES = 8;
 
 /**
- * Zeroes the last `share` (0 to 1) of what lies behind the directory's own watermark, the place up to which
- * even such a disk had time.
+ * Zeroes the last `share` (0 to 1) of what lies behind the directory's own watermark, the place up
+ * to which even such a disk had time.
  */
 export async function loseTail(directory: string, share: number): Promise<Tail> {
   const watermark = await readWatermark(path.join(directory, 'control'));

@@ -18,8 +18,9 @@ export function loadPlaces(limit: number): Place[] {
 }
 
 /**
- * The catalogue's row of a place, which is also the record in the log. Version 1 is the place as it was
- * loaded; each update raises the version and moves the population, so that no two versions look alike.
+ * The catalogue's row of a place, which is also the record in the log. Version 1 is the place as it
+ * was loaded; each update raises the version and moves the population, so that no two versions look
+ * alike.
  */
 export function rowOf(place: Place, version: number): string {
   const population = place.population + (version - 1) * 7;

@@ -1,4 +1,6 @@
-/** Repeatable random numbers from 0 to below 1 (mulberry32): the same seed, the same kill points. */
+/**
+ * Repeatable random numbers from 0 to below 1 (mulberry32): the same seed, the same kill points.
+ */
 export function seeded(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

@@ -3,7 +3,9 @@ import { readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
-/** The house rules that a linter does not know (docs/architecture.md). Each names what breaks it. */
+/**
+ * The house rules that a linter does not know (docs/architecture.md). Each names what breaks it.
+ */
 
 const MAX_LINES = 700;
 const MAX_COLUMNS = 100;

@@ -1,6 +1,8 @@
 import { type Log, WalError } from 'walmirror';
 
-/** The LSN, or undefined where the log has no room now: memory, or a segment that is still prepared. */
+/**
+ * The LSN, or undefined where the log has no room now: memory, or a segment that is still prepared.
+ */
 export function tryAppend(log: Log, record: Uint8Array): number | undefined {
   try {
     return log.append(record);

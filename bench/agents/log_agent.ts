@@ -42,8 +42,8 @@ const FILL_BYTES = 2 * 2 ** 20;
 /** The appends between two looks at the room in the log memory. */
 const STRIDE_BYTES = 64 * 1024;
 /**
- * Bytes that may wait for their commit, and that still wait when it goes on. Without this a primary runs away from a
- * slower standby, which is then fed from the disk: that is what catch-up measures.
+ * Bytes that may wait for their commit, and that still wait when it goes on. Without this a primary
+ * runs away from a slower standby, which is then fed from the disk: that is what catch-up measures.
  */
 const AHEAD_BYTES = 32 * 2 ** 20;
 const RESUME_BYTES = 16 * 2 ** 20;

@@ -53,7 +53,8 @@ const handlers = {
       const samples = await runCommitters(committers, next, schedule);
       return await finish(store, source, last, samples);
     }
-    // Its calls are synchronous: the nearest it has to committers that share a flush is one transaction.
+    // Its calls are synchronous: the nearest it has to committers that share a flush is one
+    // transaction.
     const { putAll } = store;
     const transaction = async (): Promise<void> => {
       putAll(last + 1, committers, (number) => source.at(number));

@@ -20,7 +20,10 @@ export interface DiskResult {
   readonly direct: boolean;
 }
 
-/** Durable writes, one after the other, both ways, in turns: a disk that changes its mood does so for both. */
+/**
+ * Durable writes, one after the other, both ways, in turns: a disk that changes its mood does so
+ * for both.
+ */
 export async function durableWrites(
   addon: FloorsAddon,
   directories: Directories,
@@ -31,7 +34,8 @@ export async function durableWrites(
   let direct = true;
   for (let run = 0; run < runs; run++) {
     for (const [name, way] of Object.entries(ways)) {
-      // A new directory each: blocks that the file system hands out again are not fresh to the disk's map.
+      // A new directory each: blocks that the file system hands out again are not fresh to the
+      // disk's map.
       const directory = await directories.make('floor');
       const result = addon.durableWrites({
         ...options,

@@ -3,8 +3,8 @@ import { mkdir, mkdtemp, rm, rmdir } from 'node:fs/promises';
 import path from 'node:path';
 
 /**
- * Where the benchmarks write: a real disk, so never the system's temporary directory, which is memory on
- * many machines. Everything in it is removed at the end.
+ * Where the benchmarks write: a real disk, so never the system's temporary directory, which is
+ * memory on many machines. Everything in it is removed at the end.
  */
 export class Directories {
   readonly #base: string;

@@ -2,8 +2,8 @@
 import type { Sample, Schedule, Window } from './plan.js';
 
 /**
- * `count` committers: each a loop of one commit after the other. They go on through warm-up and windows;
- * a window counts what was acknowledged in it.
+ * `count` committers: each a loop of one commit after the other. They go on through warm-up and
+ * windows; a window counts what was acknowledged in it.
  */
 export async function runCommitters(
   count: number,

@@ -25,7 +25,9 @@ export interface Plan {
   readonly floorFileBytes: number;
   /** undefined: the log's default. */
   readonly segmentBytes: number | undefined;
-  /** Written, and trimmed, before the clock starts on recycled segments: more than the pool holds. */
+  /**
+   * Written, and trimmed, before the clock starts on recycled segments: more than the pool holds.
+   */
   readonly recycleBytes: number;
   readonly catchUpBytes: number;
   readonly recoverBytes: number;
@@ -41,7 +43,9 @@ export interface Plan {
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
 
-/** Long enough for any quick window: those end by count, so that their result does not hang on time. */
+/**
+ * Long enough for any quick window: those end by count, so that their result does not hang on time.
+ */
 const NO_LIMIT_SECONDS = 60;
 
 export function fullPlan({ seconds, runs }: { seconds: number; runs: number }): Plan {

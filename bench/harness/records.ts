@@ -1,8 +1,8 @@
 import { createHash, type Hash } from 'node:crypto';
 
 /**
- * Records whose content follows from their number (the LSN), so that what a log holds can be checked
- * without keeping what was written: noise of a fixed size that starts with the number.
+ * Records whose content follows from their number (the LSN), so that what a log holds can be
+ * checked without keeping what was written: noise of a fixed size that starts with the number.
  */
 export class RecordSource {
   readonly size: number;
@@ -37,7 +37,9 @@ export class RecordSource {
   }
 }
 
-/** SHA-256 over records, their lengths included: a byte that moved to the next record is noticed. */
+/**
+ * SHA-256 over records, their lengths included: a byte that moved to the next record is noticed.
+ */
 export class RecordHash {
   readonly #hash: Hash = createHash('sha256');
   readonly #length = new Uint32Array(1);

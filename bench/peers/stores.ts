@@ -1,4 +1,6 @@
-/** lmdb and better-sqlite3 behind the few calls that the rows need. Both are installed on first use. */
+/**
+ * lmdb and better-sqlite3 behind the few calls that the rows need. Both are installed on first use.
+ */
 import { mkdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
@@ -9,7 +11,9 @@ const require = createRequire(new URL('../../peer_packages/', import.meta.url));
 export interface PeerStore {
   /** Durable when it resolves; concurrent calls may share a flush. */
   put(number: number, data: Uint8Array): Promise<unknown>;
-  /** Several records in one transaction, durable when it returns. Only where `put` shares no flush. */
+  /**
+   * Several records in one transaction, durable when it returns. Only where `put` shares no flush.
+   */
   putAll?(first: number, count: number, data: (number: number) => Uint8Array): void;
   records(): Iterable<Uint8Array>;
   close(): Promise<void>;

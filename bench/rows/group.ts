@@ -10,7 +10,10 @@ export interface GroupOptions {
   readonly replicated: boolean;
   /** Commits wait for the standby's flush. */
   readonly synchronous: boolean;
-  /** Whose segments are recycled. A primary that trims may let go of what a standby that is away lacks. */
+  /**
+   * Whose segments are recycled. A primary that trims may let go of what a standby that is away
+   * lacks.
+   */
   readonly trim: 'all' | 'standby' | 'none';
 }
 
@@ -103,7 +106,10 @@ export class Group {
     return await measureUse([this.primary], run);
   }
 
-  /** Reads the last of the `written` records back from each log. Throws if it is not what was written. */
+  /**
+   * Reads the last of the `written` records back from each log. Throws if it is not what was
+   * written.
+   */
   async check(to: number, size: number, written: number): Promise<CheckResult> {
     const count = Math.min(written, Math.ceil(this.#context.plan.checkedBytes / size));
     const request = { to, size, count };

@@ -1,7 +1,8 @@
 /**
- * Loads the catalogue, then updates it, with a few rows under way at a time. What the master acknowledges is
- * written to this client's own file before the next row goes out. A lost connection ends a run; the next one,
- * to whoever is the master then, sends the rows again that were under way.
+ * Loads the catalogue, then updates it, with a few rows under way at a time. What the master
+ * acknowledges is written to this client's own file before the next row goes out. A lost connection
+ * ends a run; the next one, to whoever is the master then, sends the rows again that were under
+ * way.
  */
 import { openSync, writeSync } from 'node:fs';
 import net from 'node:net';

@@ -1,6 +1,6 @@
 /**
- * A master with a catalogue, or its standby: the same program. A master answers clients; a standby builds its
- * own copy from the stream, and becomes a master when it is told to.
+ * A master with a catalogue, or its standby: the same program. A master answers clients; a standby
+ * builds its own copy from the stream, and becomes a master when it is told to.
  */
 import { writeFile } from 'node:fs/promises';
 import net from 'node:net';
@@ -38,7 +38,10 @@ function theLog(): Log {
   return log;
 }
 
-/** Takes rows, one a line, and answers each with its LSN once it is as safe as the log's policy asks. */
+/**
+ * Takes rows, one a line, and answers each with its LSN once it is as safe as the log's policy
+ * asks.
+ */
 function serveClient(socket: net.Socket): void {
   const splitter = new LineSplitter();
   socket.setNoDelay(true);

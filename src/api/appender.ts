@@ -15,6 +15,10 @@ export interface AppenderHost {
   ringWanted(): void;
   /** The engine contradicted itself; the log must stop. */
   broken(error: unknown): void;
+  /** What an append throws that the engine refused with this error. */
+  refusedBy(error: unknown): unknown;
+  /** An error of the engine as callers see it. */
+  explain(error: unknown): unknown;
 }
 
 /** Up to here a loop copies faster than the built-in functions, whose call costs more. */
@@ -212,6 +216,10 @@ export class Appender {
     this.#host.ringWanted();
   }
 
+  explain(error: unknown): unknown {
+    return this.#host.explain(error);
+  }
+
   refuseUnlessAccepting(): void {
     if (this.#inCallback) throw reentrant();
     if (!this.#accepting) throw this.#host.refusal();
@@ -394,7 +402,7 @@ export class Appender {
   #reserveFailed(count: number, error: unknown): unknown {
     if (this.#state[State.CLOSED_LSN] !== this.#base) this.#host.broken(error);
     else if (count > 0) this.#host.batchClosed();
-    return WalError.from(error);
+    return this.#host.refusedBy(error);
   }
 }
 

@@ -3,10 +3,10 @@ import { Appender, type AppenderHost, reentrant } from './appender.js';
 import type { RunningApplier } from './applier.js';
 import { Drains } from './drain.js';
 import type { Driver } from './driver.js';
-import type { WalError } from './errors.js';
+import { WalError } from './errors.js';
 import { LogEmitter } from './events.js';
 import { type ClosesAtExit, closeAtExit, forgetAtExit } from './exit_hook.js';
-import { closedError, cutShortByClose, fatal, refusedByFailure } from './failure.js';
+import { closedError, cutShortByClose, fatal, refusedByFailure, withOutcome } from './failure.js';
 import { KeepAlive } from './keep_alive.js';
 import type { ResolvedOptions } from './options.js';
 import type { ReaderHost } from './reader.js';
@@ -118,7 +118,25 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     this.fail(error);
   }
 
+  refusedBy(error: unknown): unknown {
+    const known = this.explain(error);
+    if (this.failure !== undefined) return refusedByFailure(this.failure);
+    return known instanceof WalError ? withOutcome(known, 'refused') : known;
+  }
+
   // -- what the engine and the driver tell --
+
+  /**
+   * An error that a call of the engine ended with, as callers see it. A call may hear of a failure
+   * before the report of it arrives; it is the one failure all the same.
+   */
+  explain(error: unknown): unknown {
+    const known = WalError.from(error);
+    if (known === error || !(known instanceof WalError)) return error;
+    const cause = this.state === 'closed' ? undefined : this.native.failure();
+    if (cause !== undefined) this.fail(cause);
+    return this.failure ?? known;
+  }
 
   /** The commit place moved, or the driver learned something that a wait may depend on. */
   commitMoved(): void {

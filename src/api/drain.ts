@@ -1,6 +1,5 @@
 import { type NativeLog, State } from '../native/native_log.js';
 import type { Appender } from './appender.js';
-import { WalError } from './errors.js';
 import { recordSize } from './record.js';
 import { canEverFit, type Layout, ringSpace } from './ring_space.js';
 import { Wakeups } from './wakeup.js';
@@ -34,7 +33,7 @@ export class Drains {
       if (!met()) this.#appender.wantRing();
       await this.waits.until(met, signal);
     } catch (error) {
-      throw WalError.from(error);
+      throw this.#appender.explain(error);
     }
   }
 

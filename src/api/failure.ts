@@ -1,10 +1,10 @@
-import { WalError } from './errors.js';
+import { type Outcome, WalError } from './errors.js';
 
 /** The one error that a failed log rejects with, made of whatever went wrong. */
 export function fatal(error: unknown): WalError {
   const known = WalError.from(error);
   if (known instanceof WalError) {
-    return known.outcome === 'unknown' ? known : withOutcome(known);
+    return known.outcome === 'unknown' ? known : withOutcome(known, 'unknown');
   }
   const text = error instanceof Error ? error.message : String(error);
   return new WalError('WAL_FAILED', `the log has failed: ${text}`, {
@@ -13,13 +13,14 @@ export function fatal(error: unknown): WalError {
   });
 }
 
-function withOutcome(error: WalError): WalError {
+/** The same error, which says what became of the record. */
+export function withOutcome(error: WalError, outcome: Outcome): WalError {
   return new WalError(error.code, error.message, {
     hint: error.hint,
     lsn: error.lsn,
     file: error.file,
     offset: error.offset,
-    outcome: 'unknown',
+    outcome,
     cause: error.cause,
   });
 }

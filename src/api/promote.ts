@@ -94,7 +94,11 @@ async function takeRole(
   await standby.stop();
   core.requireOpen();
   const term = nextEpoch(core);
-  await core.native.openTerm(term);
+  try {
+    await core.native.openTerm(term);
+  } catch (error) {
+    throw core.explain(error);
+  }
   const lsn = core.native.state[State.CLOSED_LSN] ?? 0;
   const driver = new PrimaryDriver(core, term, policy);
   core.driver = driver;

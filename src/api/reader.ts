@@ -13,6 +13,8 @@ export interface ReaderHost {
   readonly moved: Wakeups;
   /** Throws when the log is closed or has failed. */
   requireReadable(): void;
+  /** An error of the engine as callers see it. */
+  explain(error: unknown): unknown;
   /** How far records may be shown (SAFETY.md 1.3). */
   visible(upTo: 'commit' | 'flush'): Place;
 }
@@ -119,7 +121,7 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
       const abandoned = this.#done;
       this.#finish();
       if (abandoned) return { done: true, value: undefined };
-      throw WalError.from(error);
+      throw this.#host.explain(error);
     }
   }
 

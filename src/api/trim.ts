@@ -1,6 +1,5 @@
 import { State } from '../native/native_log.js';
 import type { LogCore } from './core.js';
-import { WalError } from './errors.js';
 
 /** Lets go of whole segments below the record `lsn`, as far as nobody needs them. */
 export async function trimTo(core: LogCore, lsn: number): Promise<void> {
@@ -19,6 +18,6 @@ export async function trimTo(core: LogCore, lsn: number): Promise<void> {
       }),
     );
   } catch (error) {
-    throw WalError.from(error);
+    throw core.explain(error);
   }
 }

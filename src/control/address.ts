@@ -20,8 +20,9 @@ export interface SocketAddress {
 }
 
 /**
- * An address for `name` in `dir` that surely fits a socket address. Node 20 cuts a longer one without a
- * word, and would then bind or reach another file; so a long one goes through an opened directory.
+ * An address for `name` in `dir` that surely fits a socket address. Node 20 cuts a longer one
+ * without a word, and would then bind or reach another file; so a long one goes through an opened
+ * directory.
  */
 export function socketAddress(dir: string, name: string): SocketAddress {
   const path = join(dir, name);

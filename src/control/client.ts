@@ -24,8 +24,8 @@ export interface ControlRequestOptions {
 }
 
 /**
- * Asks the process that has the log in `dir` open. Rejects with what that process answered (a `WalError`
- * with its code and hint), or with `WAL_CONTROL` where it did not answer as it should.
+ * Asks the process that has the log in `dir` open. Rejects with what that process answered (a
+ * `WalError` with its code and hint), or with `WAL_CONTROL` where it did not answer as it should.
  */
 export async function controlRequest(
   dir: string,

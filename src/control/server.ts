@@ -11,7 +11,10 @@ import {
 } from './address.js';
 
 export interface ControlServerOptions {
-  /** The log directory. The caller holds its lock: that is what makes an old socket here a stale one. */
+  /**
+   * The log directory. The caller holds its lock: that is what makes an old socket here a stale
+   * one.
+   */
   readonly dir: string;
   readonly status: () => unknown;
   /** Gets what the request held beside `cmd`; must check it. */
@@ -176,7 +179,8 @@ class Session {
     this.#chunks.length = 0;
     clearTimeout(this.#deadline);
     this.#deadline = setTimeout(() => this.#socket.destroy(), ANSWER_TIMEOUT_MS).unref();
-    // The client hangs up. Closing first, with bytes of its request unread, would reset its connection.
+    // The client hangs up. Closing first, with bytes of its request unread, would reset its
+    // connection.
     this.#socket.end(line);
   }
 }

@@ -2,9 +2,9 @@
  * The contract between TypeScript and the C++ addon.
  *
  * Positions, LSNs and byte counts are plain numbers (safe integers). Ids are lower-case hex strings
- * (log id and node id: 32 digits). All callbacks and promises settle on the thread that opened the log.
- * Native errors are `Error`s with `code` (a key of the error table) and, where they apply, `file`,
- * `offset`, `lsn`, `errno`.
+ * (log id and node id: 32 digits). All callbacks and promises settle on the thread that opened the
+ * log. Native errors are `Error`s with `code` (a key of the error table) and, where they apply,
+ * `file`, `offset`, `lsn`, `errno`.
  */
 
 /** A point of the log: a batch ends at `position`, and `lsn` is the last record before it. */
@@ -31,13 +31,18 @@ export interface NativeOpenOptions {
   /** Role to store when the log is created. */
   readonly role: Role;
   readonly name: string;
-  /** Creation only; fixed afterwards. A standby must be created with its primary's `logId` and `salt`. */
+  /**
+   * Creation only; fixed afterwards. A standby must be created with its primary's `logId` and
+   * `salt`.
+   */
   readonly segmentBytes: number;
   readonly padded: boolean;
   readonly maxRecordBytes: number;
   readonly logId?: string;
   readonly salt?: string;
-  /** Power of two multiple of 4096; at least 2 × maxRecordBytes + 1 MiB (raised silently if less). */
+  /**
+   * Power of two multiple of 4096; at least 2 × maxRecordBytes + 1 MiB (raised silently if less).
+   */
   readonly ringBytes: number;
   readonly maxBatchBytes: number;
   readonly maxBatchDelayMs: number;
@@ -82,11 +87,17 @@ export interface NativeInfo {
   readonly spareSegments: number;
 }
 
-/** Indices into `NativeLog.state`. Refreshed by every native call of this thread and before `onProgress`. */
+/**
+ * Indices into `NativeLog.state`. Refreshed by every native call of this thread and before
+ * `onProgress`.
+ */
 export const State = {
   /** Offset in `ring` where the open batch's next record goes, when the batch is empty. */
   CURSOR: 0,
-  /** Payload bytes that the open batch can hold (record headers and padding included). 0: call `reserve`. */
+  /**
+   * Payload bytes that the open batch can hold (record headers and padding included). 0: call
+   * `reserve`.
+   */
   CAPACITY: 1,
   CLOSED_POSITION: 2,
   CLOSED_LSN: 3,
@@ -116,50 +127,74 @@ export interface ReadResult {
   readonly offset: number;
   /** 0 with `need` > 0: the next batch does not fit; come back with a larger buffer. */
   readonly length: number;
-  /** Position after the last whole batch that was read (past zeros and the next segment header after a filler). */
+  /**
+   * Position after the last whole batch that was read (past zeros and the next segment header after
+   * a filler).
+   */
   readonly next: number;
   readonly lsn: number;
   readonly need: number;
 }
 
 export interface NativeLog {
-  /** The ring, mapped twice in a row (2 × ringBytes long): any range of up to ringBytes is contiguous.
-   *  Position p lies at p mod ringBytes. undefined where memory cannot be shared. */
+  /**
+   * The ring, mapped twice in a row (2 × ringBytes long): any range of up to ringBytes is
+   * contiguous. Position p lies at p mod ringBytes. undefined where memory cannot be shared.
+   */
   readonly ring: ArrayBuffer | undefined;
   readonly state: Float64Array;
   readonly words: Int32Array;
 
   info(): NativeInfo;
   failure(): Error | undefined;
-  /** Called after flushes (coalesced), after a failure and when ring space came free. Never re-entrant. */
+  /**
+   * Called after flushes (coalesced), after a failure and when ring space came free. Never
+   * re-entrant.
+   */
   onProgress(callback: () => void): void;
   /** Keeps the event loop alive while something is waited for. */
   ref(): void;
   unref(): void;
 
   // -- primary: appending --
-  /** Closes the open batch if it has records, then makes room for `need` payload bytes in a new one, rolling the
-   *  segment if it must. 0: done (state refreshed); 1: the ring is full, nothing reserved. */
+  /**
+   * Closes the open batch if it has records, then makes room for `need` payload bytes in a new one,
+   * rolling the segment if it must. 0: done (state refreshed); 1: the ring is full, nothing
+   * reserved.
+   */
   reserve(payloadBytes: number, count: number, need: number): number;
-  /** Frames, checksums and publishes the open batch. Throws on lengths that do not add up. No-op with count 0. */
+  /**
+   * Frames, checksums and publishes the open batch. Throws on lengths that do not add up. No-op
+   * with count 0.
+   */
   closeBatch(payloadBytes: number, count: number): void;
   wakeTicker(): void;
-  /** Without a shared ring: writes `u32 length`, the bytes and the padding at payload offset `at`. */
+  /**
+   * Without a shared ring: writes `u32 length`, the bytes and the padding at payload offset `at`.
+   */
   put(at: number, data: Uint8Array): void;
-  /** Stores the term and role primary on both control copies, then writes the term's opening batch; resolves
-   *  when that is flushed. From then on appends are taken. Any partly received batch is dropped first. */
+  /**
+   * Stores the term and role primary on both control copies, then writes the term's opening batch;
+   * resolves when that is flushed. From then on appends are taken. Any partly received batch is
+   * dropped first.
+   */
   openTerm(term: Term): Promise<void>;
 
   // -- standby: receiving --
   /** Bytes inside batches must match this history from now on. Discards a partly received batch. */
   beginIngest(history: readonly HistoryEntry[]): void;
-  /** Takes log bytes that continue the log, verifies whole batches and publishes them to the writer.
-   *  Returns how many bytes were taken: fewer than given if the ring is full. Throws on bytes that do not verify
-   *  (WAL_PEER_INVALID); nothing of the bad batch is kept. */
+  /**
+   * Takes log bytes that continue the log, verifies whole batches and publishes them to the writer.
+   * Returns how many bytes were taken: fewer than given if the ring is full. Throws on bytes that
+   * do not verify (WAL_PEER_INVALID); nothing of the bad batch is kept.
+   */
   ingest(bytes: Uint8Array, start: number, end: number): number;
   /** Position up to which bytes were received (inside a batch, maybe). */
   received(): number;
-  /** Cuts the log at a batch boundary, the tail first flushed to a side file (SAFETY 2.5). Standby only. */
+  /**
+   * Cuts the log at a batch boundary, the tail first flushed to a side file (SAFETY 2.5). Standby
+   * only.
+   */
   truncate(position: number, sideFile: string): Promise<void>;
 
   // -- control file --
@@ -169,8 +204,10 @@ export interface NativeLog {
   setCommit(position: number, lsn: number): void;
 
   // -- reading --
-  /** Reads and verifies whole batches from a batch boundary `from` into an aligned buffer, at most up to `upTo`
-   *  (a batch boundary), never across a segment's end. Runs on the reader thread. */
+  /**
+   * Reads and verifies whole batches from a batch boundary `from` into an aligned buffer, at most
+   * up to `upTo` (a batch boundary), never across a segment's end. Runs on the reader thread.
+   */
   readInto(buffer: Uint8Array, from: number, upTo: number): Promise<ReadResult>;
   /** The same from the ring, at once. undefined where `from` is no longer in the ring. */
   readRing(buffer: Uint8Array, from: number, upTo: number): ReadResult | undefined;
@@ -188,10 +225,15 @@ export interface NativeLog {
   retain(position: number): number;
   moveRetain(claim: number, position: number): void;
   release(claim: number): void;
-  /** Lets whole segments below `position` go, as far as the commit position, flush and claims allow. */
+  /**
+   * Lets whole segments below `position` go, as far as the commit position, flush and claims allow.
+   */
   trim(position: number): Promise<void>;
 
-  /** Closes the open batch's published part: waits for the flush, stores a clean control file, releases all. */
+  /**
+   * Closes the open batch's published part: waits for the flush, stores a clean control file,
+   * releases all.
+   */
   close(): Promise<void>;
   /** The same, blocking; for the `exit` event. */
   closeSync(): void;
@@ -204,7 +246,12 @@ export interface VerifyResult {
   readonly records: number;
   readonly bytes: number;
   readonly term: Term;
-  readonly damage?: { readonly file: string; readonly offset: number; readonly lsn: number; readonly reason: string };
+  readonly damage?: {
+    readonly file: string;
+    readonly offset: number;
+    readonly lsn: number;
+    readonly reason: string;
+  };
 }
 
 /** Reads a directory without its lock and without changing a byte. */

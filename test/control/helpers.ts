@@ -1,6 +1,8 @@
 import { connect, type Socket } from 'node:net';
 
-/** Sends raw bytes to a control socket and returns all that came back until the other side ended. */
+/**
+ * Sends raw bytes to a control socket and returns all that came back until the other side ended.
+ */
 export function exchangeRaw(path: string, bytes: string | Buffer): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect({ path });

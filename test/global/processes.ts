@@ -6,8 +6,8 @@ export interface LeftoverProcess {
 }
 
 /**
- * Processes with `marker` in the environment they were started with. What is just ending gets a second;
- * vitest's own processes do not count.
+ * Processes with `marker` in the environment they were started with. What is just ending gets a
+ * second; vitest's own processes do not count.
  */
 export async function leftoverChildren(marker: string): Promise<LeftoverProcess[]> {
   let found: LeftoverProcess[] = [];

@@ -7,8 +7,9 @@ export interface Requirements {
 }
 
 /**
- * Why a system test cannot run here, or undefined: for `describe.skipIf(...)`. Says so on the output; in CI a
- * test that cannot run is a failure, or nothing would ever notice that it stopped running.
+ * Why a system test cannot run here, or undefined: for `describe.skipIf(...)`. Says so on the
+ * output; in CI a test that cannot run is a failure, or nothing would ever notice that it stopped
+ * running.
  */
 export function missing({ root, programs = [] }: Requirements): string | undefined {
   const reasons: string[] = [];

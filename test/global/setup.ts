@@ -5,8 +5,9 @@ import { leftoverChildren } from './processes.js';
 const RUN_ENV = 'WALMIRROR_TEST_RUN';
 
 /**
- * One fresh directory a run, on the disk that the checkout is on (or $WALMIRROR_TEST_DIR), for all that the
- * tests write. At the end it must be empty, and no child process may be left: both fail the run.
+ * One fresh directory a run, on the disk that the checkout is on (or $WALMIRROR_TEST_DIR), for all
+ * that the tests write. At the end it must be empty, and no child process may be left: both fail
+ * the run.
  */
 export function setup(): (() => Promise<void>) | undefined {
   // Once a run, not once a project.
