@@ -21,7 +21,8 @@ export const usageText = `Usage: npm run demo -- [options]
   --dir DIR     where files go meanwhile (default .tmp-demo)
   --help        this text
 
-Exit code 1: something acknowledged was lost in sync mode, or nothing was found lost in the planted run.
+Exit code 1: something acknowledged was lost in sync mode, or nothing was found lost
+in the planted run.
 `;
 
 export function parseOptions(args: readonly string[]): Options {

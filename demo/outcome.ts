@@ -48,5 +48,6 @@ export function judge(outcome: Outcome): Verdict {
 
 function asyncLoss({ lost, lossWindowMs }: Outcome): string {
   if (lost === 0) return 'nothing was lost this time; this mode does not promise it';
-  return `${lost} acknowledged records were lost, the last ${lossWindowMs?.toFixed(1)} ms, as this mode allows`;
+  const window = `the last ${lossWindowMs?.toFixed(1)} ms`;
+  return `${lost} acknowledged records were lost, ${window}, as this mode allows`;
 }

@@ -1,4 +1,5 @@
-// Renders the table of error codes (src/api/errors.ts, built) to docs/errors.md; with --check, only compares.
+// Renders the table of error codes (src/api/errors.ts, built) to docs/errors.md; with --check, only
+// compares.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { errorCodes } from '../dist/api/errors.js';
@@ -12,9 +13,10 @@ const page = `# Error codes
 
 Rendered from \`src/api/errors.ts\` by \`npm run docs\`; do not edit.
 
-An operating error is a \`WalError\` with one of these as its \`code\`, a \`hint\` that says what to do, and
-\`lsn\`, \`file\`, \`offset\` and \`outcome\` where they apply. \`outcome\` is \`refused\` (the record is surely not in
-the log) or \`unknown\` (it may be, now or later). A wrong argument is a \`TypeError\` or a \`RangeError\` instead.
+An operating error is a \`WalError\` with one of these as its \`code\`, a \`hint\` that says what
+to do, and \`lsn\`, \`file\`, \`offset\` and \`outcome\` where they apply. \`outcome\` is
+\`refused\` (the record is surely not in the log) or \`unknown\` (it may be, now or later). A wrong
+argument is a \`TypeError\` or a \`RangeError\` instead.
 A program may rely on the codes: they change only with a major version.
 
 | Code | Meaning |

@@ -1,4 +1,5 @@
-// Uses the package as a program that installed it would: .ci/run copies this file into an empty project.
+// Uses the package as a program that installed it would: .ci/run copies this file into an empty
+// project.
 import { Log } from 'walmirror';
 
 const log = await Log.open({ dir: './smoke-log' });

@@ -75,8 +75,11 @@ describe('the replication core', () => {
   });
 
   it('has no clock, timer or random numbers of its own', () => {
-    const pattern =
-      /\bDate\.now\b|\bnew Date\b|\bMath\.random\b|\bset(Timeout|Interval|Immediate)\b|\bperformance\.|\bprocess\.|\brandomUUID\b|\bcrypto\b/;
+    const pattern = new RegExp(
+      '\\b(Date\\.now|new Date|Math\\.random|set(Timeout|Interval|Immediate))\\b' +
+        '|\\b(randomUUID|crypto)\\b' +
+        '|\\b(performance|process)\\.',
+    );
     const replication = codeOf(core.filter(({ path }) => path.startsWith('src/replication/')));
     expect(matches(replication, pattern)).toEqual([]);
   });

@@ -15,7 +15,7 @@ export interface Options {
 
 export const usageText = `Usage: npm run bench -- [options]
 
-  --quick             small parameters, in seconds: everything runs and is checked, times mean nothing
+  --quick             small parameters, in seconds: all runs and is checked, times mean nothing
   --only NAME[,NAME]  only these rows; the start of a name stands for all rows that begin so
   --peers             lmdb and better-sqlite3 too (installed into bench/peer_packages on first use)
   --json FILE         write the rows, the floors and the machine to FILE

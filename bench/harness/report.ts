@@ -15,7 +15,8 @@ export function formatNumber(value: number): string {
 export function machineLine(machine: Machine): string {
   const memory = (machine.memoryBytes / 2 ** 30).toFixed(0);
   return (
-    `${machine.cpu}, ${machine.cores} cores, ${memory} GiB, ${machine.platform} ${machine.kernel} ` +
+    `${machine.cpu}, ${machine.cores} cores, ${memory} GiB, ` +
+    `${machine.platform} ${machine.kernel} ` +
     `${machine.arch}, ${machine.fileSystem}, Node ${machine.node}`
   );
 }
@@ -27,7 +28,8 @@ export function floorLine({ name, value, unit, detail }: Floor): string {
 export function rowHeader(): string {
   return (
     `\n${'result'.padEnd(NAME_WIDTH)}${'median'.padStart(17)}  ${'ratio'.padStart(6)}  ` +
-    `${'runs'.padEnd(17)}  ${'cores in use'.padEnd(14)}  ${'peak RSS, MiB'.padEnd(14)}  floor, durability`
+    `${'runs'.padEnd(17)}  ${'cores in use'.padEnd(14)}  ` +
+    `${'peak RSS, MiB'.padEnd(14)}  floor, durability`
   );
 }
 

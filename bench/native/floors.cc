@@ -36,7 +36,8 @@ double SecondsSince(Clock::time_point start) {
 class File {
  public:
   explicit File(const std::string& path) {
-    // A file system without O_DIRECT (tmpfs, some network ones) gets the buffered floor; `direct` says so.
+    // A file system without O_DIRECT (tmpfs, some network ones) gets the buffered floor; `direct`
+    // says so.
     fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_DIRECT, 0600);
     if (fd_ < 0 && errno == EINVAL) {
       direct_ = false;

@@ -84,7 +84,7 @@ describe('the control socket', () => {
     expect(readdirSync(dir)).toEqual([]);
   });
 
-  it('says that nobody listens where there is no socket, no directory, or a stale one', async () => {
+  it('says that nobody listens without a socket or a directory, or on a stale one', async () => {
     const dir = tempDir('control');
     const nobody = { listening: false };
     expect(await controlRequest(dir, { cmd: 'status' })).toEqual(nobody);
@@ -281,7 +281,9 @@ describe('a client of the control socket', () => {
 
 /** As a process that was killed leaves it. */
 async function leaveStaleSocket(dir: string): Promise<void> {
-  const code = `require('node:net').createServer().listen(process.argv[1], () => process.kill(process.pid, 9))`;
+  const code =
+    "require('node:net').createServer().listen(process.argv[1], () => " +
+    'process.kill(process.pid, 9))';
   const child = spawn(process.execPath, ['-e', code, socketIn(dir)]);
   expect(await once(child, 'exit')).toEqual([null, 'SIGKILL']);
   expect(existsSync(socketIn(dir))).toBe(true);

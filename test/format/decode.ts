@@ -84,8 +84,8 @@ export interface LogIdentity {
 }
 
 /**
- * Checks that a batch stands alone at `at` of its segment's bytes: everything that needs no knowledge
- * of the batches before it.
+ * Checks that a batch stands alone at `at` of its segment's bytes: everything that needs no
+ * knowledge of the batches before it.
  */
 export function decodeAlone(
   segment: Buffer,

@@ -20,7 +20,8 @@ async function source(dir: string, options = {}): Promise<{ log: TestLog; bytes:
 }
 
 async function taken(log: TestLog, bytes: Buffer): Promise<void> {
-  // A roll may wait for a segment with the bytes already taken: they are looked at again when asked.
+  // A roll may wait for a segment with the bytes already taken: they are looked at again when
+  // asked.
   while (log.closed.position < 4096 + bytes.length) {
     log.native.ingest(bytes, 0, 0);
     await log.progress();

@@ -133,7 +133,10 @@ export class TestLog {
     return this.flushed;
   }
 
-  /** The next news from the engine; looks again after a while, should news have come before the call. */
+  /**
+   * The next news from the engine; looks again after a while, should news have come before the
+   * call.
+   */
   async progress(): Promise<void> {
     const failure = this.native.failure();
     if (failure !== undefined) throw failure;

@@ -188,7 +188,7 @@ describe('reading the ring', () => {
 });
 
 describe('trimming', () => {
-  it('lets whole segments go as far as commit, claims and flush allow, and reuses them', async () => {
+  it('lets whole segments go as far as commit, claims and flush allow; reuses them', async () => {
     const dir = freshDir();
     const log = await TestLog.openPrimary({ dir });
     for (let i = 0; i < 100; i++) await log.batch(payload(i, 3000));

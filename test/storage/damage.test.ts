@@ -24,7 +24,10 @@ function built(log: LogBuilder, control: Partial<Control> = {}): Damage {
   return new Damage(dir);
 }
 
-/** A log of this many batches of two records; `watermarks`: each says that all before it was durable. */
+/**
+ * A log of this many batches of two records; `watermarks`: each says that all before it was
+ * durable.
+ */
 function batches(count: number, bytes: number, watermarks = false): LogBuilder {
   const log = new LogBuilder({ segmentBytes: SEGMENT }).openTerm(1);
   for (let i = 0; i < count; i++) {

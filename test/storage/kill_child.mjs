@@ -1,5 +1,6 @@
-// A process that appends and commits until it is killed, and says on its standard output, which outlives it,
-// what was promised to it. Each saying is 24 bytes: kind u32, hash u32, LSN f64, unused f64.
+// A process that appends and commits until it is killed, and says on its standard output, which
+// outlives it, what was promised to it. Each saying is 24 bytes: kind u32, hash u32, LSN f64,
+// unused f64.
 import { createHash } from 'node:crypto';
 import { writeSync } from 'node:fs';
 import { Log } from '../../dist/index.js';

@@ -3,7 +3,9 @@ import { resolve } from 'node:path';
 import { expect, it } from 'vitest';
 import { freshDir } from '../helpers/temp.js';
 
-/** In a process of its own: a reader that spins at a segment's end would take the whole run with it. */
+/**
+ * In a process of its own: a reader that spins at a segment's end would take the whole run with it.
+ */
 it('reading goes on from segment to segment, in the ring and on disk', () => {
   const script = `
     import { Log } from ${JSON.stringify(resolve('dist/index.js'))};
