@@ -81,7 +81,7 @@ TEST(ControlFileIsWholeAfterAPowerLossAtAnyInstant) {
   MemoryFileSystem files;
   uint64_t stored = 0;
   int instants = 0;
-  files.on_step = [&](const DiskState& state) {
+  files.watch([&](const DiskState& state) {
     for (int round = 0; round < 30; round++) {
       Loss loss = round == 0   ? Loss::kAllUnflushed
                   : round == 1 ? Loss::kNothing
@@ -92,7 +92,7 @@ TEST(ControlFileIsWholeAfterAPowerLossAtAnyInstant) {
       if (control != nullptr) CHECK(control->current().watermark.position >= stored);
       instants++;
     }
-  };
+  });
   auto control = ControlFile::create(files, "d", sample());
   for (uint64_t position = 1000; position < 20000; position += 1000) {
     bool both = position % 3000 == 0;
@@ -110,13 +110,13 @@ TEST(ControlFileIsWholeAfterAKillInTheMiddleOfAWriteAndThenAPowerLoss) {
   MemoryFileSystem files;
   auto control = ControlFile::create(files, "d", sample());
   std::vector<DiskState> killed;
-  files.on_step = [&](const DiskState& state) { killed.push_back(state); };
+  files.watch([&](const DiskState& state) { killed.push_back(state); });
   remember(*control, 1000, ControlFile::Copies::kBoth);
   for (const DiskState& state : killed) {
     MemoryFileSystem next(state);
     auto opened = ControlFile::open(next, "d", false);
     std::vector<DiskState> instants;
-    next.on_step = [&](const DiskState& instant) { instants.push_back(instant); };
+    next.watch([&](const DiskState& instant) { instants.push_back(instant); });
     remember(*opened, 2000, ControlFile::Copies::kOne);
     for (const DiskState& instant : instants) {
       for (int round = 0; round < 20; round++) {

@@ -48,10 +48,10 @@ class Recorder {
   explicit Recorder(Knowledge known) : known_(std::move(known)) {}
 
   void watch(MemoryFileSystem& files) {
-    files.on_step = [this](const DiskState& disk) {
+    files.watch([this](const DiskState& disk) {
       std::lock_guard guard(mutex_);
       instants_.push_back({disk, known_});
-    };
+    });
   }
   void learn(const std::function<void(Knowledge&)>& change) {
     std::lock_guard guard(mutex_);
@@ -126,7 +126,7 @@ std::vector<Instant> run(const Workload& work) {
     Recorder recorder(known);
     recorder.watch(*files);
     live(work, files, recorder, random);
-    files->on_step = nullptr;
+    files->watch(nullptr);
     const Instant& last = recorder.instants()[random() % recorder.instants().size()];
     DiskState left =
         random() % 2 == 0 ? last.disk : after_power_loss(last.disk, Loss::kSomeSectors, random);
@@ -231,7 +231,7 @@ TEST(PowerLossDuringRecoveryLosesNothingAcknowledged) {
       Owner owner(work.options(), files);
       owner.open_term();
     }
-    files->on_step = nullptr;
+    files->watch(nullptr);
     for (const Instant& during : recorder.instants()) {
       DiskState image = after_power_loss(during.disk, Loss::kSomeSectors, random);
       check_image(work, std::move(image), during.known, random() % 8 == 0);

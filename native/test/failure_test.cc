@@ -94,9 +94,9 @@ TEST(FailedWriteAndThenAKillAtAnyInstantOfTheNextProcessLoseNothingAcknowledged)
     Life first = live(files, 1, 40);
     files->fail_write_in = 0;
     std::vector<DiskState> instants;
-    files->on_step = [&](const DiskState& state) { instants.push_back(state); };
+    files->watch([&](const DiskState& state) { instants.push_back(state); });
     live(files, 2, 3);
-    files->on_step = nullptr;
+    files->watch(nullptr);
     std::mt19937_64 random(static_cast<uint64_t>(n));
     for (const DiskState& state : instants) {
       for (Loss loss : {Loss::kAllUnflushed, Loss::kSomeSectors, Loss::kNothing}) {

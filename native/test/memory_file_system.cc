@@ -219,6 +219,11 @@ std::vector<std::string> MemoryFileSystem::list(const std::string& path) {
   return names;
 }
 
+void MemoryFileSystem::watch(std::function<void(const DiskState&)> on_step) {
+  std::lock_guard guard(mutex_);
+  on_step_ = std::move(on_step);
+}
+
 DiskState MemoryFileSystem::state() {
   std::lock_guard guard(mutex_);
   return state_;

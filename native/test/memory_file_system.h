@@ -59,7 +59,7 @@ class MemoryFileSystem : public FileSystem {
 
   DiskState state();
   /// Called with the lock held, in each instant in which a power loss is told from the one before.
-  std::function<void(const DiskState&)> on_step;
+  void watch(std::function<void(const DiskState&)> on_step);
   /// Fails the n-th write or sync from now on (1 is the next) with this errno, once; 0 never.
   std::atomic<int> fail_write_in{0};
   std::atomic<int> fail_sync_in{0};
@@ -70,12 +70,13 @@ class MemoryFileSystem : public FileSystem {
  private:
   friend class MemoryFile;
   void step() {
-    if (on_step) on_step(state_);
+    if (on_step_) on_step_(state_);
   }
   void change_directory(const std::function<void(Directory&)>& change);
 
   std::recursive_mutex mutex_;
   DiskState state_;
+  std::function<void(const DiskState&)> on_step_;
   std::set<std::string> locked_;
 };
 
