@@ -11,6 +11,8 @@ export interface CommitsHost {
   readonly waiters: CommitWaiters;
   readonly level: CommitLevel;
   readonly hasStandbys: boolean;
+  /** Lets the commit place follow flushes that were not reported yet. */
+  refresh(): void;
 }
 
 /**
@@ -42,6 +44,9 @@ export class Commits {
     const asked = level ?? this.#host.level;
     if (isRemote(asked) && !this.#host.hasStandbys) return Promise.reject(noStandbys(asked));
     const open = lsn > appender.closedLsn;
+    // Every call of the engine tells how far it has flushed: a commit that is met by that resolves
+    // at once, and the record must be visible by then.
+    this.#host.refresh();
     const wait =
       signal === undefined ? waiters.wait(asked, lsn) : waiters.waitWithSignal(asked, lsn, signal);
     this.#held(wait);

@@ -45,15 +45,13 @@ export class LogEmitter {
     this.#emitter.off(checked(event), listener as (...args: unknown[]) => void);
   }
 
-  /** A listener that throws must not stop the engine half way: its error is raised on its own. */
+  /**
+   * Delivered when the engine is done with what it is at: a listener may call the log, and one that
+   * throws stops nothing half way.
+   */
   emit<E extends LogEventName>(event: E, ...args: LogEvents[E]): void {
-    try {
-      this.#emitter.emit(event, ...args);
-    } catch (error) {
-      process.nextTick(() => {
-        throw error;
-      });
-    }
+    if (this.#emitter.listenerCount(event) === 0) return;
+    process.nextTick(() => this.#emitter.emit(event, ...args));
   }
 }
 

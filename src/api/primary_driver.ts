@@ -1,4 +1,4 @@
-import type { Place, Term } from '../native/native_log.js';
+import { type Place, State, type Term } from '../native/native_log.js';
 import { CommitWaiters } from '../replication/commit_waiters.js';
 import { formatStandbys, type SyncStandbys } from '../replication/policy.js';
 import { type StandbyStatus as HubStandby, PrimaryHub } from '../transport/primary_hub.js';
@@ -22,6 +22,7 @@ export class PrimaryDriver implements Driver {
   readonly #waiters: CommitWaiters;
   readonly #policy: ResolvedPolicy;
   #ticker: NodeJS.Timeout | undefined;
+  #flushSeen = 0;
 
   constructor(core: LogCore, term: Term, policy: ResolvedPolicy) {
     this.#core = core;
@@ -47,6 +48,7 @@ export class PrimaryDriver implements Driver {
       waiters: this.#waiters,
       level: policy.level,
       hasStandbys: policy.standbys !== undefined,
+      refresh: () => this.#refresh(),
     });
     if (timeoutMs !== undefined) this.#startTicker();
   }
@@ -73,6 +75,7 @@ export class PrimaryDriver implements Driver {
   }
 
   progressed(): void {
+    this.#flushSeen = this.#core.native.state[State.FLUSH_POSITION] ?? 0;
     this.#hub.flushAdvanced();
     this.#waiters.settle();
   }
@@ -110,6 +113,10 @@ export class PrimaryDriver implements Driver {
   #acknowledged(): void {
     this.#waiters.settle();
     this.#core.commitMoved();
+  }
+
+  #refresh(): void {
+    if (this.#core.native.state[State.FLUSH_POSITION] !== this.#flushSeen) this.progressed();
   }
 
   #startTicker(): void {

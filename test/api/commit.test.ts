@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { CommitLevel } from '../../src/index.js';
-import { block, openLog, records, reopen, small, texts, walError } from './helpers.js';
+import { block, openLog, records, reopen, small, texts, turn, walError } from './helpers.js';
 
 describe('commit', () => {
   it('resolves when the record is flushed, and says what was reached', async () => {
@@ -127,6 +127,23 @@ describe('commit', () => {
     block(100);
     await expect(thrown).rejects.toThrow('of the caller');
     expect((await commits[1]!).lsn).toBe(2);
+  });
+
+  it('what is committed can be read at once, its flush reported or not', async () => {
+    const log = await openLog(small);
+    for (let i = 0; i < 20; i++) {
+      const lsn = log.append('x');
+      await turn();
+      // The flush ends while the loop is blocked; the next call of the engine knows, the loop not.
+      do {
+        await log.appendAndCommit('y', { level: 'off' });
+        block(0.2);
+      } while (log.status().flushLsn < lsn);
+      await log.commit(lsn);
+      expect(log.status().commitLsn).toBeGreaterThanOrEqual(lsn);
+      const reading = log.read({ from: lsn, live: false });
+      expect((await reading.next()).value?.firstLsn).toBe(lsn);
+    }
   });
 
   it('every level name is known, and no other', async () => {
