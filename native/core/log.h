@@ -151,6 +151,7 @@ class Log {
   Log() = default;
 
   // log_open.cc
+  void refuse_other_files();
   void create_or_open(const LogOptions& options);
   void recover(const LogOptions& options);
   void load_tail(uint64_t from, uint64_t to, bool rewrite);

@@ -85,13 +85,8 @@ std::unique_ptr<Log> Log::open(const LogOptions& options, std::shared_ptr<FileSy
   return log;
 }
 
-void Log::create_or_open(const LogOptions& options) {
-  if (!files_->prepare_directory(directory_, options.create)) {
-    throw WalFailure("WAL_NOT_FOUND", "there is no log in " + directory_);
-  }
-  lock_ = files_->lock(directory_ + "/lock");
-  control_ = ControlFile::open(*files_, directory_, false);
-  if (control_ != nullptr) return;
+/// A directory without a control file is a fresh one, or what a creation that crashed left.
+void Log::refuse_other_files() {
   for (const std::string& name : files_->list(directory_)) {
     // Before the control file is there, a crashed creation leaves only spares.
     if (name.size() > 4 && name.compare(name.size() - 4, 4, ".wal") == 0) {
@@ -104,6 +99,17 @@ void Log::create_or_open(const LogOptions& options) {
                        directory_ + " holds other files (" + name + "); use an empty directory");
     }
   }
+}
+
+void Log::create_or_open(const LogOptions& options) {
+  if (!files_->prepare_directory(directory_, options.create)) {
+    throw WalFailure("WAL_NOT_FOUND", "there is no log in " + directory_);
+  }
+  if (!files_->exists(directory_ + "/control")) refuse_other_files();
+  lock_ = files_->lock(directory_ + "/lock");
+  control_ = ControlFile::open(*files_, directory_, false);
+  if (control_ != nullptr) return;
+  refuse_other_files();
   if (!options.create) throw WalFailure("WAL_NOT_FOUND", "there is no log in " + directory_);
   Control control = fresh_control(options);
   LogIdentity identity{control.log_id, control.salt, control.segment_bytes, control.align};
