@@ -1,5 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { LogBuilder } from '../format/build_log.js';
@@ -14,6 +22,15 @@ async function closedLog(batches = 3): Promise<string> {
   for (let i = 0; i < batches; i++) await log.batch(payload(i, 100));
   await log.close();
   return dir;
+}
+
+/** Where a link leads; empty for one that is gone meanwhile. */
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return '';
+  }
 }
 
 function modeOf(path: string): string {
@@ -85,6 +102,23 @@ describe('a log directory', () => {
     }
     await new Promise((ended) => child.once('exit', ended));
     await (await TestLog.open({ dir })).close();
+  });
+
+  it('closed has no file open any more, and neither has a reader', async () => {
+    const dir = freshDir();
+    const openFiles = (): string[] => {
+      const links = readdirSync('/proc/self/fd').map((fd) => linkOf(`/proc/self/fd/${fd}`));
+      return links.filter((path) => path.startsWith(dir));
+    };
+    const log = await TestLog.openPrimary({ dir });
+    for (let i = 0; i < 60; i++) await log.batch(payload(i, 3000));
+    expect(openFiles().length).toBeGreaterThan(3);
+    await log.close();
+    expect(openFiles()).toEqual([]);
+    const reader = await binding.openReader(dir);
+    await reader.verify();
+    reader.close();
+    expect(openFiles()).toEqual([]);
   });
 
   it('is not changed by a byte through a reader', async () => {

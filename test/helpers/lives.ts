@@ -1,0 +1,139 @@
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { resolve } from 'node:path';
+import { expect } from 'vitest';
+import type { OpenOptions } from '../../src/index.js';
+import { type ReadLog, readLog } from '../format/read_log.js';
+
+const Saying = { OPENED: 1, ACKNOWLEDGED: 2, TRIMMED: 3 } as const;
+
+/** The same bytes as `recordOf` in fixtures/writer.mjs makes. */
+function recordOf(life: number, lsn: number): Buffer {
+  const seed = createHash('sha256').update(`${life}:${lsn}`).digest();
+  const length = seed.readUInt16LE(0) % (seed.readUInt8(2) < 8 ? 4096 : 300);
+  return Buffer.concat([Buffer.from(`${life}:${lsn}:`), Buffer.alloc(length, seed)]);
+}
+
+/** When a child dies: so long after it was started, or after it has opened the log; or by itself. */
+export interface Death {
+  readonly after: 'start' | 'open' | 'end';
+  readonly milliseconds: number;
+}
+
+export interface Life {
+  readonly opened: number | undefined;
+  readonly digest: number;
+  readonly acknowledged: number;
+  readonly trimmed: number;
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stderr: string;
+}
+
+/** Runs fixtures/writer.mjs, under another program if `before` says so, and kills it, by its pid. */
+async function live(arg: object, death: Death, before: readonly string[]): Promise<Life> {
+  const script = resolve(import.meta.dirname, '../fixtures/writer.mjs');
+  const [program, ...args] = [...before, process.execPath, script, JSON.stringify(arg)];
+  const child = spawn(program ?? '', args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const out: Buffer[] = [];
+  const errors: Buffer[] = [];
+  let timer: NodeJS.Timeout | undefined;
+  const kill = (): void => {
+    timer ??= setTimeout(() => child.kill('SIGKILL'), death.milliseconds);
+  };
+  child.stdout.on('data', (chunk: Buffer) => {
+    out.push(chunk);
+    if (death.after === 'open') kill();
+  });
+  child.stderr.on('data', (chunk: Buffer) => errors.push(chunk));
+  if (death.after === 'start') kill();
+  await once(child, 'close');
+  clearTimeout(timer);
+  const { exitCode: code, signalCode: signal } = child;
+  return { ...heard(Buffer.concat(out)), code, signal, stderr: Buffer.concat(errors).toString() };
+}
+
+/** What the child said; the last saying may be cut by its end. */
+function heard(said: Buffer): Pick<Life, 'opened' | 'digest' | 'acknowledged' | 'trimmed'> {
+  const life = { opened: undefined as number | undefined, digest: 0, acknowledged: 0, trimmed: 0 };
+  for (let at = 0; at + 24 <= said.length; at += 24) {
+    const lsn = said.readDoubleLE(at + 8);
+    const kind = said.readUInt32LE(at);
+    if (kind === Saying.OPENED) {
+      life.opened = lsn;
+      life.digest = said.readUInt32LE(at + 4);
+    }
+    if (kind === Saying.ACKNOWLEDGED) life.acknowledged = Math.max(life.acknowledged, lsn);
+    if (kind === Saying.TRIMMED) life.trimmed = lsn;
+  }
+  return life;
+}
+
+function digestOf(log: ReadLog): number {
+  const running = createHash('sha256');
+  for (const record of log.records) running.update(record).update('|');
+  return running.digest().readUInt32LE(0);
+}
+
+/** One log through many lives of its writer, and what must hold after each of them. */
+export class Lives {
+  readonly #dir: string;
+  readonly #load: string;
+  readonly #begins: { readonly life: number; readonly after: number }[] = [];
+  #before: ReadLog | undefined;
+  acknowledged = 0;
+
+  constructor(dir: string, load: string) {
+    this.#dir = dir;
+    this.#load = load;
+  }
+
+  /** `life` is unlike that of any other life of this log: its records tell by whom they were appended. */
+  async one(
+    life: number,
+    options: Partial<OpenOptions>,
+    death: Death,
+    before: readonly string[] = [],
+  ): Promise<Life> {
+    const [dir, load] = [this.#dir, this.#load];
+    const told = await live({ dir, life, load, options }, death, before);
+    if (told.opened !== undefined) {
+      const found = this.#before;
+      if (found !== undefined) {
+        // What the child recovered is what the files held, by the independent reader.
+        expect(told.opened).toBe(found.end.lsn);
+        expect(told.digest).toBe(digestOf(found));
+      }
+      this.#begins.push({ life, after: told.opened });
+    }
+    this.acknowledged = Math.max(this.acknowledged, told.acknowledged);
+    const log = tryRead(dir);
+    if (log === undefined) expect(this.acknowledged).toBe(0);
+    else this.#check(log);
+    return told;
+  }
+
+  #check(log: ReadLog): void {
+    this.#before = log;
+    expect(log.damage).toBeUndefined();
+    expect(log.end.lsn).toBeGreaterThanOrEqual(this.acknowledged);
+    expect(log.start.lsn).toBeLessThanOrEqual(this.acknowledged);
+    if (this.#load !== 'trimming') expect(log.start.lsn).toBe(0);
+    log.records.forEach((record, i) => {
+      const lsn = log.start.lsn + 1 + i;
+      const writer = this.#begins.findLast(({ after }) => after < lsn);
+      if (!recordOf(writer?.life ?? 0, lsn).equals(record)) throw new Error(`record ${lsn}`);
+    });
+  }
+}
+
+/** undefined before the log is there: the end came first. */
+function tryRead(dir: string): ReadLog | undefined {
+  try {
+    return readLog(dir);
+  } catch (error) {
+    if ((error as { code?: unknown }).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}

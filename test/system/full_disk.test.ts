@@ -1,0 +1,99 @@
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { Log, WalError } from '../../src/index.js';
+import { readLog } from '../format/read_log.js';
+import { missing } from '../global/requirements.js';
+import { makeTempDir } from '../global/temp.js';
+import { payload } from '../native/native.js';
+
+/** A disk of ten segments or so; also one that, on older kernels, takes no O_DIRECT. */
+const reason = missing({ root: true, programs: ['mount', 'umount'] });
+
+function smallDisk(kilobytes: number): string {
+  const parent = makeTempDir('disk');
+  const mounted = join(parent, 'mounted');
+  mkdirSync(mounted);
+  const size = `size=${kilobytes}k,mode=0700`;
+  const done = spawnSync('mount', ['-t', 'tmpfs', '-o', size, 'tmpfs', mounted]);
+  onTestFinished(() => {
+    // Lazily: a test that failed may have left the log open.
+    spawnSync('umount', ['-l', mounted]);
+    rmSync(parent, { recursive: true, force: true });
+  });
+  if (done.status !== 0) throw new Error(done.stderr.toString());
+  return mounted;
+}
+
+/** Appends and commits until refused; the refusal. */
+async function fill(log: Log, kept: Buffer[]): Promise<WalError> {
+  for (;;) {
+    const record = payload(kept.length, 3000);
+    try {
+      log.append(record);
+      kept.push(record);
+      await log.commit();
+    } catch (error) {
+      if (!(error instanceof WalError)) throw error;
+      if (error.code !== 'WAL_RING_FULL') return error;
+      try {
+        await log.drain();
+      } catch (refused) {
+        if (refused instanceof WalError) return refused;
+        throw refused;
+      }
+    }
+  }
+}
+
+describe.skipIf(reason)('a full disk', () => {
+  it('refuses appends by name, takes none of them, and goes on after a trim', async () => {
+    const dir = join(smallDisk(700), 'log');
+    const options = { dir, segmentBytes: 65536, maxRecordBytes: 8192, ringBytes: 131072 };
+    const log = await Log.open(options);
+    onTestFinished(() => log.close().catch(() => undefined));
+    const kept: Buffer[] = [];
+    for (let round = 0; round < 3; round++) {
+      const refusal = await fill(log, kept);
+      expect(refusal).toMatchObject({ code: 'WAL_NO_SPACE', outcome: 'refused' });
+      expect(log.status()).toMatchObject({ state: 'open', appendLsn: kept.length });
+      expect(readLog(dir).damage).toBeUndefined();
+      await log.trim(kept.length);
+      const before = kept.length;
+      // There is space again; the engine may take a moment to find that out.
+      await expect.poll(() => tryAppend(log, kept), { timeout: 5000 }).toBe(true);
+      expect(kept.length).toBe(before + 1);
+      await log.commit();
+    }
+    expect(kept.length).toBeGreaterThan(150);
+    await log.close();
+    const read = readLog(dir);
+    expect(read.damage).toBeUndefined();
+    expect(read.end.lsn).toBe(kept.length);
+    read.records.forEach((record, i) => {
+      expect(kept[read.start.lsn + i]?.equals(record)).toBe(true);
+    });
+    const again = await Log.open(options);
+    expect(again.status().appendLsn).toBe(kept.length);
+    await again.close();
+  });
+
+  it('is told when a log is made on it', async () => {
+    const dir = join(smallDisk(100), 'log');
+    const open = Log.open({ dir, segmentBytes: 1 << 20, maxRecordBytes: 8192 });
+    await expect(open).rejects.toMatchObject({ code: 'WAL_NO_SPACE' });
+  });
+});
+
+function tryAppend(log: Log, kept: Buffer[]): boolean {
+  const record = payload(kept.length, 3000);
+  try {
+    log.append(record);
+  } catch (error) {
+    if (error instanceof WalError && /RING_FULL|NO_SPACE/.test(error.code)) return false;
+    throw error;
+  }
+  kept.push(record);
+  return true;
+}
