@@ -129,6 +129,19 @@ describe('a batch', () => {
     await log.close();
   });
 
+  it('that is open is not on disk, not even the beginning that shares a block', async () => {
+    const dir = freshDir();
+    const log = await TestLog.openPrimary({ dir });
+    await log.batch('closed');
+    log.append(payload(1, 2000));
+    await log.settled();
+    const { end, files } = readLog(dir);
+    expect(end).toMatchObject({ lsn: 1, reason: 'zeros' });
+    const rest = files[0]?.bytes.subarray(end.position) ?? Buffer.alloc(0);
+    expect(rest.equals(Buffer.alloc(rest.length))).toBe(true);
+    await log.close();
+  });
+
   it('has its time clamped never to fall, over openings too', async () => {
     const dir = freshDir();
     for (let life = 0; life < 3; life++) {

@@ -208,6 +208,22 @@ describe('a torn tail', () => {
     }
   });
 
+  it('leaves nothing of the segments behind it, which another roll makes anew', async () => {
+    // No watermark covers any of it: as far as this node can know, it never was durable.
+    const log = batches(100, 2000);
+    const damage = built(log, unsure);
+    const at = log.ends[10] ?? 0;
+    damage.zeroedRange({ file: log.names()[0] ?? '', offset: at }, 128);
+    const opened = await open(damage.dir);
+    expect(opened.status().appendLsn).toBe(20);
+    for (let i = 0; i < 60; i++) await opened.appendAndCommit(payload(1000 + i, 2000));
+    await opened.close();
+    const read = readLog(damage.dir);
+    expect(read).toMatchObject({ damage: undefined, end: { lsn: 80 } });
+    expect(read.batches.at(-1)?.position).toBeGreaterThan(2 * SEGMENT);
+    expect(await contents(damage.dir)).toHaveLength(80);
+  });
+
   it('leaves a log that goes on, and on again after another crash at the same place', async () => {
     const log = batches(5, 600);
     const damage = built(log, unsure);
