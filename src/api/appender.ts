@@ -11,6 +11,8 @@ export interface AppenderHost {
   refusal(): Error;
   /** A batch was closed: it can be sent, and its commits have a place to wait for. */
   batchClosed(): void;
+  /** Position up to which the log's own policy is met. */
+  committedPosition(): number;
   /** Somebody wants ring space that is not there. */
   ringWanted(): void;
   /** The engine contradicted itself; the log must stop. */
@@ -24,6 +26,9 @@ export interface AppenderHost {
 /** Up to here a loop copies faster than the built-in functions, whose call costs more. */
 const SHORT_BYTES = 8;
 const SHORT_TEXT = 16;
+
+/** How long a batch may wait for the acknowledgement of the one before it. */
+const STANDBY_WAIT_MS = 2;
 
 /**
  * Writes records into the open batch, in memory that it shares with the engine. One native call a
@@ -59,6 +64,9 @@ export class Appender {
   #accepting = false;
   #inCallback = false;
   #endOfTurn = false;
+  /** A batch is to be closed when the round under way is over. */
+  #due = false;
+  #standbyWait: NodeJS.Timeout | undefined;
   #refusedSize = 0;
   #refusedSpace = 0;
 
@@ -110,6 +118,8 @@ export class Appender {
 
   /** Takes no more; the open batch is dropped (after a failure it can not be written any more). */
   abandon(): void {
+    clearTimeout(this.#standbyWait);
+    this.#standbyWait = undefined;
     this.#accepting = false;
     this.#limit = -1;
     this.#room = this.#at;
@@ -168,6 +178,7 @@ export class Appender {
 
   /** Publishes the open batch, if it has records. Costs one native call. */
   close(): void {
+    this.#due = false;
     if (this.#count === 0) return;
     const payload = this.#at - this.#start;
     const count = this.#count;
@@ -235,6 +246,44 @@ export class Appender {
         ? 'the next segment is not ready yet'
         : `the log memory is full (${free} of ${this.#layout.ringBytes} bytes are free)`;
     return new WalError('WAL_RING_FULL', `${what}: nothing was taken`, { outcome: 'refused' });
+  }
+
+  /**
+   * Closes the open batch now or, while one before it is being flushed or acknowledged, when that
+   * is over. It would wait for the flush anyway; this way those whom the end of it wakes are in the
+   * same batch, so that many committers share one round instead of falling into groups that wait
+   * for each other's. A standby that is far away is waited for no longer than `STANDBY_WAIT_MS`.
+   */
+  closeWhenIdle(): void {
+    const state = this.#state;
+    const closed = state[State.CLOSED_POSITION] as number;
+    if (this.#host.committedPosition() >= closed) {
+      this.close();
+      return;
+    }
+    this.#due = true;
+    if (state[State.FLUSH_POSITION] === closed) this.#waitForStandbys();
+  }
+
+  /** A flush or a commit moved, and everybody whom that wakes was told. */
+  progressed(): void {
+    if (!this.#due) return;
+    const state = this.#state;
+    const closed = state[State.CLOSED_POSITION] as number;
+    const flushed = state[State.FLUSH_POSITION] as number;
+    if (this.#host.committedPosition() >= closed || flushed < closed) {
+      // Behind those who were woken; or more waits for the disk already, which is not to run dry.
+      queueMicrotask(this.#closeDue);
+    } else {
+      this.#waitForStandbys();
+    }
+  }
+
+  #waitForStandbys(): void {
+    this.#standbyWait ??= setTimeout(() => {
+      this.#standbyWait = undefined;
+      this.#closeDue();
+    }, STANDBY_WAIT_MS);
   }
 
   #appendText(text: string): number {
@@ -373,7 +422,11 @@ export class Appender {
 
   readonly #turnEnded = (): void => {
     this.#endOfTurn = false;
-    this.close();
+    this.closeWhenIdle();
+  };
+
+  readonly #closeDue = (): void => {
+    if (this.#due) this.close();
   };
 
   #spaceFor(size: number): number {

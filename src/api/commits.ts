@@ -25,6 +25,7 @@ export class Commits {
   /** What commits of the open batch at the log's own level wait for: the hot path. */
   #shared: Promise<CommitResult> | undefined;
   #closing = false;
+  #hurry = false;
 
   constructor(host: CommitsHost) {
     this.#host = host;
@@ -51,7 +52,7 @@ export class Commits {
       signal === undefined ? waiters.wait(asked, lsn) : waiters.waitWithSignal(asked, lsn, signal);
     this.#held(wait);
     if (open) {
-      this.#closeSoon();
+      this.#closeSoon(asked);
       if (signal === undefined && asked === this.#host.level) this.#shared = wait;
     }
     return wait;
@@ -80,12 +81,17 @@ export class Commits {
     wait.then(release, release);
   }
 
-  #closeSoon(): void {
+  #closeSoon(level: CommitLevel): void {
+    // `off` waits for nothing but the closing itself.
+    if (level === 'off') this.#hurry = true;
     if (this.#closing) return;
     this.#closing = true;
     queueMicrotask(() => {
+      const hurry = this.#hurry;
       this.#closing = false;
-      this.#host.appender.close();
+      this.#hurry = false;
+      if (hurry) this.#host.appender.close();
+      else this.#host.appender.closeWhenIdle();
     });
   }
 }

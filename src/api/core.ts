@@ -110,6 +110,10 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     if (this.native.state[State.FAILED] === 1) this.fail(this.native.failure());
   }
 
+  committedPosition(): number {
+    return this.driver.commit.position;
+  }
+
   ringWanted(): void {
     this.driver.ringWanted();
   }

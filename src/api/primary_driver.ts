@@ -78,6 +78,7 @@ export class PrimaryDriver implements Driver {
     this.#flushSeen = this.#core.native.state[State.FLUSH_POSITION] ?? 0;
     this.#hub.flushAdvanced();
     this.#waiters.settle();
+    this.#core.appender.progressed();
   }
 
   applied(): void {}
@@ -113,6 +114,7 @@ export class PrimaryDriver implements Driver {
   #acknowledged(): void {
     this.#waiters.settle();
     this.#core.commitMoved();
+    this.#core.appender.progressed();
   }
 
   #refresh(): void {

@@ -15,7 +15,9 @@ function recordOf(life: number, lsn: number): Buffer {
   return Buffer.concat([Buffer.from(`${life}:${lsn}:`), Buffer.alloc(length, seed)]);
 }
 
-/** When a child dies: so long after it was started, or after it has opened the log; or by itself. */
+/**
+ * When a child dies: so long after it was started, or after it has opened the log; or by itself.
+ */
 export interface Death {
   readonly after: 'start' | 'open' | 'end';
   readonly milliseconds: number;
@@ -31,7 +33,9 @@ export interface Life {
   readonly stderr: string;
 }
 
-/** Runs fixtures/writer.mjs, under another program if `before` says so, and kills it, by its pid. */
+/**
+ * Runs fixtures/writer.mjs, under another program if `before` says so, and kills it, by its pid.
+ */
 async function live(arg: object, death: Death, before: readonly string[]): Promise<Life> {
   const script = resolve(import.meta.dirname, '../fixtures/writer.mjs');
   const [program, ...args] = [...before, process.execPath, script, JSON.stringify(arg)];
@@ -89,7 +93,10 @@ export class Lives {
     this.#load = load;
   }
 
-  /** `life` is unlike that of any other life of this log: its records tell by whom they were appended. */
+  /**
+   * `life` is unlike that of any other life of this log: its records tell by whom they were
+   * appended.
+   */
   async one(
     life: number,
     options: Partial<OpenOptions>,

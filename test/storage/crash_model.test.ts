@@ -93,7 +93,9 @@ async function recover(model: Model, real: Real): Promise<void> {
   });
 }
 
-/** What a kill at this instant leaves: the files as they are, the control file no newer than them. */
+/**
+ * What a kill at this instant leaves: the files as they are, the control file no newer than them.
+ */
 function copyDir(from: string, to: string): void {
   mkdirSync(to, { mode: 0o700 });
   copyFileSync(join(from, 'control'), join(to, 'control'));

@@ -5,10 +5,15 @@ import { missing } from '../global/requirements.js';
 import { makeTempDir } from '../global/temp.js';
 import { type Life, Lives } from '../helpers/lives.js';
 
-/** strace ends, fails or cuts short the n-th system call of a kind, in whichever thread comes to it first. */
+/**
+ * strace ends, fails or cuts short the n-th system call of a kind, in whichever thread comes to it
+ * first.
+ */
 const reason = missing({ programs: ['strace'] });
 
-/** A program in front of the child that does this to its n-th call (on this file, if one is named). */
+/**
+ * A program in front of the child that does this to its n-th call (on this file, if one is named).
+ */
 function injecting(call: string, what: string, n: number, file?: string): string[] {
   const only = file === undefined ? [] : ['-P', file];
   const inject = `inject=${call}:${what}:when=${n}`;
