@@ -7,7 +7,7 @@ import { type Death, Lives } from '../helpers/lives.js';
 import { randomFrom } from '../native/native.js';
 
 /** Rounds for each load; WALMIRROR_KILL_ROUNDS for more. */
-const ROUNDS = Number(process.env.WALMIRROR_KILL_ROUNDS ?? 24);
+const ROUNDS = Number(process.env.WALMIRROR_KILL_ROUNDS ?? 34);
 
 /** Many lives, a new log every few of them, each life ended by SIGKILL. */
 async function rounds(
