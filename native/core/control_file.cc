@@ -179,6 +179,11 @@ void ControlFile::update(Copies copies, const std::function<void(Control&)>& cha
   if (copies == Copies::kBoth) write_copy();
 }
 
+void ControlFile::close_file() {
+  std::lock_guard<std::mutex> guard(mutex_);
+  file_.reset();
+}
+
 Control ControlFile::current() const {
   std::lock_guard<std::mutex> guard(mutex_);
   return control_;

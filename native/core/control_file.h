@@ -51,6 +51,9 @@ class ControlFile {
 
   Control current() const;
 
+  /// Lets go of the file; what it said stays known.
+  void close_file();
+
  private:
   ControlFile(std::unique_ptr<File> file, std::string path)
       : file_(std::move(file)), path_(std::move(path)) {}

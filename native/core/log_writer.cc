@@ -277,6 +277,9 @@ void Log::close() {
       fail(failure);
     }
   }
+  // The object may live on in JavaScript for long; its files must not.
+  if (segments_ != nullptr) segments_->close_files();
+  if (control_ != nullptr) control_->close_file();
   lock_.reset();
   std::lock_guard<std::mutex> guard(mutex_);
   all_ended_ = true;

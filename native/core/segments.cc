@@ -354,6 +354,12 @@ void Segments::drop_after(uint64_t position) {
   if (removed) files_->sync_directory(directory_);
 }
 
+void Segments::close_files() {
+  std::lock_guard<std::mutex> guard(mutex_);
+  for (auto& [number, segment] : segments_) segment->file.reset();
+  for (auto& spare : spares_) spare->file.reset();
+}
+
 void Segments::note_batch(const IndexEntry& entry) {
   constexpr uint64_t kSpacing = 256u << 10;
   std::lock_guard<std::mutex> guard(mutex_);

@@ -96,6 +96,9 @@ class Segments {
   std::optional<IndexEntry> first_from(uint64_t position) const;
   void forget_index_from(uint64_t position);
 
+  /// Lets go of every file; nothing is read or written afterwards.
+  void close_files();
+
   std::string name_of(uint64_t number, uint64_t first_lsn) const;
 
  private:

@@ -1,5 +1,5 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -102,6 +102,8 @@ describe('the code blocks of README.md do what is printed there', () => {
     cwd = makeTempDir('readme');
     await mkdir(join(cwd, 'node_modules/.bin'), { recursive: true });
     await symlink(root, join(cwd, 'node_modules/walmirror'));
+    // As npm does when it installs a package with a command.
+    await chmod(join(root, 'dist/cli/main.js'), 0o755);
     await symlink('../walmirror/dist/cli/main.js', join(cwd, 'node_modules/.bin/walmirror'));
     await writeFile(join(cwd, 'package.json'), '{ "type": "module" }');
   });
