@@ -57,6 +57,7 @@ void receive(Owner& standby, const Source& source, std::mt19937_64& random,
     uint64_t taken = standby->ingest(data + at, size);
     at += taken;
     if (taken == 0) std::this_thread::yield();
+    if (random() % 3 == 0) standby.settle();
     flushed(standby->flushed().position);
   }
   standby.settle();
