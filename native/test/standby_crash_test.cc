@@ -53,7 +53,7 @@ void receive(Owner& standby, const Source& source, std::mt19937_64& random,
   uint64_t at = standby->closed().position - kFirstBatch;
   uint64_t end = kFirstBatch + source.bytes.size();
   while (standby->closed().position < end) {
-    uint64_t size = std::min<uint64_t>(1 + random() % 6000, source.bytes.size() - at);
+    uint64_t size = std::min<uint64_t>(1 + random() % 2500, source.bytes.size() - at);
     uint64_t taken = standby->ingest(data + at, size);
     at += taken;
     if (taken == 0) std::this_thread::yield();
@@ -75,7 +75,7 @@ void check_standby(const Source& source, bool trusted_watermark) {
     if (trusted_watermark) standby->close();
     files->watch(nullptr);
   }
-  CHECK(instants.size() > 30);
+  CHECK(instants.size() > 15);
   for (size_t i = 0; i < instants.size(); i += kSlow ? 5 : 1) {
     const auto& [state, flushed] = instants[i];
     for (Loss loss : {Loss::kAllUnflushed, Loss::kNothing, Loss::kSomeSectors}) {
