@@ -5,11 +5,26 @@ import { tempDir } from '../global/temp.js';
 
 const run = promisify(execFile);
 
-test('sync mode loses nothing, and a planted loss is counted', async () => {
+async function demo(mode: string): Promise<string> {
   await run('node_modules/.bin/tsc', ['-p', 'demo/tsconfig.json']);
-  const args = ['--rows', '4000', '--mode', 'sync', '--mode', 'planted', '--dir', tempDir('demo')];
-  const { stdout } = await run(process.execPath, ['demo/dist/demo/main.js', ...args]);
-  expect(stdout).toContain('sync: nothing that was acknowledged was lost');
-  expect(stdout).toMatch(/planted: the counter found the loss, [1-9]\d* records/);
-  expect(stdout).not.toContain('\u001b[');
+  const args = ['--rows', '4000', '--mode', mode, '--dir', tempDir('demo')];
+  try {
+    const { stdout } = await run(process.execPath, ['demo/dist/demo/main.js', ...args]);
+    expect(stdout).not.toContain('\u001b[');
+    return stdout;
+  } catch (error) {
+    // What it printed says what went wrong.
+    throw new Error(String((error as { stdout?: string }).stdout), { cause: error });
+  }
+}
+
+test('sync mode loses nothing', async () => {
+  expect(await demo('sync')).toContain('sync: nothing that was acknowledged was lost');
 }, 120_000);
+
+// Where the machine is so busy that the standby has noted all as durable before it is killed, there
+// is nothing for the lying disk to lose: then another run is needed to plant a loss.
+test('a planted loss is counted', { retry: 2, timeout: 120_000 }, async () => {
+  const found = /planted: the counter found the loss, [1-9]\d* records/;
+  expect(await demo('planted')).toMatch(found);
+});
