@@ -22,6 +22,9 @@ export async function closeLog(core: LogCore): Promise<void> {
   });
   core.moved.rejectAll(cutShortByClose());
   await Promise.allSettled([core.roleChange, flushed]);
+  // Any call of the engine tells how far it has flushed, before its report of that has arrived:
+  // the commits that are met have to hear of it now, or they would end as cut short.
+  if (core.failure === undefined) core.driver.progressed();
   await finish(core);
 }
 

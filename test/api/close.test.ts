@@ -1,6 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
+import { closeLog } from '../../src/api/close.js';
+import { openLog as openCore } from '../../src/api/open.js';
 import { Log } from '../../src/index.js';
+import { State } from '../../src/native/native_log.js';
 import { freshDir } from '../helpers/temp.js';
 import { codeOf, openLog, reopen, small, texts, walError } from './helpers.js';
 
@@ -27,6 +30,21 @@ describe('close', () => {
     const reached = (await Promise.all(commits)).map((each) => each.lsn);
     expect(reached[0]).toBeGreaterThanOrEqual(1);
     expect(reached[1]).toBe(2);
+  });
+
+  // Scenario: the batch is flushed while the thread that closed it is held up, so that this very
+  // call of the engine tells of the flush, and the report of it comes only after the close.
+  it('commits resolve whose flush the engine has told of, and not reported yet', async () => {
+    const core = await openCore({ dir: freshDir(), ...small });
+    const { native, appender } = core;
+    const commit = core.driver.commits?.commit(appender.append('a'), undefined, undefined);
+    const settled = Promise.allSettled([commit]);
+    appender.close();
+    const end = performance.now() + 10_000;
+    while ((native.state[State.FLUSH_LSN] ?? 0) < 1 && performance.now() < end) native.wakeTicker();
+    await closeLog(core);
+    const [result] = await settled;
+    expect(result).toMatchObject({ status: 'fulfilled', value: { lsn: 1 } });
   });
 
   it('commits that wait for standbys end as unknown', async () => {
