@@ -1,4 +1,5 @@
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { lengthBytes, prefixBytes } from '../../src/wire/message_type.js';
 
 /** What happens to bytes in one direction. Changes take effect for the bytes that come after. */
 export interface Lane {
@@ -10,11 +11,58 @@ export interface Lane {
   mode: 'pass' | 'hold' | 'swallow';
   /** The connection is cut when this many bytes of it have passed. */
   cutAfter: number;
+  /** The connection is cut when so much of it has passed. */
+  cutAt: PlaceInStream | undefined;
+}
+
+/** Whole messages, and bytes of the one after them. */
+export interface PlaceInStream {
+  readonly messages: number;
+  readonly bytes: number;
 }
 
 function openLane(): Lane {
-  return { delayMs: 0, drip: Number.POSITIVE_INFINITY, mode: 'pass', cutAfter: Infinity };
+  const forever = Number.POSITIVE_INFINITY;
+  return { delayMs: 0, drip: forever, mode: 'pass', cutAfter: forever, cutAt: undefined };
 }
+
+export interface Message {
+  readonly type: number;
+  readonly bytes: number;
+}
+
+/** Finds the messages in a stream of bytes. */
+class MessageFinder {
+  /** Those of which length and type have come. */
+  readonly found: Message[] = [];
+  readonly #prefix = Buffer.alloc(prefixBytes);
+  #seen = 0;
+  #whole = 0;
+
+  /** How many of these bytes come before the place; one more than there are if it is further on. */
+  upTo(bytes: Buffer, place: PlaceInStream): number {
+    for (let at = 0; at <= bytes.length; at += 1) {
+      if (this.#whole === place.messages && this.#seen === place.bytes) return at;
+      if (at < bytes.length) this.#take(bytes.readUInt8(at));
+    }
+    return bytes.length + 1;
+  }
+
+  #take(byte: number): void {
+    if (this.#seen < prefixBytes) this.#prefix[this.#seen] = byte;
+    this.#seen += 1;
+    if (this.#seen < prefixBytes) return;
+    if (this.#seen === prefixBytes) {
+      const type = this.#prefix.readUInt8(lengthBytes);
+      this.found.push({ type, bytes: this.#prefix.readUInt32LE(0) + lengthBytes });
+    }
+    if (this.#seen < (this.found.at(-1)?.bytes ?? 0)) return;
+    this.#seen = 0;
+    this.#whole += 1;
+  }
+}
+
+const nowhere: PlaceInStream = { messages: Number.POSITIVE_INFINITY, bytes: 0 };
 
 /** A TCP proxy between a standby and its primary that does what networks do. */
 export class TcpProxy {
@@ -22,6 +70,8 @@ export class TcpProxy {
   readonly toStandby = openLane();
   /** Connections accepted so far. */
   connections = 0;
+  /** For each connection that was cut at its `cutAt`: the messages up to there. */
+  readonly cuts: (readonly Message[])[] = [];
   #server: Server;
   #target = 0;
   #held: (() => void)[] = [];
@@ -76,14 +126,17 @@ export class TcpProxy {
     this.#sockets.add(from);
     let passed = 0;
     let last = Promise.resolve();
+    const finder = new MessageFinder();
+    /** How many of these bytes may pass; more than there are: no cut is due. */
+    const roomFor = (piece: Buffer): number => {
+      const place = finder.upTo(piece, lane.cutAt ?? nowhere);
+      if (place <= piece.length) this.cuts.push(finder.found);
+      const room = Math.min(lane.cutAfter - passed, place);
+      passed += Math.min(piece.length, Math.max(0, room));
+      return room;
+    };
     from.on('data', (chunk) => {
-      last = last.then(() =>
-        this.#pass(chunk, to, lane, (bytes) => {
-          const room = lane.cutAfter - passed;
-          passed += Math.min(bytes, Math.max(0, room));
-          return room;
-        }),
-      );
+      last = last.then(() => this.#pass(chunk, to, lane, roomFor));
     });
     from.on('error', () => undefined);
     from.on('close', () => {
@@ -96,7 +149,7 @@ export class TcpProxy {
     chunk: Buffer,
     to: Socket,
     lane: Lane,
-    count: (bytes: number) => number,
+    roomFor: (piece: Buffer) => number,
   ): Promise<void> {
     if (lane.mode === 'swallow') return;
     if (lane.delayMs > 0) await new Promise((resolve) => setTimeout(resolve, lane.delayMs));
@@ -104,7 +157,8 @@ export class TcpProxy {
       const piece = chunk.subarray(at, Math.min(chunk.length, at + lane.drip));
       if (lane.drip < chunk.length) await new Promise((resolve) => setImmediate(resolve));
       const send = (): void => {
-        const room = count(piece.length);
+        if (to.writableEnded) return;
+        const room = roomFor(piece);
         if (room > 0) to.write(piece.subarray(0, Math.min(piece.length, room)));
         if (room <= piece.length) to.end(() => to.destroy());
       };

@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseStandbys } from '../../src/replication/policy.js';
-import { TcpProxy } from '../helpers/proxy.js';
+import { MessageType } from '../../src/wire/message_type.js';
+import { ackBytes, commitBytes, dataHeaderBytes } from '../../src/wire/stream_messages.js';
+import { type Message, type PlaceInStream, TcpProxy } from '../helpers/proxy.js';
 import { freshDir } from '../helpers/temp.js';
 import { payload, readBytes } from '../native/native.js';
 import { PrimaryNode, quick, StandbyNode, until } from './nodes.js';
@@ -38,21 +40,69 @@ async function agree(lsn: number): Promise<void> {
 }
 
 describe('a connection that is cut', () => {
-  it.each(['toPrimary', 'toStandby'] as const)('at every byte %s comes back', async (lane) => {
+  type LaneName = 'toPrimary' | 'toStandby';
+
+  /** What each lane carries; each of them is cut somewhere. */
+  const types: Readonly<Record<LaneName, readonly number[]>> = {
+    toPrimary: [MessageType.STANDBY_HELLO, MessageType.POSITION, MessageType.ACK],
+    toStandby: [
+      MessageType.PRIMARY_HELLO,
+      MessageType.ACCEPT,
+      MessageType.DATA,
+      MessageType.COMMIT,
+    ],
+  };
+  const lanes = Object.keys(types) as LaneName[];
+  /** No message of the stream is shorter. */
+  const least = Math.min(ackBytes, commitBytes, dataHeaderBytes);
+
+  beforeEach(async () => {
+    await standby.close();
+    // It comes back at once, however often it is cut.
+    const timing = { ...quick, retryFirst: 1, retryMost: 2 };
+    const open = { dir: freshDir('b') };
+    standby = await StandbyNode.open(primary.log.native, proxy.port, open, { timing });
     await standby.follower.connected();
-    let lsn = 0;
-    for (let n = 1; n <= 700; n += 3) {
-      proxy[lane].cutAfter = n;
-      proxy.cut();
-      const before = proxy.connections;
-      lsn = (await primary.batch(payload(n, 40))).lsn;
-      // Cut there once: enough attempts for the bytes up to there to have passed.
-      await until(() => proxy.connections > before + 1 || primary.hub.commit.lsn === lsn, both);
-      proxy[lane].cutAfter = Number.POSITIVE_INFINITY;
-      proxy.cut();
-      await until(() => primary.hub.commit.lsn === lsn, both);
+  });
+
+  /** Cuts the next connection just there, then lets one through; gives what came before the cut. */
+  async function cutAt(lane: LaneName, place: PlaceInStream): Promise<readonly Message[]> {
+    const { length } = proxy.cuts;
+    proxy[lane].cutAt = place;
+    proxy.cut();
+    const deadline = performance.now() + 8000;
+    // Something to send and to acknowledge until that place is reached.
+    while (proxy.cuts.length === length) {
+      if (performance.now() > deadline) throw new Error(`no cut at ${JSON.stringify(place)}`);
+      await primary.batch(payload(place.messages, 40));
+      await new Promise((resolve) => setTimeout(resolve, 1));
     }
-    await agree(lsn);
+    proxy[lane].cutAt = undefined;
+    const { lsn } = await primary.batch('after the cut');
+    await until(() => primary.hub.commit.lsn === lsn, both);
+    return proxy.cuts[length] ?? [];
+  }
+
+  it.each(lanes)('at every message boundary %s comes back', async (lane) => {
+    const seen = new Set<number>();
+    for (let messages = 0; messages <= 30; messages += 1) {
+      const before = await cutAt(lane, { messages, bytes: 0 });
+      expect(before).toHaveLength(messages);
+      for (const { type } of before) seen.add(type);
+    }
+    expect([...seen].sort()).toEqual(types[lane]);
+    await agree(primary.log.closed.lsn);
+    expect(primary.hub.status().rejected).toBe(0);
+  });
+
+  it.each(lanes)('at every byte of the handshake and of small messages %s', async (lane) => {
+    for (let messages = 0; messages < 5; messages += 1) {
+      const message = (await cutAt(lane, { messages: messages + 1, bytes: 0 })).at(-1);
+      const bytes = (message?.type ?? 0) > MessageType.ACCEPT ? least : (message?.bytes ?? 0);
+      expect(bytes).toBeGreaterThan(40);
+      for (let at = 1; at < bytes; at += 1) await cutAt(lane, { messages, bytes: at });
+    }
+    await agree(primary.log.closed.lsn);
     expect(primary.hub.status().rejected).toBe(0);
   });
 
