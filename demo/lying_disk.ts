@@ -3,7 +3,7 @@
  * primary, the end of the log was flushed and acknowledged; then the power goes, and the end of the
  * log is zeros. This is a harness around closed files: the engine knows nothing of it.
  */
-import { open, readdir } from 'node:fs/promises';
+import { open, readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 
 // docs/format.md
@@ -11,59 +11,78 @@ const BATCH_MAGIC = 0x54424d57;
 const SEGMENT_MAGIC = 0x47534d57;
 const HEADER_BYTES = 4096;
 const BATCH_LENGTH_OFFSET = 8;
+const BATCH_COUNT_OFFSET = 84;
 const START_POSITION_OFFSET = 40;
 const CONTROL_COPIES = [0, 16_384] as const;
 const CONTROL_SEQUENCE_OFFSET = 16;
 const CONTROL_WATERMARK_OFFSET = 120;
-const CONTROL_COPY_BYTES = 512;
+
+/** The control file of a directory at some time: the last that such a disk really kept of it. */
+export type KeptControl = Buffer;
 
 export interface Tail {
   readonly bytes: number;
   readonly batches: number;
+  readonly records: number;
 }
 
-/** Fewer could all be records that were under way, and not acknowledged yet. */
-const LEAST_BATCHES = 8;
+/** Also while a process has the log open: a copy may be half written, but not twice the same. */
+export async function readControl(directory: string): Promise<KeptControl> {
+  const file = path.join(directory, 'control');
+  let found = await readFile(file);
+  for (;;) {
+    const again = await readFile(file);
+    if (again.equals(found)) return found;
+    found = again;
+  }
+}
 
 /**
- * Zeroes the last `share` (0 to 1) of what lies behind the directory's own watermark, the place up
- * to which even such a disk had time.
+ * Puts the control file back as it was, so that nothing since its watermark was ever flushed, and
+ * zeroes the last `share` (0 to 1) of that; in any case as many batches as hold `least` records.
  */
-export async function loseTail(directory: string, share: number): Promise<Tail> {
-  const watermark = await readWatermark(path.join(directory, 'control'));
+export async function loseTail(
+  directory: string,
+  control: KeptControl,
+  { share, least }: { readonly share: number; readonly least: number },
+): Promise<Tail> {
   const segment = await lastSegment(directory);
+  const bytes = await readFile(segment.path);
+  const batches = batchOffsets(bytes);
+  const watermark = watermarkOf(control);
+  const unsafe = batches.filter((offset) => segment.startPosition + offset >= watermark);
+  let count = Math.ceil(unsafe.length * share);
+  while (count < unsafe.length && recordsIn(bytes, unsafe.slice(-count)) < least) count += 1;
+  const lost = unsafe.slice(-count);
+  const records = recordsIn(bytes, lost);
+  const [from] = lost;
+  if (from === undefined || records < least) {
+    throw new Error(`only ${records} records came since the watermark; ${least} are to be lost`);
+  }
+  const end = endOf(bytes, batches);
   const file = await open(segment.path, 'r+');
   try {
-    const bytes = await file.readFile();
-    const batches = batchOffsets(bytes);
-    const start = segment.startPosition;
-    const unsafe = batches.filter((offset) => start + offset >= watermark);
-    const count = Math.max(LEAST_BATCHES, Math.ceil(unsafe.length * share));
-    const from = unsafe[Math.max(0, unsafe.length - count)];
-    if (from === undefined) return { bytes: 0, batches: 0 };
-    const end = endOf(bytes, batches);
     await file.write(Buffer.alloc(end - from), 0, end - from, from);
     await file.sync();
-    return { bytes: end - from, batches: Math.min(count, unsafe.length) };
   } finally {
     await file.close();
   }
+  await writeFile(path.join(directory, 'control'), control, { flag: 'r+', flush: true });
+  return { bytes: end - from, batches: count, records };
 }
 
-async function readWatermark(file: string): Promise<number> {
-  const handle = await open(file, 'r');
-  try {
-    let newest = { sequence: -1n, watermark: 0n };
-    for (const offset of CONTROL_COPIES) {
-      const { buffer } = await handle.read(Buffer.alloc(CONTROL_COPY_BYTES), 0, undefined, offset);
-      const sequence = buffer.readBigUInt64LE(CONTROL_SEQUENCE_OFFSET);
-      const watermark = buffer.readBigUInt64LE(CONTROL_WATERMARK_OFFSET);
-      if (sequence > newest.sequence) newest = { sequence, watermark };
-    }
-    return Number(newest.watermark);
-  } finally {
-    await handle.close();
+function watermarkOf(control: KeptControl): number {
+  let newest = { sequence: -1n, watermark: 0n };
+  for (const offset of CONTROL_COPIES) {
+    const sequence = control.readBigUInt64LE(offset + CONTROL_SEQUENCE_OFFSET);
+    const watermark = control.readBigUInt64LE(offset + CONTROL_WATERMARK_OFFSET);
+    if (sequence > newest.sequence) newest = { sequence, watermark };
   }
+  return Number(newest.watermark);
+}
+
+function recordsIn(segment: Buffer, batches: readonly number[]): number {
+  return batches.reduce((sum, at) => sum + segment.readUInt32LE(at + BATCH_COUNT_OFFSET), 0);
 }
 
 interface Segment {

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Agent } from '../bench/harness/agent.js';
 import { Catalogue } from './catalogue.js';
 import { type Acknowledgement, compare, parseAcknowledgements } from './compare.js';
-import { loseTail } from './lying_disk.js';
+import { type KeptControl, loseTail, readControl } from './lying_disk.js';
 import type { Mode } from './options.js';
 import type { Outcome } from './outcome.js';
 import { loadPlaces, type Place, rowOf } from './places.js';
@@ -79,15 +79,20 @@ class Scenario {
       standby = fresh;
     });
 
+    // What the lying disk keeps of the standby's control file, whatever is written to it later.
+    const control = await readControl(this.#dir('b'));
+
     const loaded = Math.max(places, await client.call('acknowledged'));
     const updates = Math.floor(places * (0.05 + 0.1 * this.#random()));
     await client.call('reached', { count: loaded + updates });
     const killedAt = performance.timeOrigin + performance.now();
     await primary.kill();
     this.#story.tell('primary killed (SIGKILL), in the middle of updates', 'red');
-    const { acknowledged } = await firstRun;
+    const { acknowledged, underWay } = await firstRun;
 
-    if (this.#options.mode === 'planted') standby = await this.#losePower(standby);
+    if (this.#options.mode === 'planted') {
+      standby = await this.#losePower(standby, control, underWay);
+    }
     const promoteMs = await standby.call('promote');
     this.#story.tell(`standby promoted in ${millis(promoteMs)}`, 'green');
     const goneOn = await this.#goOn(client, standby, acknowledged);
@@ -158,12 +163,14 @@ class Scenario {
   }
 
   /** The planted fault: what the standby had acknowledged last was never on its disk. */
-  async #losePower(standby: NodeAgent): Promise<NodeAgent> {
+  async #losePower(standby: NodeAgent, control: KeptControl, underWay: number): Promise<NodeAgent> {
     await standby.kill();
-    const { bytes, batches } = await loseTail(this.#dir('b'), LOST_TAIL_SHARE);
+    // One record more than those that were under way: at least that one was acknowledged.
+    const tail = { share: LOST_TAIL_SHARE, least: underWay + 1 };
+    const { bytes, records } = await loseTail(this.#dir('b'), control, tail);
     this.#story.tell(
-      `power fails at the standby too: ${count(bytes)} bytes (${count(batches)} batches) that it ` +
-        'had acknowledged are not there',
+      `power fails at the standby too: the last ${count(records)} records (${count(bytes)} ` +
+        'bytes) that it said it had flushed are not there',
       'red',
     );
     return await this.#startStandby();

@@ -21,6 +21,8 @@ export interface PrepareOptions {
 
 export interface RunResult {
   readonly acknowledged: number;
+  /** Rows that were sent and not acknowledged. */
+  readonly underWay: number;
   /** False: the connection was lost before the limit. */
   readonly done: boolean;
   /** When the first acknowledgement of this run was written down; milliseconds since 1970. */
@@ -100,7 +102,7 @@ function run({ port, limit }: { port: number; limit: number }): Promise<RunResul
     socket.on('error', () => socket.destroy());
     socket.on('close', () => {
       const endedAt = performance.timeOrigin + performance.now();
-      resolve({ acknowledged, done, firstAt, endedAt });
+      resolve({ acknowledged, underWay: underWay.length, done, firstAt, endedAt });
     });
   });
 }
