@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { codeOf, openLog, small } from './helpers.js';
+import { block, codeOf, openLog, small } from './helpers.js';
 
 /** Segments that outlast the memory: what is waited for is the flush alone. */
 const large = { ...small, segmentBytes: 16 * 1024 * 1024 };
@@ -77,6 +77,20 @@ describe('drain', () => {
       controller.abort(new Error('enough'));
       if ((await first) === 'enough') cancelled += 1;
       await second;
+    }
+  });
+
+  it('appends that wait go on after the event loop was blocked', async () => {
+    const log = await openLog(large);
+    for (let round = 0; round < 5; round++) {
+      while (!log.needsDrain) log.append(Buffer.alloc(60_000));
+      const room = [log.drain(), log.drain(log.maxRecordBytes)];
+      const last = log.append('the last one');
+      const commit = log.commit(last);
+      // All is flushed meanwhile, and nobody hears of it before the loop comes back.
+      block(100);
+      await Promise.all(room);
+      expect((await commit).lsn).toBeGreaterThanOrEqual(last);
     }
   });
 

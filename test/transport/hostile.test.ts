@@ -4,8 +4,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { State } from '../../src/native/native_log.js';
 import { parseStandbys } from '../../src/replication/policy.js';
 import { encodeStandbyHello } from '../../src/wire/handshake_messages.js';
+import { MessageType } from '../../src/wire/message_type.js';
 import { freshDir } from '../helpers/temp.js';
-import { payload } from '../native/native.js';
+import { payload, randomFrom } from '../native/native.js';
 import { PrimaryNode, quick, StandbyNode, until } from './nodes.js';
 import { RawStandby } from './raw_standby.js';
 
@@ -163,6 +164,52 @@ describe('a stranger', () => {
     expect(raw.refusal?.code).toBe('WAL_PEER_INVALID');
   });
 
+  const sender = {
+    logId: 'a'.repeat(32),
+    salt: 'b'.repeat(16),
+    nodeId,
+    term: { epoch: 1, opener: nodeId, incarnation: 1 },
+  };
+  const hello = (versions: number, more: object = {}): Buffer =>
+    Buffer.from(
+      encodeStandbyHello({
+        minVersion: versions,
+        maxVersion: versions,
+        name: 'x',
+        sender: undefined,
+        ...more,
+      }),
+    );
+  const changed = (at: number, bytes: readonly number[]): Buffer => {
+    const message = hello(1);
+    message.set(bytes, at);
+    return message;
+  };
+  it.each([
+    ['an unknown type of message', changed(4, [99]), 'WAL_PEER_INVALID', /type 99/],
+    [
+      'a message out of turn',
+      changed(4, [MessageType.POSITION]),
+      'WAL_PEER_INVALID',
+      /out of turn/,
+    ],
+    ['log bytes', changed(4, [MessageType.DATA]), 'WAL_PEER_INVALID', /out of turn/],
+    ['a hello of 4 GiB', changed(0, [255, 255, 255, 255]), 'WAL_PEER_INVALID', /bytes long/],
+    ['a hello past 1 KiB', changed(0, [0, 4, 0, 0]), 'WAL_PEER_INVALID', /bytes long/],
+    ['an empty hello', Buffer.from([1, 0, 0, 0, 1]), 'WAL_PEER_INVALID', /bytes long/],
+    ['another magic number', changed(5, [0]), 'WAL_PEER_INVALID', /./],
+    ['another protocol', hello(99), 'WAL_VERSION', /version/],
+    ['another log', hello(1, { sender }), 'WAL_NOT_A_LOG', /another log/],
+  ])('who sends %s is refused by name', async (_, bytes, code, text) => {
+    const raw = new RawStandby(primary.port);
+    sockets.push(raw.socket);
+    raw.socket.write(bytes);
+    await raw.closed;
+    expect(raw.refusal).toMatchObject({ code, message: expect.stringMatching(text) });
+    await until(() => primary.hub.status().connections.connections === 0);
+    expect(primary.hub.status().standbys).toEqual([]);
+  });
+
   it('who goes on after the hello without a turn is refused', async () => {
     const raw = new RawStandby(primary.port);
     const hello = encodeStandbyHello({
@@ -211,6 +258,30 @@ describe('a stranger', () => {
     }
     expect(process.memoryUsage().rss - memory).toBeLessThan(64 * 1024 * 1024);
     await standby.close();
+  });
+
+  it('after stranger leaves nothing behind in memory', async () => {
+    const random = randomFrom(29);
+    const round = async (): Promise<void> => {
+      const closed = Array.from({ length: 30 }, () => {
+        const raw = new RawStandby(primary.port);
+        // Near enough to a hello to get somewhere; then more than a stranger may say.
+        const bytes = random(2) === 0 ? hello(1) : hello(1, { sender });
+        bytes[random(bytes.length)] = random(256);
+        raw.socket.write(bytes);
+        raw.socket.end(randomBytes(random(100_000)));
+        return raw.closed;
+      });
+      await Promise.all(closed);
+      await until(() => primary.hub.status().connections.connections === 0);
+    };
+    for (let i = 0; i < 20; i += 1) await round();
+    const memory = process.memoryUsage().rss;
+    for (let i = 0; i < 60; i += 1) await round();
+    // 1,800 of them: 9 KB each would be found.
+    expect(process.memoryUsage().rss - memory).toBeLessThan(16 * 1024 * 1024);
+    await primary.batch('it goes on');
+    await until(() => primary.hub.reached('local') === 1);
   });
 
   it('who drips a hello byte by byte is cut off at the deadline all the same', async () => {

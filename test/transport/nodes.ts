@@ -18,7 +18,7 @@ export const quick: Partial<ReplicationTiming> = {
 
 const local: CommitPolicy = { synchronousCommit: 'local', standbys: undefined };
 
-function identityOf(native: NativeLog) {
+export function identityOf(native: NativeLog) {
   const { logId, salt, nodeId, name, segmentBytes, padded, maxRecordBytes } = native.info();
   return { logId, salt, nodeId, name, segmentBytes, padded, maxRecordBytes };
 }
