@@ -272,5 +272,37 @@ TEST(LogClosedWhileTasksAndFlushesAreUnderWayFinishesThem) {
   }
 }
 
+TEST(TrimKeepsWhatIsClaimedAndFreesItWhenTheClaimMovesOrEnds) {
+  LogOptions options = small_options();
+  auto files = std::make_shared<MemoryFileSystem>();
+  Owner owner(options, files);
+  owner.open_term();
+  while (owner->segment_count() < 8) {
+    owner.append(record_of(3, owner->closed().lsn + 1, 4000));
+    owner.close_batch();
+    owner.settle();
+  }
+  Place end = owner->flushed();
+  owner->set_commit(end.position, end.lsn);
+  auto start_after = [&](uint64_t number) {
+    return number * options.segment_bytes + kSegmentHeaderBytes;
+  };
+  int claim = owner->retain(2 * options.segment_bytes + 20000);
+  int other = owner->retain(6 * options.segment_bytes);
+  owner->trim(end.position);
+  CHECK_EQ(owner->start().position, start_after(2));
+  CHECK_EQ(read_all(owner.log()).last_lsn(), end.lsn);
+  owner->move_retain(claim, 4 * options.segment_bytes + 5000);
+  owner->trim(end.position);
+  CHECK_EQ(owner->start().position, start_after(4));
+  owner->release(claim);
+  owner->trim(end.position);
+  CHECK_EQ(owner->start().position, start_after(6));
+  owner->release(other);
+  owner->trim(end.position);
+  CHECK_EQ(owner->start().position, start_after(7));
+  CHECK_EQ(owner->segment_count(), uint64_t{1});
+}
+
 }  // namespace
 }  // namespace walmirror::test
