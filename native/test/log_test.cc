@@ -288,7 +288,7 @@ TEST(TrimKeepsWhatIsClaimedAndFreesItWhenTheClaimMovesOrEnds) {
     return number * options.segment_bytes + kSegmentHeaderBytes;
   };
   int claim = owner->retain(2 * options.segment_bytes + 20000);
-  int other = owner->retain(6 * options.segment_bytes);
+  int other = owner->retain(start_after(6));
   owner->trim(end.position);
   CHECK_EQ(owner->start().position, start_after(2));
   CHECK_EQ(read_all(owner.log()).last_lsn(), end.lsn);
