@@ -65,10 +65,22 @@ describe('a trim keeps', () => {
     }
   });
 
-  it('what a standby needs that is connected and acknowledges nothing', async () => {
+  it('what a standby needs that has all, and has not said that it is flushed', async () => {
     const raw = await RawStandby.admitted(primary.port, 'e'.repeat(32), 'slow');
-    await write();
+    const end = await write();
+    await until(() => raw.received === end - 4096);
     expect(await trimmed()).toBe(4096);
+    raw.ack({ writePosition: end, writeLsn: primary.log.flushed.lsn });
+    await until(() => primary.hub.status().standbys[0]?.write.position === end);
+    expect(await trimmed()).toBe(4096);
+    raw.ack({
+      writePosition: end,
+      writeLsn: primary.log.flushed.lsn,
+      flushPosition: end,
+      flushLsn: primary.log.flushed.lsn,
+    });
+    await until(() => primary.hub.status().standbys[0]?.flush.position === end);
+    expect(await trimmed()).toBeGreaterThan(4096);
     raw.socket.destroy();
     await raw.closed;
   });
