@@ -24,7 +24,7 @@ interface Member {
   readonly log: TestLog;
 }
 
-it('`cmp` finds no difference between sealed segments, whatever a primary went through', async () => {
+it('`cmp` finds no difference between sealed segments, whatever was gone through', async () => {
   const random = randomFrom(2026);
   const [dirA, dirB, dirC] = [freshDir('a'), freshDir('b'), freshDir('c')];
   let primary = await PrimaryNode.open({ dir: dirA }, hub);
@@ -54,8 +54,8 @@ it('`cmp` finds no difference between sealed segments, whatever a primary went t
       );
     }
     for (const standby of standbys) compared += expectEqualSealedSegments(dir, standby.dir);
-    const until_ = position - KEPT * small.segmentBytes;
-    for (const { log } of [primary, ...standbys]) await log.native.trim(until_);
+    const kept = position - KEPT * small.segmentBytes;
+    for (const { log } of [primary, ...standbys]) await log.native.trim(kept);
   };
 
   const members = [Object.assign(b, { dir: dirB }), Object.assign(c, { dir: dirC })];
