@@ -7,6 +7,7 @@ import type { OpenOptions } from '../../src/index.js';
 import { type ReadLog, readLog } from '../format/read_log.js';
 
 const Saying = { OPENED: 1, ACKNOWLEDGED: 2, TRIMMED: 3 } as const;
+const SAYING_BYTES = 32;
 
 /** The same bytes as `recordOf` in fixtures/writer.mjs makes. */
 function recordOf(life: number, lsn: number): Buffer {
@@ -36,18 +37,32 @@ export interface Life {
 /**
  * Runs fixtures/writer.mjs, under another program if `before` says so, and kills it, by its pid.
  */
-async function live(arg: object, death: Death, before: readonly string[]): Promise<Life> {
+async function live(
+  arg: object,
+  death: Death,
+  before: readonly string[],
+  listening: (port: number) => void,
+): Promise<Life> {
   const script = resolve(import.meta.dirname, '../fixtures/writer.mjs');
   const [program, ...args] = [...before, process.execPath, script, JSON.stringify(arg)];
   const child = spawn(program ?? '', args, { stdio: ['ignore', 'pipe', 'pipe'] });
   const out: Buffer[] = [];
   const errors: Buffer[] = [];
   let timer: NodeJS.Timeout | undefined;
+  // Where it runs under another program it says who it is.
+  let pid = child.pid ?? 0;
   const kill = (): void => {
-    timer ??= setTimeout(() => child.kill('SIGKILL'), death.milliseconds);
+    timer ??= setTimeout(() => {
+      if (child.exitCode === null && child.signalCode === null) process.kill(pid, 'SIGKILL');
+    }, death.milliseconds);
   };
   child.stdout.on('data', (chunk: Buffer) => {
     out.push(chunk);
+    if (out.length === 1) {
+      // The first saying is that it has opened the log.
+      pid = chunk.readDoubleLE(24);
+      listening(chunk.readDoubleLE(16));
+    }
     if (death.after === 'open') kill();
   });
   child.stderr.on('data', (chunk: Buffer) => errors.push(chunk));
@@ -61,7 +76,7 @@ async function live(arg: object, death: Death, before: readonly string[]): Promi
 /** What the child said; the last saying may be cut by its end. */
 function heard(said: Buffer): Pick<Life, 'opened' | 'digest' | 'acknowledged' | 'trimmed'> {
   const life = { opened: undefined as number | undefined, digest: 0, acknowledged: 0, trimmed: 0 };
-  for (let at = 0; at + 24 <= said.length; at += 24) {
+  for (let at = 0; at + SAYING_BYTES <= said.length; at += SAYING_BYTES) {
     const lsn = said.readDoubleLE(at + 8);
     const kind = said.readUInt32LE(at);
     if (kind === Saying.OPENED) {
@@ -102,9 +117,10 @@ export class Lives {
     options: Partial<OpenOptions>,
     death: Death,
     before: readonly string[] = [],
+    listening: (port: number) => void = () => undefined,
   ): Promise<Life> {
     const [dir, load] = [this.#dir, this.#load];
-    const told = await live({ dir, life, load, options }, death, before);
+    const told = await live({ dir, life, load, options }, death, before, listening);
     if (told.opened !== undefined) {
       const found = this.#before;
       if (found !== undefined) {

@@ -141,7 +141,8 @@ export class TcpProxy {
     from.on('error', () => undefined);
     from.on('close', () => {
       this.#sockets.delete(from);
-      if (lane.mode !== 'swallow') to.destroy();
+      // What it said before its end still arrives.
+      if (lane.mode !== 'swallow') last.then(() => to.destroySoon());
     });
   }
 
