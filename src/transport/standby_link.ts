@@ -9,6 +9,7 @@ import {
   type PrimaryView,
 } from '../replication/primary_session.js';
 import type { Progress } from '../replication/progress.js';
+import type { NumberedRule } from '../replication/rule.js';
 import { invalid } from '../wire/bytes.js';
 import { FrameReader, type FrameSink } from '../wire/frame_reader.js';
 import {
@@ -22,6 +23,7 @@ import {
   type Refusal,
 } from '../wire/handshake_messages.js';
 import { MessageType } from '../wire/message_type.js';
+import { encodeRule } from '../wire/rule_message.js';
 import {
   AckView,
   checkHeader,
@@ -48,7 +50,9 @@ export interface StandbyLinkHost {
   view(): PrimaryView;
   /** The log from `position` on is kept for this node from now on. */
   claim(nodeId: string, position: number): void;
-  /** The handshake is through: the standby counts from now on. */
+  /** A standby is let in: the rule to tell it, which names it if it may count. */
+  admit(progress: Progress): NumberedRule;
+  /** The handshake is through. */
   accepted(link: StandbyLink, progress: Progress): void;
   /** An acknowledgement was taken. */
   acknowledged(progress: Progress): void;
@@ -83,6 +87,8 @@ export class StandbyLink implements FrameSink {
   #commitsUnderWay = 0;
   /** Keeps the log until the handshake is through; -1 otherwise. */
   #claim = -1;
+  /** When the standby was told a rule that it has not recorded yet. */
+  #ruleToldAt = 0;
   #destroyAt = Number.POSITIVE_INFINITY;
   #reason = 'the standby closed the connection';
 
@@ -148,6 +154,12 @@ export class StandbyLink implements FrameSink {
       if (nowMs >= this.#deadline) this.drop('the handshake took too long');
       return;
     }
+    // It is connected, so that a rule waits for it; only its connection can be given up.
+    const { rule, ruleTold } = this.#progress;
+    if (rule < ruleTold && nowMs - this.#ruleToldAt > this.#host.timing.dead) {
+      this.drop('the standby did not record the rule for commits in time');
+      return;
+    }
     const verdict = this.#heartbeat.tick(nowMs);
     if (verdict === 'dead') this.drop('the standby was silent for too long');
     else if (verdict === 'speak') this.#sendCommit();
@@ -158,6 +170,19 @@ export class StandbyLink implements FrameSink {
     if (this.#progress !== undefined && this.#commitSent < this.#host.commitPlace().position) {
       this.#sendCommit();
     }
+  }
+
+  /** There is a newer rule. */
+  tellRule(rule: NumberedRule): void {
+    const progress = this.#progress!;
+    if (this.socket.destroyed) return;
+    this.#noteRule(progress, rule);
+    this.socket.write(encodeRule(this.#tag!, rule));
+  }
+
+  #noteRule(progress: Progress, { number }: NumberedRule): void {
+    if (progress.rule === progress.ruleTold) this.#ruleToldAt = this.#host.now();
+    progress.ruleTold = number;
   }
 
   // -- messages --
@@ -280,7 +305,7 @@ export class StandbyLink implements FrameSink {
     this.#refuse(known, 'the primary cannot read its log where the standby goes on');
   }
 
-  #accept(accept: Accept, progress: Progress): void {
+  #accept(accept: Omit<Accept, 'rule'>, progress: Progress): void {
     const host = this.#host;
     const { socket } = this;
     host.claim(progress.nodeId, accept.start);
@@ -294,7 +319,9 @@ export class StandbyLink implements FrameSink {
     this.#progress = progress;
     this.#commitSent = accept.commit.position;
     this.#reader.expect([MessageType.ACK, MessageType.REFUSAL]);
-    socket.write(encodeAccept(accept));
+    const rule = host.admit(progress);
+    this.#noteRule(progress, rule);
+    socket.write(encodeAccept({ ...accept, rule }));
     const now = host.now();
     this.#heartbeat.heard(now);
     this.#feeder = new Feeder({
