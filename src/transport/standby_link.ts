@@ -87,8 +87,9 @@ export class StandbyLink implements FrameSink {
   #commitsUnderWay = 0;
   /** Keeps the log until the handshake is through; -1 otherwise. */
   #claim = -1;
-  /** When the standby was told a rule that it has not recorded yet. */
-  #ruleToldAt = 0;
+  /** For how long the standby has not recorded what it was told, as far as time was looked at. */
+  #ruleWait = 0;
+  #tickedAt: number;
   #destroyAt = Number.POSITIVE_INFINITY;
   #reason = 'the standby closed the connection';
 
@@ -101,6 +102,7 @@ export class StandbyLink implements FrameSink {
     const { heartbeat, dead, handshake } = host.timing;
     this.#heartbeat = new Heartbeat({ intervalMs: heartbeat, deadMs: dead }, now);
     this.#deadline = now + handshake;
+    this.#tickedAt = now;
     this.#address = `${socket.remoteAddress ?? ''}:${socket.remotePort ?? 0}`;
     socket.setNoDelay(true);
     socket.on('data', (chunk: Buffer) => this.#received(chunk));
@@ -154,15 +156,21 @@ export class StandbyLink implements FrameSink {
       if (nowMs >= this.#deadline) this.drop('the handshake took too long');
       return;
     }
-    // It is connected, so that a rule waits for it; only its connection can be given up.
-    const { rule, ruleTold } = this.#progress;
-    if (rule < ruleTold && nowMs - this.#ruleToldAt > this.#host.timing.dead) {
-      this.drop('the standby did not record the rule for commits in time');
-      return;
-    }
+    this.#waitForRule(nowMs);
     const verdict = this.#heartbeat.tick(nowMs);
     if (verdict === 'dead') this.drop('the standby was silent for too long');
-    else if (verdict === 'speak') this.#sendCommit();
+    else if (this.#ruleWait > this.#host.timing.dead) {
+      // It is connected, so the rule waits for it; only its connection can be given up.
+      this.drop('the standby did not record the rule for commits in time');
+    } else if (verdict === 'speak') this.#sendCommit();
+  }
+
+  /** An event loop that was blocked has not looked: what came meanwhile is not read yet. */
+  #waitForRule(nowMs: number): void {
+    const step = Math.min(nowMs - this.#tickedAt, this.#host.timing.heartbeat);
+    const { rule, ruleTold } = this.#progress!;
+    this.#ruleWait = rule < ruleTold ? this.#ruleWait + step : 0;
+    this.#tickedAt = nowMs;
   }
 
   /** The commit place moved: pushed at once, unless it went along with data already. */
@@ -176,13 +184,8 @@ export class StandbyLink implements FrameSink {
   tellRule(rule: NumberedRule): void {
     const progress = this.#progress!;
     if (this.socket.destroyed) return;
-    this.#noteRule(progress, rule);
+    progress.ruleTold = rule.number;
     this.socket.write(encodeRule(this.#tag!, rule));
-  }
-
-  #noteRule(progress: Progress, { number }: NumberedRule): void {
-    if (progress.rule === progress.ruleTold) this.#ruleToldAt = this.#host.now();
-    progress.ruleTold = number;
   }
 
   // -- messages --
@@ -320,7 +323,7 @@ export class StandbyLink implements FrameSink {
     this.#commitSent = accept.commit.position;
     this.#reader.expect([MessageType.ACK, MessageType.REFUSAL]);
     const rule = host.admit(progress);
-    this.#noteRule(progress, rule);
+    progress.ruleTold = rule.number;
     socket.write(encodeAccept({ ...accept, rule }));
     const now = host.now();
     this.#heartbeat.heard(now);
