@@ -10,6 +10,7 @@ export {
   type ReadOptions,
   type WaitOptions,
 } from './api/log.js';
+export type { OldPrimary, UpstreamRule } from './api/old_primary.js';
 export type { FollowOptions, ListenOptions, OpenOptions } from './api/options.js';
 export type { PolicyOptions } from './api/policy_options.js';
 export type { Promoted, PromoteOptions } from './api/promote.js';

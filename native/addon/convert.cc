@@ -1,5 +1,8 @@
 #include "convert.h"
 
+#include <algorithm>
+#include <iterator>
+
 namespace walmirror {
 
 uint64_t to_uint(const Napi::Value& value, const char* name) {
@@ -63,6 +66,47 @@ Term to_term(const Napi::Value& value) {
   return term;
 }
 
+static const char* const kLevelNames[] = {"off", "local", "remote_write", "remote_flush",
+                                          "remote_apply"};
+
+static Napi::Object rule_object(Napi::Env env, const Rule& rule) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("synchronousCommit", kLevelNames[static_cast<uint32_t>(rule.level) - 1]);
+  object.Set("synchronousStandbys",
+             rule.standbys.empty() ? env.Null() : Napi::String::New(env, rule.standbys));
+  Napi::Array members = Napi::Array::New(env, rule.members.size());
+  for (uint32_t i = 0; i < rule.members.size(); i++) {
+    members.Set(i, hex(rule.members[i].data(), rule.members[i].size()));
+  }
+  object.Set("members", members);
+  return object;
+}
+
+Rule to_rule(const Napi::Value& value) {
+  Napi::Env env = value.Env();
+  if (!value.IsObject()) throw Napi::TypeError::New(env, "a rule takes an object");
+  Napi::Object object = value.As<Napi::Object>();
+  Rule rule;
+  std::string name = get_text(object, "synchronousCommit");
+  auto level = std::find(std::begin(kLevelNames), std::end(kLevelNames), name);
+  if (level == std::end(kLevelNames)) throw Napi::TypeError::New(env, "no such commit level");
+  rule.level = static_cast<CommitLevel>(level - std::begin(kLevelNames) + 1);
+  if (!object.Get("synchronousStandbys").IsNull())
+    rule.standbys = get_text(object, "synchronousStandbys");
+  if (!object.Get("members").IsArray()) throw Napi::TypeError::New(env, "members takes an array");
+  Napi::Array members = object.Get("members").As<Napi::Array>();
+  for (uint32_t i = 0; i < members.Length(); i++) {
+    Id id;
+    Napi::Value member = members[i];
+    if (!member.IsString() ||
+        !from_hex(member.As<Napi::String>().Utf8Value(), id.data(), id.size())) {
+      throw Napi::TypeError::New(env, "members takes node ids of 32 hexadecimal digits");
+    }
+    rule.members.push_back(id);
+  }
+  return rule;
+}
+
 History to_history(const Napi::Value& value) {
   if (!value.IsArray()) throw Napi::TypeError::New(value.Env(), "history takes an array");
   Napi::Array array = value.As<Napi::Array>();
@@ -117,6 +161,9 @@ Napi::Object info_object(Napi::Env env, const Control& control, const Term& term
   info.Set("role", role_name(control.role));
   info.Set("primaryName", control.primary_name);
   info.Set("primaryAddress", control.primary_address);
+  info.Set("lastContact",
+           control.contact_us == 0 ? env.Null() : number(env, control.contact_us / 1000));
+  info.Set("rule", control.rule ? Napi::Value(rule_object(env, *control.rule)) : env.Null());
   info.Set("term", term_object(env, term));
   Napi::Array entries = Napi::Array::New(env, history.size());
   for (uint32_t i = 0; i < history.size(); i++) {

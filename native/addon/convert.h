@@ -18,6 +18,7 @@ Napi::Value number(Napi::Env env, uint64_t value);
 Napi::Object place_object(Napi::Env env, uint64_t position, uint64_t lsn);
 Napi::Object term_object(Napi::Env env, const Term& term);
 Term to_term(const Napi::Value& value);
+Rule to_rule(const Napi::Value& value);
 History to_history(const Napi::Value& value);
 Napi::Value read_object(Napi::Env env, const ReadOutcome& outcome);
 

@@ -104,6 +104,8 @@ void NativeLog::define(Napi::Env env, Napi::Object exports) {
                                                InstanceMethod<&Self::received>("received"),
                                                InstanceMethod<&Self::truncate>("truncate"),
                                                InstanceMethod<&Self::store_role>("storeRole"),
+                                               InstanceMethod<&Self::store_rule>("storeRule"),
+                                               InstanceMethod<&Self::store_contact>("storeContact"),
                                                InstanceMethod<&Self::set_commit>("setCommit"),
                                                InstanceMethod<&Self::read_into>("readInto"),
                                                InstanceMethod<&Self::read_ring>("readRing"),
@@ -385,13 +387,15 @@ void NativeLog::put(const Napi::CallbackInfo& info) {
 Napi::Value NativeLog::open_term(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   Term term = to_term(info[0]);
+  std::optional<Rule> rule;
+  if (!info[1].IsUndefined()) rule = to_rule(info[1]);
   auto deferred = Napi::Promise::Deferred::New(env);
   std::shared_ptr<Bridge> bridge = bridge_;
   bridge->hold(env);
-  bool posted = log(env).post([this, bridge, deferred, term] {
+  bool posted = log(env).post([this, bridge, deferred, term, rule] {
     Bridge::Completion completion;
     try {
-      log_->store_term(term);
+      log_->store_term(term, rule);
       completion = [this, deferred](Napi::Env env) {
         openings_.push_back({deferred, 0});
         retry_opening(env);
@@ -471,6 +475,22 @@ Napi::Value NativeLog::store_role(const Napi::CallbackInfo& info) {
   std::string address = info[3].ToString().Utf8Value();
   return run_task(info.Env(), [this, role, term, primary, address] {
     log_->store_role(role, term, primary, address);
+    return [](Napi::Env env) { return env.Undefined(); };
+  });
+}
+
+Napi::Value NativeLog::store_rule(const Napi::CallbackInfo& info) {
+  Rule rule = to_rule(info[0]);
+  return run_task(info.Env(), [this, rule] {
+    log_->store_rule(rule);
+    return [](Napi::Env env) { return env.Undefined(); };
+  });
+}
+
+Napi::Value NativeLog::store_contact(const Napi::CallbackInfo& info) {
+  uint64_t wall_clock_us = to_uint(info[0], "wallClockMs") * 1000;
+  return run_task(info.Env(), [this, wall_clock_us] {
+    log_->store_contact(wall_clock_us);
     return [](Napi::Env env) { return env.Undefined(); };
   });
 }

@@ -51,6 +51,8 @@ class NativeLog : public Napi::ObjectWrap<NativeLog> {
   Napi::Value received(const Napi::CallbackInfo& info);
   Napi::Value truncate(const Napi::CallbackInfo& info);
   Napi::Value store_role(const Napi::CallbackInfo& info);
+  Napi::Value store_rule(const Napi::CallbackInfo& info);
+  Napi::Value store_contact(const Napi::CallbackInfo& info);
   void set_commit(const Napi::CallbackInfo& info);
   Napi::Value read_into(const Napi::CallbackInfo& info);
   Napi::Value read_ring(const Napi::CallbackInfo& info);

@@ -46,6 +46,14 @@ void encode(const Control& control, uint64_t sequence, uint8_t* out) {
   put_text(block.name, sizeof block.name, control.name);
   put_text(block.primary_name, sizeof block.primary_name, control.primary_name);
   put_text(block.primary_address, sizeof block.primary_address, control.primary_address);
+  block.contact_us = control.contact_us;
+  if (control.rule) {
+    const Rule& rule = *control.rule;
+    block.rule_level = static_cast<uint32_t>(rule.level);
+    block.rule_members = static_cast<uint32_t>(rule.members.size());
+    std::copy(rule.members.begin(), rule.members.end(), block.rule_member_ids);
+    put_text(block.rule_standbys, sizeof block.rule_standbys, rule.standbys);
+  }
   size_t first = control.history.size() > kMaxHistory ? control.history.size() - kMaxHistory : 0;
   block.history_entries = static_cast<uint32_t>(control.history.size() - first);
   for (size_t i = first; i < control.history.size(); i++) {
@@ -80,6 +88,13 @@ Control decode(const ControlBlock& block) {
   control.name = get_text(block.name, sizeof block.name);
   control.primary_name = get_text(block.primary_name, sizeof block.primary_name);
   control.primary_address = get_text(block.primary_address, sizeof block.primary_address);
+  control.contact_us = block.contact_us;
+  if (block.rule_level != 0) {
+    const Id* ids = block.rule_member_ids;
+    control.rule = Rule{static_cast<CommitLevel>(block.rule_level),
+                        get_text(block.rule_standbys, sizeof block.rule_standbys),
+                        {ids, ids + block.rule_members}};
+  }
   for (uint32_t i = 0; i < block.history_entries; i++) {
     const DiskHistoryEntry& entry = block.history[i];
     control.history.push_back(
@@ -93,7 +108,8 @@ Control decode(const ControlBlock& block) {
 bool usable(const ControlBlock& block) {
   return block.history_entries <= kMaxHistory && block.segment_bytes >= 2 * kBlock &&
          block.segment_bytes % kBlock == 0 && (block.align == 8 || block.align == kBlock) &&
-         block.role >= 1 && block.role <= 3;
+         block.role >= 1 && block.role <= 3 && block.rule_level <= 5 &&
+         block.rule_members <= kMaxMembers;
 }
 
 }  // namespace

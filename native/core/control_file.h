@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "file_system.h"
@@ -32,6 +33,9 @@ struct Control {
   std::string name;
   std::string primary_name;
   std::string primary_address;
+  uint64_t contact_us = 0;  // standby: when its primary was last heard of, 0 unknown
+  /// The rule of the primary of this term; on a standby, as that primary told it.
+  std::optional<Rule> rule;
 };
 
 class ControlFile {

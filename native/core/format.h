@@ -22,6 +22,8 @@ constexpr uint64_t kFirstBatch = kSegmentHeaderBytes;
 constexpr uint64_t kMaxRecordBytes = 16u << 20;
 constexpr uint32_t kMaxHistory = 256;
 constexpr uint64_t kControlCopyBytes = 16384;
+constexpr uint32_t kMaxMembers = 64;     // of a commit rule
+constexpr size_t kRuleTextBytes = 2048;  // its standbys, with a closing zero
 
 constexpr uint32_t kBatchMagic = 0x54424d57;    // "WMBT"
 constexpr uint32_t kSegmentMagic = 0x47534d57;  // "WMSG"
@@ -135,13 +137,23 @@ struct ControlBlock {
   char name[64];
   char primary_name[64];
   char primary_address[128];
-  uint8_t reserved[64];
+  uint64_t contact_us;
+  uint8_t reserved[56];
   DiskHistoryEntry history[kMaxHistory];
+  uint32_t rule_level;  // 0: no rule is recorded
+  uint32_t rule_members;
+  uint64_t rule_zero;
+  Id rule_member_ids[kMaxMembers];
+  char rule_standbys[kRuleTextBytes];
 };
 static_assert(offsetof(ControlBlock, segment_bytes) == 64 && offsetof(ControlBlock, epoch) == 88);
 static_assert(offsetof(ControlBlock, watermark_position) == 120 &&
               offsetof(ControlBlock, name) == 192);
-static_assert(offsetof(ControlBlock, history) == 512 && sizeof(ControlBlock) <= kControlCopyBytes);
+static_assert(offsetof(ControlBlock, contact_us) == 448 && offsetof(ControlBlock, history) == 512);
+static_assert(offsetof(ControlBlock, rule_level) == 12800 &&
+              offsetof(ControlBlock, rule_member_ids) == 12816 &&
+              offsetof(ControlBlock, rule_standbys) == 13840);
+static_assert(sizeof(ControlBlock) <= kControlCopyBytes);
 
 constexpr uint32_t kControlClean = 1;
 constexpr uint32_t kControlCutUnderWay = 2;

@@ -126,9 +126,14 @@ class Log {
   // -- tasks: run on the task thread, in order; each may block and throw --
   /// False: the log is closing, the task will not run.
   bool post(std::function<void()> task);
-  void store_term(const Term& term);
+  /// `rule`: what this primary's acknowledgements will mean; stored with the term, so before any.
+  void store_term(const Term& term, const std::optional<Rule>& rule = {});
+  /// A rule that was told by the primary of another term is forgotten.
   void store_role(Role role, const Term& term, const std::string& primary,
                   const std::string& address);
+  void store_rule(const Rule& rule);
+  /// Standby: when its primary was last heard of.
+  void store_contact(uint64_t wall_clock_us);
   void truncate(uint64_t position, const std::string& side_file);
   void trim(uint64_t position);
   ReadOutcome read_into(uint8_t* buffer, uint64_t size, uint64_t from, uint64_t up_to);
@@ -190,7 +195,8 @@ class Log {
   void wait_until_flushed();
   void refresh_control(Control& control) const;
   // log_control.cc
-  void store(const std::function<void(Control&)>& change);
+  void store(const std::function<void(Control&)>& change,
+             ControlFile::Copies copies = ControlFile::Copies::kBoth);
   void write_side_file(const Chain& from, uint64_t to, const std::string& side_file);
   void cut(const Chain& end);
   void finish_cut(const Chain& end);

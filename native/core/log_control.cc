@@ -22,11 +22,10 @@ Place Log::start() const {
   return {start_position_, start_lsn_, 0};
 }
 
-/// Stores a change on both copies. An error of the control file is final for the log (what a failed
-/// write left is unknown).
-void Log::store(const std::function<void(Control&)>& change) {
+/// An error of the control file is final for the log (what a failed write left is unknown).
+void Log::store(const std::function<void(Control&)>& change, ControlFile::Copies copies) {
   try {
-    control_->update(ControlFile::Copies::kBoth, [&](Control& control) {
+    control_->update(copies, [&](Control& control) {
       refresh_control(control);
       change(control);
     });
@@ -36,13 +35,24 @@ void Log::store(const std::function<void(Control&)>& change) {
   }
 }
 
-void Log::store_term(const Term& term) {
+/// A rule is stored whole or not at all: one that was cut short would say something else.
+static void require_fits(const Rule& rule) {
+  if (rule.members.size() > kMaxMembers || rule.standbys.size() >= kRuleTextBytes ||
+      rule.standbys.find('\0') != std::string::npos) {
+    throw WalFailure("WAL_UNSUPPORTED", "the rule for commits does not fit the control file");
+  }
+}
+
+void Log::store_term(const Term& term, const std::optional<Rule>& rule) {
+  if (rule) require_fits(*rule);
   wait_until_flushed();
   store([&](Control& control) {
     control.role = Role::kPrimary;
     control.term = term;
     control.primary_name.clear();
     control.primary_address.clear();
+    control.contact_us = 0;
+    control.rule = rule;
   });
   bool may_roll = room(chain_.position) < encode_history(History(kMaxHistory)).size();
   while (may_roll && segments_->spare_count() == 0 && segments_->prepare(1)) {
@@ -54,6 +64,7 @@ void Log::store_term(const Term& term) {
 void Log::store_role(Role role, const Term& term, const std::string& primary,
                      const std::string& address) {
   store([&](Control& control) {
+    if (!(control.term == term)) control.rule.reset();
     control.role = role;
     control.term = term;
     control.primary_name = primary;
@@ -61,6 +72,15 @@ void Log::store_role(Role role, const Term& term, const std::string& primary,
   });
   std::lock_guard<std::mutex> guard(mutex_);
   term_ = term;
+}
+
+void Log::store_rule(const Rule& rule) {
+  require_fits(rule);
+  store([&](Control& control) { control.rule = rule; });
+}
+
+void Log::store_contact(uint64_t wall_clock_us) {
+  store([&](Control& control) { control.contact_us = wall_clock_us; }, ControlFile::Copies::kOne);
 }
 
 Chain Log::chain_at(uint64_t position) {

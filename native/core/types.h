@@ -42,6 +42,24 @@ using History = std::vector<HistoryEntry>;
 
 enum class Role : uint32_t { kPrimary = 1, kStandby = 2, kFenced = 3 };
 
+enum class CommitLevel : uint32_t {
+  kOff = 1,
+  kLocal = 2,
+  kRemoteWrite = 3,
+  kRemoteFlush = 4,
+  kRemoteApply = 5,
+};
+
+/// What a primary's acknowledgements mean (SAFETY 4.1): the log's own level, the standbys asked for
+/// (`ANY n (...)`, empty for nobody), and the nodes whose acknowledgements may count.
+struct Rule {
+  CommitLevel level = CommitLevel::kLocal;
+  std::string standbys;
+  std::vector<Id> members;
+
+  bool operator==(const Rule&) const = default;
+};
+
 /// An operating failure. `code` is a key of the package's error table.
 class WalFailure : public std::runtime_error {
  public:

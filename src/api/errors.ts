@@ -1,3 +1,5 @@
+import type { OldPrimary } from './old_primary.js';
+
 /**
  * Every error that operating walmirror can raise. One table: the keys are `WalError.code`, the
  * texts are rendered to docs/errors.md. Wrong arguments are TypeError or RangeError instead.
@@ -52,6 +54,7 @@ export interface WalErrorDetails {
   readonly file?: string | undefined;
   readonly offset?: number | undefined;
   readonly outcome?: Outcome | undefined;
+  readonly oldPrimary?: OldPrimary | undefined;
   readonly cause?: unknown;
 }
 
@@ -64,6 +67,8 @@ export class WalError extends Error {
   readonly file?: string;
   readonly offset?: number;
   readonly outcome?: Outcome;
+  /** With WAL_PRIMARY_REACHABLE: what to decide by. */
+  readonly oldPrimary?: OldPrimary;
 
   constructor(code: WalErrorCode, message: string, details: WalErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
@@ -73,6 +78,7 @@ export class WalError extends Error {
     if (details.file !== undefined) this.file = details.file;
     if (details.offset !== undefined) this.offset = details.offset;
     if (details.outcome !== undefined) this.outcome = details.outcome;
+    if (details.oldPrimary !== undefined) this.oldPrimary = details.oldPrimary;
   }
 
   /**

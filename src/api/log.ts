@@ -283,6 +283,7 @@ export class Log {
    *
    * Rejects with WAL_NOT_STANDBY; with WAL_PRIMARY_REACHABLE unless `primaryStopped: true` says
    * that the old primary is stopped: nothing else can tell that two primaries do not run at once.
+   * `error.oldPrimary` is what is known to decide by; the result has it too.
    */
   async promote(options?: PromoteOptions): Promise<Promoted> {
     const core = this.#core;

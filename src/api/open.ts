@@ -1,11 +1,13 @@
 import { startControlServer } from '../control/server.js';
 import { loadBinding } from '../native/binding.js';
 import type { NativeInfo, NativeLog, NativeOpenOptions, Role, Term } from '../native/native_log.js';
+import { openingRule } from '../replication/rule.js';
 import { LogCore } from './core.js';
 import { WalError } from './errors.js';
 import { fencedError } from './fenced_driver.js';
 import { logStatus } from './log_status.js';
 import { type ResolvedOptions, resolveOpenOptions } from './options.js';
+import { commitPolicy } from './policy_options.js';
 import { PrimaryDriver } from './primary_driver.js';
 import { promote } from './promote.js';
 import { StandbyDriver } from './standby_driver.js';
@@ -63,8 +65,9 @@ function serveControl(core: LogCore): Promise<{ close(): Promise<void> }> {
 /** Opens a term of its own before anything is appended (SAFETY.md 2.1), then listens. */
 async function lead(core: LogCore): Promise<void> {
   const term = nextTerm(core.info);
-  await core.native.openTerm(term);
-  const driver = new PrimaryDriver(core, term, core.options.policy);
+  const { policy } = core.options;
+  await core.native.openTerm(term, openingRule(commitPolicy(policy)));
+  const driver = new PrimaryDriver(core, term, policy);
   core.driver = driver;
   core.appender.start();
   if (core.options.listen !== undefined) await driver.listen(core.options.listen);

@@ -1,5 +1,7 @@
+import type { CommitPolicy } from '../replication/commit_place.js';
 import { type CommitLevel, commitLevels } from '../replication/level.js';
-import { parseStandbys, type SyncStandbys } from '../replication/policy.js';
+import { formatStandbys, parseStandbys, type SyncStandbys } from '../replication/policy.js';
+import { maxStandbysBytes } from '../replication/rule.js';
 import { WalError } from './errors.js';
 import * as check from './validate.js';
 
@@ -90,5 +92,18 @@ export function noStandbys(level: CommitLevel): WalError {
 /** '' names nobody, as in PostgreSQL. */
 function named(value: unknown): SyncStandbys | undefined {
   const text = check.string(value, 'synchronousStandbys');
-  return text.trim() === '' ? undefined : parseStandbys(text);
+  if (text.trim() === '') return undefined;
+  const standbys = parseStandbys(text);
+  // It is recorded, and told to the standbys, whole.
+  const bytes = Buffer.byteLength(formatStandbys(standbys));
+  if (bytes > maxStandbysBytes) {
+    throw new RangeError(
+      `synchronousStandbys takes at most ${maxStandbysBytes} bytes; got ${bytes}`,
+    );
+  }
+  return standbys;
+}
+
+export function commitPolicy({ level, standbys }: ResolvedPolicy): CommitPolicy {
+  return { synchronousCommit: level, standbys };
 }

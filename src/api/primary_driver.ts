@@ -7,7 +7,7 @@ import type { LogCore } from './core.js';
 import type { Driver } from './driver.js';
 import { FencedDriver, fencedError } from './fenced_driver.js';
 import type { Endpoint } from './options.js';
-import type { ResolvedPolicy } from './policy_options.js';
+import { commitPolicy, type ResolvedPolicy } from './policy_options.js';
 import type { LogStatus, StandbyStatus } from './status.js';
 
 /** How often waits that may time out are looked at. */
@@ -32,7 +32,7 @@ export class PrimaryDriver implements Driver {
       native: core.native,
       identity: { ...info, name: options.name },
       term: () => term,
-      policy: { synchronousCommit: policy.level, standbys: policy.standbys },
+      policy: commitPolicy(policy),
       events: {
         onCommitMoved: () => this.#acknowledged(),
         onStandby: (change) => core.events.emit('standby', change),

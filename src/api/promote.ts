@@ -1,9 +1,12 @@
 import { createServer } from 'node:net';
 import { State, type Term } from '../native/native_log.js';
+import { openingRule } from '../replication/rule.js';
 import type { LogCore } from './core.js';
 import { WalError } from './errors.js';
+import { describeOldPrimary, type OldPrimary } from './old_primary.js';
 import { type Endpoint, type ListenOptions, resolveListen } from './options.js';
 import {
+  commitPolicy,
   type PolicyOptions,
   policyKeys,
   type ResolvedPolicy,
@@ -28,6 +31,8 @@ export interface Promoted {
   readonly term: Term;
   /** The last record of the old term: what was received is kept to here. */
   readonly lsn: number;
+  /** What was known of the primary whose place was taken. */
+  readonly oldPrimary: OldPrimary;
 }
 
 /** How far a promotion may go without being told that the old primary is stopped: not one step. */
@@ -47,7 +52,7 @@ export async function promote(core: LogCore, options: unknown): Promise<Promoted
   const standby = core.driver;
   if (!(standby instanceof StandbyDriver)) throw notStandby(core);
   if (standby.promoting) throw alreadyUnderWay();
-  if (!stopped) throw primaryMayRun(core, standby);
+  if (!stopped) throw primaryMayRun(standby.oldPrimary());
   standby.promoting = true;
   try {
     if (listen !== undefined) await requireBindable(listen);
@@ -91,11 +96,13 @@ async function takeRole(
   policy: ResolvedPolicy,
   listen: Endpoint | undefined,
 ): Promise<Promoted> {
+  const { connected } = standby.oldPrimary();
   await standby.stop();
+  const oldPrimary = { ...standby.oldPrimary(), connected };
   core.requireOpen();
   const term = nextEpoch(core);
   try {
-    await core.native.openTerm(term);
+    await core.native.openTerm(term, openingRule(commitPolicy(policy)));
   } catch (error) {
     throw core.explain(error);
   }
@@ -105,7 +112,7 @@ async function takeRole(
   if (core.state === 'open' && core.failure === undefined) core.appender.start();
   core.events.emit('role', { role: 'primary', term });
   if (listen !== undefined) await driver.listen(listen);
-  return { term, lsn };
+  return { term, lsn, oldPrimary };
 }
 
 /** A term that this node heard of is stored before anything is taken under it: these are all. */
@@ -143,18 +150,7 @@ function alreadyUnderWay(): WalError {
 }
 
 /** Tells what the caller needs to know to decide (SAFETY.md 3.5). */
-function primaryMayRun(core: LogCore, standby: StandbyDriver): WalError {
-  const { upstream } = standby.status();
-  const commit = standby.commit.lsn;
-  const flush = core.native.state[State.FLUSH_LSN] ?? 0;
-  const link = upstream?.connected
-    ? 'is connected'
-    : upstream?.lastContactMs == null
-      ? 'was not heard of since this log was opened'
-      : `was last heard of ${Math.round(upstream.lastContactMs)} ms ago`;
-  return new WalError(
-    'WAL_PRIMARY_REACHABLE',
-    `the primary ${standby.primaryName} ${link}; last commit LSN heard of ${commit}, flushed ` +
-      `here ${flush}. Stop it, then promote with primaryStopped: true`,
-  );
+export function primaryMayRun(oldPrimary: OldPrimary): WalError {
+  const text = describeOldPrimary(oldPrimary).join('; ');
+  return new WalError('WAL_PRIMARY_REACHABLE', text, { oldPrimary });
 }

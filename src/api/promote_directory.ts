@@ -1,14 +1,15 @@
 import { loadBinding } from '../native/binding.js';
-import type { NativeLog, Term } from '../native/native_log.js';
+import { type NativeInfo, type NativeLog, State, type Term } from '../native/native_log.js';
 import { WalError } from './errors.js';
+import { closedOldPrimary, type OldPrimary } from './old_primary.js';
 import { directory } from './options.js';
-import type { Promoted } from './promote.js';
+import { type Promoted, primaryMayRun } from './promote.js';
 import * as check from './validate.js';
 
 /**
  * Promotes the standby whose directory no process has open: the next opening is one as primary.
  * Rejects with WAL_NOT_FOUND, WAL_LOCKED, WAL_NOT_STANDBY, or WAL_PRIMARY_REACHABLE without
- * `primaryStopped: true`.
+ * `primaryStopped: true`; that one changes no byte, and tells what the control file knows.
  */
 export async function promoteDirectory(options: {
   readonly dir: string;
@@ -16,36 +17,46 @@ export async function promoteDirectory(options: {
 }): Promise<Promoted> {
   const raw = check.optionsObject(options, 'promoteDirectory', ['dir', 'primaryStopped']);
   const dir = directory(raw.dir);
-  if (raw.primaryStopped !== true) {
-    throw new WalError(
-      'WAL_PRIMARY_REACHABLE',
-      'nothing here can tell that its primary is stopped',
-    );
-  }
-  let native: NativeLog;
   try {
-    native = await loadBinding().open(existing(dir));
+    if (raw.primaryStopped !== true) throw primaryMayRun(await look(dir));
+    const native = await loadBinding().open(existing(dir));
+    try {
+      return await openNextEpoch(native);
+    } finally {
+      await native.close();
+    }
   } catch (error) {
     throw WalError.from(error);
   }
+}
+
+async function look(dir: string): Promise<OldPrimary> {
+  const reader = await loadBinding().openReader(dir);
   try {
-    return await openNextEpoch(native);
-  } catch (error) {
-    throw WalError.from(error);
+    const info = reader.info();
+    requireStandby(info);
+    const { lsn } = await reader.refresh();
+    return closedOldPrimary(info, lsn);
   } finally {
-    await native.close();
+    reader.close();
   }
 }
 
 async function openNextEpoch(native: NativeLog): Promise<Promoted> {
   const info = native.info();
-  if (info.role !== 'standby') {
-    throw new WalError('WAL_NOT_STANDBY', `only a standby can be promoted; this is a ${info.role}`);
-  }
+  requireStandby(info);
+  const flushed = native.state[State.FLUSH_LSN] ?? 0;
+  const oldPrimary = closedOldPrimary(info, flushed);
   const epochs = [info.term, ...info.history].map((each) => each.epoch);
   const term: Term = { epoch: Math.max(...epochs) + 1, opener: info.nodeId, incarnation: 1 };
+  // Nothing is acknowledged under it: who opens the log as primary opens a term with a rule.
   await native.openTerm(term);
-  return { term, lsn: native.info().history.at(-1)?.lsn ?? 0 };
+  return { term, lsn: native.info().history.at(-1)?.lsn ?? 0, oldPrimary };
+}
+
+function requireStandby({ role }: NativeInfo): void {
+  if (role === 'standby') return;
+  throw new WalError('WAL_NOT_STANDBY', `only a standby can be promoted; this is a ${role}`);
 }
 
 /** Opens what is there, as it is; sizes that count at creation only are not looked at. */

@@ -3,8 +3,9 @@ import { Follower } from '../transport/follower.js';
 import type { LogCore } from './core.js';
 import type { Driver } from './driver.js';
 import { WalError } from './errors.js';
+import { contactTime, type OldPrimary, upstreamRule } from './old_primary.js';
 import type { Endpoint } from './options.js';
-import type { LogStatus } from './status.js';
+import type { LogStatus, UpstreamStatus } from './status.js';
 
 /** A standby: it takes the log from its primary, and nothing from anybody else. */
 export class StandbyDriver implements Driver {
@@ -77,9 +78,26 @@ export class StandbyDriver implements Driver {
   rejectWaits(): void {}
 
   status(): Pick<LogStatus, 'standbys' | 'policy' | 'upstream' | 'listening'> {
-    const { primaryEnd, ...link } = this.#follower.status();
-    const upstream = { ...link, primaryLsn: primaryEnd?.lsn ?? null };
-    return { standbys: [], policy: null, upstream, listening: null };
+    return { standbys: [], policy: null, upstream: this.#upstream(), listening: null };
+  }
+
+  /** What whoever promotes this standby decides by. */
+  oldPrimary(): OldPrimary {
+    const { primary, address, connected, lastContact, primaryCommitLsn, rule } = this.#upstream();
+    const flushLsn = this.#core.native.state[State.FLUSH_LSN] ?? 0;
+    const commitLsn = primaryCommitLsn;
+    return { name: primary, address, connected, lastContact, commitLsn, flushLsn, rule };
+  }
+
+  #upstream(): UpstreamStatus {
+    const { primaryEnd, primaryCommit, lastContact, ...link } = this.#follower.status();
+    return {
+      ...link,
+      lastContact: contactTime(lastContact),
+      primaryLsn: primaryEnd?.lsn ?? null,
+      primaryCommitLsn: primaryCommit.lsn,
+      rule: upstreamRule(this.#core.native.info(), this.commit),
+    };
   }
 
   async close(): Promise<void> {

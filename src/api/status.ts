@@ -1,6 +1,7 @@
 import type { NativeInfo, Role, Term } from '../native/native_log.js';
 import type { CommitLevel } from '../replication/level.js';
 import type { WalErrorCode } from './errors.js';
+import type { UpstreamRule } from './old_primary.js';
 
 /**
  * What a primary knows of a standby. LSNs as the standby acknowledged them over this connection.
@@ -28,12 +29,21 @@ export interface UpstreamStatus {
   /** Name of the primary, as far as it is known. */
   readonly primary: string;
   readonly connected: boolean;
-  /** Milliseconds since the primary was last heard of; null if never. */
+  /** Milliseconds since the primary was last heard of; null if not since this log was opened. */
   readonly lastContactMs: number | null;
+  /**
+   * When the primary was last heard of, ISO 8601 by this machine's clock, known across restarts:
+   * after a crash it may be 10 seconds too early. null: unknown.
+   */
+  readonly lastContact: string | null;
   /** Why the link is down; null while it is up. */
   readonly reason: string | null;
   /** Last LSN of the primary's log when it last said so; null if it never did. */
   readonly primaryLsn: number | null;
+  /** Last LSN that the primary said was committed; this log may not have it yet. */
+  readonly primaryCommitLsn: number;
+  /** What the primary's commits wait for; null before it has told. */
+  readonly rule: UpstreamRule | null;
 }
 
 export interface PolicyStatus {

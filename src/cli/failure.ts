@@ -37,8 +37,8 @@ export function report(raised: unknown, json: boolean): number {
   const message = error instanceof Error ? error.message : String(error);
   const hint = error instanceof WalError ? (ownHints[error.code] ?? error.hint) : '';
   if (json) {
-    const code = error instanceof WalError ? error.code : null;
-    process.stderr.write(`${JSON.stringify({ error: { code, message, hint } })}\n`);
+    const { code = null, oldPrimary } = error instanceof WalError ? error : {};
+    process.stderr.write(`${JSON.stringify({ error: { code, message, hint, oldPrimary } })}\n`);
   } else {
     process.stderr.write(`${red('error:')} ${message}\n`);
     if (hint !== '') process.stderr.write(`hint: ${hint}\n`);

@@ -1,5 +1,5 @@
 import { createConnection, type Socket } from 'node:net';
-import { errorCodes, WalError, type WalErrorCode } from '../api/errors.js';
+import { errorCodes, WalError, type WalErrorCode, type WalErrorDetails } from '../api/errors.js';
 import {
   CONTROL_SOCKET,
   MAX_ANSWER_BYTES,
@@ -120,12 +120,15 @@ function parseAnswer(line: string): unknown {
   throw new WalError('WAL_CONTROL', 'the answer is not one of this protocol');
 }
 
-function remoteError({ code, message, hint }: Record<string, unknown>): WalError {
+function remoteError({ code, message, hint, oldPrimary }: Record<string, unknown>): WalError {
   const known = typeof code === 'string' && Object.hasOwn(errorCodes, code);
   return new WalError(
     known ? (code as WalErrorCode) : 'WAL_CONTROL',
     typeof message === 'string' ? message : 'the request failed',
-    { hint: typeof hint === 'string' && hint !== '' ? hint : undefined },
+    {
+      hint: typeof hint === 'string' && hint !== '' ? hint : undefined,
+      oldPrimary: oldPrimary as WalErrorDetails['oldPrimary'],
+    },
   );
 }
 

@@ -205,11 +205,14 @@ function parseRequest(line: string): { cmd: 'status' | 'promote'; options: unkno
 }
 
 function describe(error: unknown): string {
-  if (error instanceof WalError) return failure(error.code, error.message, error.hint);
+  if (error instanceof WalError) {
+    const { code, message, hint, oldPrimary } = error;
+    return failure(code, message, hint, oldPrimary);
+  }
   const message = error instanceof Error ? error.message : String(error);
   return failure('WAL_CONTROL', message);
 }
 
-function failure(code: string, message: string, hint?: string): string {
-  return `${JSON.stringify({ ok: false, error: { code, message, hint: hint ?? '' } })}\n`;
+function failure(code: string, message: string, hint = '', oldPrimary?: object): string {
+  return `${JSON.stringify({ ok: false, error: { code, message, hint, oldPrimary } })}\n`;
 }

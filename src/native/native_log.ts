@@ -24,6 +24,16 @@ export interface HistoryEntry extends Term, Place {}
 
 export type Role = 'primary' | 'standby' | 'fenced';
 
+/** What a primary's acknowledgements mean (SAFETY 4.1). At most 64 members. */
+export interface Rule {
+  /** The log's own level. */
+  readonly synchronousCommit: 'off' | 'local' | 'remote_write' | 'remote_flush' | 'remote_apply';
+  /** `ANY n (...)` in its canonical form, at most 2047 bytes; null: nobody is named. */
+  readonly synchronousStandbys: string | null;
+  /** Ids of the nodes whose acknowledgements may count. */
+  readonly members: readonly string[];
+}
+
 export interface NativeOpenOptions {
   readonly dir: string;
   /** Create the log where the directory holds none (the directory itself too). */
@@ -59,6 +69,10 @@ export interface NativeInfo {
   readonly role: Role;
   readonly primaryName: string;
   readonly primaryAddress: string;
+  /** Standby: when its primary was last heard of, milliseconds since 1970; null: unknown. */
+  readonly lastContact: number | null;
+  /** As recorded in this term; null: not yet. */
+  readonly rule: Rule | null;
   readonly term: Term;
   /** Oldest first; entries of a history longer than 256 are dropped at the front. */
   readonly history: readonly HistoryEntry[];
@@ -174,11 +188,11 @@ export interface NativeLog {
    */
   put(at: number, data: Uint8Array): void;
   /**
-   * Stores the term and role primary on both control copies, then writes the term's opening batch;
-   * resolves when that is flushed. From then on appends are taken. Any partly received batch is
-   * dropped first.
+   * Stores the term, the role primary and the rule on both control copies, then writes the term's
+   * opening batch; resolves when that is flushed. From then on appends are taken. Any partly
+   * received batch is dropped first. Without a rule, none is recorded.
    */
-  openTerm(term: Term): Promise<void>;
+  openTerm(term: Term, rule?: Rule): Promise<void>;
 
   // -- standby: receiving --
   /** Bytes inside batches must match this history from now on. Discards a partly received batch. */
@@ -198,8 +212,15 @@ export interface NativeLog {
   truncate(position: number, sideFile: string): Promise<void>;
 
   // -- control file --
-  /** Stores role, term and primary on both copies, flushed, in turn. */
+  /**
+   * Stores role, term and primary on both copies, flushed, in turn. The rule of another term is
+   * forgotten.
+   */
   storeRole(role: Role, term: Term, primaryName: string, primaryAddress: string): Promise<void>;
+  /** Stores the rule of this term on both copies. */
+  storeRule(rule: Rule): Promise<void>;
+  /** Standby: stores, on one copy, when its primary was last heard of. */
+  storeContact(wallClockMs: number): Promise<void>;
   /** Remembered lazily (with the next control write). Never falls. */
   setCommit(position: number, lsn: number): void;
 

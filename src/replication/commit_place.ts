@@ -2,8 +2,7 @@ import type { Place } from '../native/native_log.js';
 import { assert } from './assert.js';
 import { firstPosition } from './history.js';
 import type { CommitLevel } from './level.js';
-import { admits, type SyncStandbys } from './policy.js';
-import type { Progress } from './progress.js';
+import type { SyncStandbys } from './policy.js';
 import type { Quorum, Reached } from './quorum.js';
 
 /** A log's own policy: what its commit place waits for. */
@@ -31,7 +30,7 @@ export interface LocalProgress {
 export class CommitPlace {
   readonly #quorum: Quorum;
   readonly #kth: Reached = { position: 0, lsn: 0 };
-  #policy: CommitPolicy;
+  readonly #policy: CommitPolicy;
   #position: number;
   #lsn: number;
   #opening = Number.POSITIVE_INFINITY;
@@ -55,18 +54,6 @@ export class CommitPlace {
 
   get policy(): CommitPolicy {
     return this.#policy;
-  }
-
-  setPolicy(policy: CommitPolicy): void {
-    this.#policy = policy;
-    for (const each of this.#quorum.all) this.admit(each);
-    this.#quorum.refresh();
-  }
-
-  /** Decides whether a standby counts, by its name. */
-  admit(progress: Progress): void {
-    const { standbys } = this.#policy;
-    progress.counts = standbys !== undefined && admits(standbys, progress.name);
   }
 
   /**

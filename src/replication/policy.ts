@@ -137,6 +137,8 @@ class Parser {
     if (body === undefined) return this.#fail(start, 'this quote is never closed');
     const text = body.slice(1, -1).replaceAll('""', '"');
     if (text === '') this.#fail(start, 'a name cannot be empty');
+    // No node has such a name, and rules are shown on terminals.
+    if (/\p{Cc}/u.test(text)) this.#fail(start, 'a name cannot have control characters');
     return { kind: 'quoted', text, at };
   }
 

@@ -32,7 +32,12 @@ export type PrimaryAction =
    * Keep the log from here on, look up the checksum of the batch that ends here, call `checksum`.
    */
   | { readonly do: 'checksum'; readonly position: number }
-  | { readonly do: 'accept'; readonly accept: Accept; readonly progress: Progress }
+  /** Let the standby in under the newest rule, which may name it. */
+  | {
+      readonly do: 'accept';
+      readonly accept: Omit<Accept, 'rule'>;
+      readonly progress: Progress;
+    }
   /** A newer term than ours exists: this primary acknowledges nothing any more. */
   | { readonly do: 'fenced'; readonly term: Term }
   /** Another node opened our epoch too. */
@@ -220,7 +225,7 @@ export class PrimarySession {
     this.#state = 'streaming';
     const progress = new Progress(this.#hello!.sender!.nodeId, this.#hello!.name);
     progress.accepted(this.#start, view.closed.lsn);
-    const accept: Accept = {
+    const accept = {
       session: this.#session,
       start: this.#start,
       crc,

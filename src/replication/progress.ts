@@ -17,6 +17,8 @@ export interface Acknowledgement {
   readonly flushPosition: number;
   readonly flushLsn: number;
   readonly applyLsn: number;
+  /** Number of the newest rule that it has recorded; 0 before it has recorded any. */
+  readonly rule: number;
 }
 
 /**
@@ -25,7 +27,7 @@ export interface Acknowledgement {
  * have been cut or wiped since.
  *
  * Invariants: flush <= write <= sent (positions); flush LSN <= write LSN <= the last LSN sent;
- * applyLsn <= flush LSN; none of them ever falls; all are 0 in `handshake`.
+ * applyLsn <= flush LSN; rule <= ruleTold; none of them ever falls; all are 0 in `handshake`.
  */
 export class Progress {
   readonly nodeId: string;
@@ -41,7 +43,13 @@ export class Progress {
   flushPosition = 0;
   flushLsn = 0;
   applyLsn = 0;
-  /** Whether the policy admits this standby: kept here so that counting needs no look-up. */
+  /** Newest rule that it was told, and that it has recorded: SAFETY 4.1. */
+  ruleTold = 0;
+  rule = 0;
+  /**
+   * Whether the rule in force lets this standby's acknowledgements count: kept here so that
+   * counting needs no look-up.
+   */
   counts = false;
 
   constructor(nodeId: string, name: string) {
@@ -74,6 +82,7 @@ export class Progress {
     this.flushPosition = ack.flushPosition;
     this.flushLsn = ack.flushLsn;
     this.applyLsn = ack.applyLsn;
+    this.rule = ack.rule;
     return undefined;
   }
 
@@ -95,12 +104,17 @@ export class Progress {
       return 'an acknowledgement of a flush before the write';
     }
     if (ack.applyLsn > ack.flushLsn) return 'an acknowledgement of applying before the flush';
+    if (ack.rule > this.ruleTold) return 'an acknowledgement of a rule that was not told';
+    if (ack.rule === 0 && (ack.writePosition > 0 || ack.writeLsn > 0)) {
+      return 'an acknowledgement under no rule';
+    }
     if (
       ack.writePosition < this.writePosition ||
       ack.writeLsn < this.writeLsn ||
       ack.flushPosition < this.flushPosition ||
       ack.flushLsn < this.flushLsn ||
-      ack.applyLsn < this.applyLsn
+      ack.applyLsn < this.applyLsn ||
+      ack.rule < this.rule
     ) {
       return 'an acknowledgement below the last one';
     }
@@ -114,7 +128,8 @@ function areCounts(ack: Acknowledgement): boolean {
     isCount(ack.writeLsn) &&
     isCount(ack.flushPosition) &&
     isCount(ack.flushLsn) &&
-    isCount(ack.applyLsn)
+    isCount(ack.applyLsn) &&
+    isCount(ack.rule)
   );
 }
 

@@ -1,5 +1,5 @@
 import { errorCodes, WalError, type WalErrorCode } from '../api/errors.js';
-import type { HistoryEntry, Place, Term } from '../native/native_log.js';
+import type { HistoryEntry, Place, Rule, Term } from '../native/native_log.js';
 import type {
   Accept,
   PrimaryHello,
@@ -31,6 +31,8 @@ export type StandbyAction =
   /** Store role and term durably, then call `stored`. */
   | { readonly do: 'store'; readonly term: Term; readonly primaryName: string }
   | { readonly do: 'position'; readonly position: StandbyPosition }
+  /** Store the rule durably, then call `recorded`. */
+  | { readonly do: 'record'; readonly rule: Rule }
   /** Check that our batch that ends here has this crc, cut the log here, then call `cut`. */
   | { readonly do: 'cut'; readonly position: number; readonly crc: number }
   /** Take log bytes of this history from here on. */
@@ -39,7 +41,7 @@ export type StandbyAction =
   | { readonly do: 'refuse'; readonly refusal: Refusal }
   | { readonly do: 'fail'; readonly error: WalError };
 
-type State = 'hello' | 'storing' | 'accept' | 'cutting' | 'streaming' | 'over';
+type State = 'hello' | 'storing' | 'accept' | 'recording' | 'cutting' | 'streaming' | 'over';
 
 /** Trying again cannot help with these: an operator has to act. */
 const final: readonly WalErrorCode[] = [
@@ -58,18 +60,20 @@ export function isFinal(error: unknown): boolean {
 /**
  * The standby's half of the handshake of one connection.
  *
- *   hello --onHello--> [storing --stored-->] accept --onAccept--> [cutting --cut-->] streaming
+ *   hello --onHello--> storing --stored--> accept --onAccept--> recording
+ *   recording --recorded--> [cutting --cut-->] streaming
  *     any of them --refusal, either side's--> over
  *
- * A newer term is stored durably before anything is accepted under it (SAFETY 2.3). The fork
- * point is computed here again: a primary cannot make a standby drop what it knows to be
- * committed.
+ * A newer term is stored durably before anything is accepted under it (SAFETY 2.3), and the
+ * primary's rule before anything is acknowledged under it (SAFETY 4.1). The fork point is computed
+ * here again: a primary cannot make a standby drop what it knows to be committed.
  */
 export class StandbySession {
   readonly #view: () => StandbyView;
   #state: State = 'hello';
   #term: Term | undefined;
   #accept: Accept | undefined;
+  #isLonger = false;
 
   constructor(view: () => StandbyView) {
     this.#view = view;
@@ -161,15 +165,21 @@ export class StandbySession {
     }
     const lost = this.#lost(view, accept, fork);
     if (lost !== undefined) return lost;
-    this.#accept = accept;
-    if (isLonger) {
-      this.#state = 'cutting';
-      return [{ do: 'cut', position: fork, crc: accept.crc }];
-    }
-    if (fork > firstPosition && accept.crc !== view.crc) {
+    if (!isLonger && fork > firstPosition && accept.crc !== view.crc) {
       return this.#refuse('WAL_DIVERGED', `the logs differ at LSN ${view.closed.lsn}`);
     }
-    return this.#begin();
+    this.#accept = accept;
+    this.#isLonger = isLonger;
+    this.#state = 'recording';
+    return [{ do: 'record', rule: accept.rule.rule }];
+  }
+
+  recorded(): StandbyAction[] {
+    assert(this.#state === 'recording', 'a rule was to be recorded');
+    if (!this.#isLonger) return this.#begin();
+    this.#state = 'cutting';
+    const { start, crc } = this.accepted;
+    return [{ do: 'cut', position: start, crc }];
   }
 
   /** SAFETY 2.5 in the same epoch, 3.8 under a newer one. */

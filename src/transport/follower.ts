@@ -1,10 +1,11 @@
 import { performance } from 'node:perf_hooks';
 import { WalError } from '../api/errors.js';
-import { type NativeLog, type Place, State, type Term } from '../native/native_log.js';
+import { type NativeLog, type Place, type Rule, State, type Term } from '../native/native_log.js';
 import { Backoff } from '../replication/backoff.js';
 import { compareTerms } from '../replication/history.js';
 import type { NodeIdentity } from '../replication/identity.js';
 import { KnownCommit } from '../replication/known_commit.js';
+import { sameRule } from '../replication/rule.js';
 import { isFinal, type StandbyView } from '../replication/standby_session.js';
 import { receiveBytes } from './dial.js';
 import { checkFollowHost } from './plaintext.js';
@@ -39,13 +40,20 @@ export interface FollowerStatus {
   readonly address: string;
   readonly primary: string;
   readonly connected: boolean;
-  /** Milliseconds since the primary was last heard; null if never. */
+  /** Milliseconds since the primary was last heard; null if not since this log was opened. */
   readonly lastContactMs: number | null;
+  /** When that was, in milliseconds since 1970, known across restarts; null if never. */
+  readonly lastContact: number | null;
   /** Why the link is down; null while it is up. */
   readonly reason: string | null;
   /** Where the primary's log ended when it last said so. */
   readonly primaryEnd: Place | null;
+  /** The highest commit place that it told, also past the end of this log. */
+  readonly primaryCommit: Place;
 }
+
+/** How old the time of the last contact may be that a crash leaves in the control file. */
+const contactPeriod = 10_000;
 
 /**
  * What a log drives as a standby: one connection to its primary at a time, made again with
@@ -75,6 +83,7 @@ export class Follower implements PrimaryLinkHost {
   #primaryName: string;
   #primaryEnd: Place | null = null;
   #lastContactAt = Number.NaN;
+  #lastContact: number | null;
   #streamingSince = Number.NaN;
   #appliedLsn = 0;
   #sharedCommit = 0;
@@ -92,6 +101,7 @@ export class Follower implements PrimaryLinkHost {
     const info = options.native.info();
     this.#storedTerm = info.term;
     this.#primaryName = info.primaryName;
+    this.#lastContact = info.lastContact;
     this.#known = new KnownCommit(info.commit);
   }
 
@@ -100,7 +110,7 @@ export class Follower implements PrimaryLinkHost {
     this.#state = 'following';
     const { heartbeat, dead, handshake } = this.timing;
     const period = Math.max(5, Math.min(heartbeat, dead, handshake) / 2);
-    this.#tickTimer = setInterval(() => this.#link?.tick(this.now()), period);
+    this.#tickTimer = setInterval(() => this.#tick(), period);
     this.#connect();
   }
 
@@ -175,8 +185,10 @@ export class Follower implements PrimaryLinkHost {
       primary: this.#primaryName,
       connected,
       lastContactMs: Number.isNaN(at) ? null : Math.max(0, now - at),
+      lastContact: connected ? heardAt(this.#link!) : this.#lastContact,
       reason: connected ? null : this.#reason,
       primaryEnd: this.#primaryEnd,
+      primaryCommit: this.#known.told,
     };
   }
 
@@ -212,6 +224,12 @@ export class Follower implements PrimaryLinkHost {
     });
   }
 
+  record(rule: Rule): Promise<void> {
+    return this.#exclusively(async () => {
+      if (!sameRule(this.native.info().rule, rule)) await this.native.storeRule(rule);
+    });
+  }
+
   cut(position: number, crc: number): Promise<boolean> {
     return this.#exclusively(async () => {
       // A checksum is looked up in what is flushed.
@@ -241,7 +259,10 @@ export class Follower implements PrimaryLinkHost {
 
   closed(link: PrimaryLink, error: WalError): void {
     if (link !== this.#link) return;
-    this.#lastContactAt = this.now() - link.silence();
+    if (link.greeted) {
+      this.#lastContactAt = this.now() - link.silence();
+      this.#storeContact(heardAt(link));
+    }
     this.#link = undefined;
     this.#reason = error.message;
     // A link that comes and goes is no reason to hurry; one that held is.
@@ -256,6 +277,23 @@ export class Follower implements PrimaryLinkHost {
   }
 
   // -- inside --
+
+  #tick(): void {
+    const link = this.#link;
+    if (link === undefined) return;
+    link.tick(this.now());
+    if (!link.isStreaming) return;
+    const at = heardAt(link);
+    // Also where the clock was set back.
+    if (Math.abs(at - (this.#lastContact ?? 0)) >= contactPeriod) this.#storeContact(at);
+  }
+
+  /** What an operator decides by after a crash (SAFETY 3.5). A failure is the log's own to tell. */
+  #storeContact(at: number): void {
+    this.#lastContact = at;
+    if (this.native.state[State.FAILED] !== 0) return;
+    this.native.storeContact(at).catch(() => undefined);
+  }
 
   #connect(): void {
     if (this.#state !== 'following') return;
@@ -323,6 +361,11 @@ export class Follower implements PrimaryLinkHost {
       throw error;
     }
   }
+}
+
+/** Wall clock time at which the peer was last heard. */
+function heardAt(link: PrimaryLink): number {
+  return Math.round(Date.now() - link.silence());
 }
 
 function ownFailure(native: NativeLog): WalError {

@@ -12,6 +12,7 @@ import type { CommitLevel } from '../replication/level.js';
 import type { PrimaryAction, PrimaryView } from '../replication/primary_session.js';
 import type { Progress, ProgressState } from '../replication/progress.js';
 import { type Measure, Quorum } from '../replication/quorum.js';
+import { CommitRule, type NumberedRule } from '../replication/rule.js';
 import { type Endpoint, Listener, type ListenerCounts, type ListenOptions } from './listener.js';
 import { Retention } from './retention.js';
 import { StandbyLink, type StandbyLinkHost } from './standby_link.js';
@@ -46,6 +47,7 @@ export interface PrimaryHubOptions {
   readonly native: NativeLog;
   readonly identity: NodeIdentity;
   readonly term: () => Term;
+  /** The opening rule that it makes (replication/rule.ts) was recorded with the term. */
   readonly policy: CommitPolicy;
   readonly events: PrimaryHubEvents;
   readonly timing?: Partial<ReplicationTiming> | undefined;
@@ -61,7 +63,7 @@ export interface StandbyStatus {
   readonly nodeId: string;
   readonly address: string;
   readonly state: ProgressState;
-  /** Whether the policy's names admit it. */
+  /** Whether its acknowledgements count: it is a member by the rule in force. */
   readonly counts: boolean;
   readonly sentPosition: number;
   readonly write: Place;
@@ -102,6 +104,7 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
   readonly #events: PrimaryHubEvents;
   readonly #quorum = new Quorum();
   readonly #commit: CommitPlace;
+  readonly #rule: CommitRule;
   readonly #listener: Listener;
   readonly #retention: Retention;
   readonly #links = new Set<StandbyLink>();
@@ -131,6 +134,7 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     this.allocateAligned =
       options.allocateAligned ?? ((bytes) => loadBinding().allocateAligned(bytes));
     this.#commit = new CommitPlace(this.#quorum, options.policy, info.commit);
+    this.#rule = new CommitRule(options.policy);
     this.#writeAcks = options.policy.synchronousCommit === 'remote_write';
     this.#retention = new Retention(options.native);
     const limits = { ...defaultLimits, ...options.listenLimits };
@@ -183,12 +187,6 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
       this.#dropStalled(before);
     }, this.timing.stall);
     this.#stallTimer.unref();
-  }
-
-  setPolicy(policy: CommitPolicy): void {
-    this.#commit.setPolicy(policy);
-    this.#writeAcks = policy.synchronousCommit === 'remote_write';
-    if (this.#advance()) this.#events.onCommitMoved();
   }
 
   // -- what Log asks --
@@ -262,10 +260,14 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     this.#retention.claim(nodeId, position);
   }
 
+  admit(progress: Progress): NumberedRule {
+    if (this.#rule.admit(progress)) this.#recordRule();
+    return this.#rule.newest;
+  }
+
   accepted(link: StandbyLink, progress: Progress): void {
     this.#listener.admitted(link.socket);
     const before = this.#admitted.get(progress.nodeId);
-    this.#commit.admit(progress);
     this.#quorum.add(progress);
     this.#admitted.set(progress.nodeId, link);
     if (before !== undefined) {
@@ -278,6 +280,7 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
 
   acknowledged(progress: Progress): void {
     this.#retention.moved(progress.nodeId, progress.flushPosition);
+    this.#settleRule();
     this.#advance();
     if (!this.#stopped) this.#events.onCommitMoved();
   }
@@ -306,6 +309,8 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
       this.#retention.away(progress.nodeId);
       this.#announce(progress, false, reason);
     }
+    // A rule may have waited for it.
+    this.#ruleRecorded();
   }
 
   // -- inside --
@@ -318,6 +323,33 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     }
     this.#sessions = (this.#sessions + 1) >>> 0;
     this.#links.add(new StandbyLink(socket, this.#sessions, this));
+  }
+
+  /** The newest rule goes to every standby that is connected, and into the own control file. */
+  #recordRule(): void {
+    const { newest } = this.#rule;
+    for (const link of this.#admitted.values()) link.tellRule(newest);
+    this.native.storeRule(newest.rule).then(
+      () => {
+        this.#rule.recordedHere(newest.number);
+        this.#ruleRecorded();
+      },
+      // Not stored: the log has failed or is closed, and says so itself.
+      () => undefined,
+    );
+  }
+
+  #ruleRecorded(): void {
+    if (this.#closed || !this.#settleRule()) return;
+    this.#advance();
+    if (!this.#stopped) this.#events.onCommitMoved();
+  }
+
+  /** Returns whether more standbys count than before. */
+  #settleRule(): boolean {
+    if (!this.#rule.settle(this.#quorum.all)) return false;
+    this.#quorum.refresh();
+    return true;
   }
 
   /**

@@ -1,7 +1,8 @@
 import type { Socket } from 'node:net';
 import { WalError } from '../api/errors.js';
-import { type NativeLog, type Place, State, type Term } from '../native/native_log.js';
+import { type NativeLog, type Place, type Rule, State, type Term } from '../native/native_log.js';
 import { Heartbeat } from '../replication/heartbeat.js';
+import type { NumberedRule } from '../replication/rule.js';
 import {
   type StandbyAction,
   StandbySession,
@@ -18,6 +19,7 @@ import {
   encodeStandbyHello,
 } from '../wire/handshake_messages.js';
 import { MessageType } from '../wire/message_type.js';
+import { decodeRule } from '../wire/rule_message.js';
 import {
   ackBytes,
   CommitView,
@@ -40,6 +42,8 @@ export interface PrimaryLinkHost {
   view(): StandbyView;
   /** Stores role and term durably. */
   store(term: Term, primaryName: string): Promise<void>;
+  /** Stores durably what the primary's acknowledgements mean; one after the other. */
+  record(rule: Rule): Promise<void>;
   /** Cuts the log, after its batch that ends there was compared. false: it is not the primary's. */
   cut(position: number, crc: number): Promise<boolean>;
   /** The log is the primary's up to its end; log bytes come from now on. */
@@ -48,6 +52,13 @@ export interface PrimaryLinkHost {
   committed(commit: Place, end: Place | undefined): void;
   closed(link: PrimaryLink, error: WalError): void;
 }
+
+const inSession = [
+  MessageType.DATA,
+  MessageType.COMMIT,
+  MessageType.RULE,
+  MessageType.REFUSAL,
+] as const;
 
 /** Acknowledgements wait for the socket when more than this is unsent. */
 const maxUnsent = 64 * 1024;
@@ -67,7 +78,11 @@ export class PrimaryLink implements FrameSink {
   readonly #envelope = new DataEnvelopeView();
   readonly #commit = new CommitView();
   #primaryName = '';
+  #greeted = false;
   #tag: SessionTag | undefined;
+  /** Newest rule that came, and that is recorded. */
+  #ruleTold = 0;
+  #ruleRecorded = 0;
   /** Where the next log byte belongs. */
   #expected = 0;
   /** Part of the buffer that is not taken yet; the socket is paused meanwhile. */
@@ -98,6 +113,11 @@ export class PrimaryLink implements FrameSink {
 
   get isStreaming(): boolean {
     return this.#session.state === 'streaming' && !this.#ended;
+  }
+
+  /** Whether the primary, and nobody else, answered. */
+  get greeted(): boolean {
+    return this.#greeted;
   }
 
   silence(): number {
@@ -155,12 +175,18 @@ export class PrimaryLink implements FrameSink {
         this.#reader.expect([]);
         const hello = decodePrimaryHello(bytes, start, end);
         this.#primaryName = hello.name;
-        this.#perform(this.#session.onHello(hello));
+        const actions = this.#session.onHello(hello);
+        this.#greeted = this.#session.state === 'storing';
+        this.#perform(actions);
         return;
       }
       case MessageType.ACCEPT:
-        this.#reader.expect([MessageType.DATA, MessageType.COMMIT, MessageType.REFUSAL]);
+        this.#reader.expect(inSession);
         this.#perform(this.#session.onAccept(decodeAccept(bytes, start, end)));
+        return;
+      case MessageType.RULE:
+        checkHeader(bytes, start, this.#tag!);
+        this.#record(decodeRule(bytes, start, end), () => []);
         return;
       case MessageType.REFUSAL:
         this.#perform(this.#session.onRefusal(decodeRefusal(bytes, start, end)));
@@ -276,7 +302,7 @@ export class PrimaryLink implements FrameSink {
     const message = Buffer.allocUnsafe(ackBytes);
     const { state } = this.#host.native;
     if (this.#session.state !== 'streaming') {
-      putAck(message, this.#tag!, nothing);
+      putAck(message, this.#tag!, { ...nothing, rule: this.#ruleRecorded });
     } else {
       this.#ackedWrite = state[State.CLOSED_POSITION]!;
       this.#ackedFlush = state[State.FLUSH_POSITION]!;
@@ -287,6 +313,7 @@ export class PrimaryLink implements FrameSink {
         flushPosition: this.#ackedFlush,
         flushLsn: state[State.FLUSH_LSN]!,
         applyLsn: this.#ackedApply,
+        rule: this.#ruleRecorded,
       });
     }
     this.#socket.write(message);
@@ -314,14 +341,16 @@ export class PrimaryLink implements FrameSink {
         case 'position':
           this.#socket.write(encodePosition(action.position));
           break;
-        case 'cut':
+        case 'record':
           this.#begin();
+          this.#record(this.#session.accepted.rule, () => this.#session.recorded());
+          break;
+        case 'cut':
           this.#await(this.#host.cut(action.position, action.crc), (done) =>
             done ? this.#session.cut() : this.#session.cutRefused(),
           );
           break;
         case 'begin':
-          this.#begin();
           this.#stream();
           break;
         case 'refuse':
@@ -344,10 +373,21 @@ export class PrimaryLink implements FrameSink {
   }
 
   /**
-   * From here on messages of the session come; after a cut its first log bytes may wait already.
+   * The primary's newer rules wait for it to be recorded here, so it is told at once, of that alone
+   * where a cut has to come first.
    */
+  #record({ number, rule }: NumberedRule, then: () => StandbyAction[]): void {
+    if (number <= this.#ruleTold) throw invalid('a rule that is not newer');
+    this.#ruleTold = number;
+    this.#await(this.#host.record(rule), () => {
+      this.#ruleRecorded = number;
+      this.#sendAck();
+      return then();
+    });
+  }
+
+  /** From here on messages of the session come; its log bytes wait until it streams. */
   #begin(): void {
-    if (this.#tag !== undefined) return;
     this.#tag = this.#session.tag;
     this.#expected = this.#session.accepted.start;
   }

@@ -9,6 +9,7 @@ import {
   type PrimaryView,
 } from '../replication/primary_session.js';
 import type { Progress } from '../replication/progress.js';
+import type { NumberedRule } from '../replication/rule.js';
 import { invalid } from '../wire/bytes.js';
 import { FrameReader, type FrameSink } from '../wire/frame_reader.js';
 import {
@@ -22,6 +23,7 @@ import {
   type Refusal,
 } from '../wire/handshake_messages.js';
 import { MessageType } from '../wire/message_type.js';
+import { encodeRule } from '../wire/rule_message.js';
 import {
   AckView,
   checkHeader,
@@ -48,7 +50,9 @@ export interface StandbyLinkHost {
   view(): PrimaryView;
   /** The log from `position` on is kept for this node from now on. */
   claim(nodeId: string, position: number): void;
-  /** The handshake is through: the standby counts from now on. */
+  /** A standby is let in: the rule to tell it, which names it if it may count. */
+  admit(progress: Progress): NumberedRule;
+  /** The handshake is through. */
   accepted(link: StandbyLink, progress: Progress): void;
   /** An acknowledgement was taken. */
   acknowledged(progress: Progress): void;
@@ -83,6 +87,9 @@ export class StandbyLink implements FrameSink {
   #commitsUnderWay = 0;
   /** Keeps the log until the handshake is through; -1 otherwise. */
   #claim = -1;
+  /** For how long the standby has not recorded what it was told, as far as time was looked at. */
+  #ruleWait = 0;
+  #tickedAt: number;
   #destroyAt = Number.POSITIVE_INFINITY;
   #reason = 'the standby closed the connection';
 
@@ -95,6 +102,7 @@ export class StandbyLink implements FrameSink {
     const { heartbeat, dead, handshake } = host.timing;
     this.#heartbeat = new Heartbeat({ intervalMs: heartbeat, deadMs: dead }, now);
     this.#deadline = now + handshake;
+    this.#tickedAt = now;
     this.#address = `${socket.remoteAddress ?? ''}:${socket.remotePort ?? 0}`;
     socket.setNoDelay(true);
     socket.on('data', (chunk: Buffer) => this.#received(chunk));
@@ -148,9 +156,21 @@ export class StandbyLink implements FrameSink {
       if (nowMs >= this.#deadline) this.drop('the handshake took too long');
       return;
     }
+    this.#waitForRule(nowMs);
     const verdict = this.#heartbeat.tick(nowMs);
     if (verdict === 'dead') this.drop('the standby was silent for too long');
-    else if (verdict === 'speak') this.#sendCommit();
+    else if (this.#ruleWait > this.#host.timing.dead) {
+      // It is connected, so the rule waits for it; only its connection can be given up.
+      this.drop('the standby did not record the rule for commits in time');
+    } else if (verdict === 'speak') this.#sendCommit();
+  }
+
+  /** An event loop that was blocked has not looked: what came meanwhile is not read yet. */
+  #waitForRule(nowMs: number): void {
+    const step = Math.min(nowMs - this.#tickedAt, this.#host.timing.heartbeat);
+    const { rule, ruleTold } = this.#progress!;
+    this.#ruleWait = rule < ruleTold ? this.#ruleWait + step : 0;
+    this.#tickedAt = nowMs;
   }
 
   /** The commit place moved: pushed at once, unless it went along with data already. */
@@ -158,6 +178,14 @@ export class StandbyLink implements FrameSink {
     if (this.#progress !== undefined && this.#commitSent < this.#host.commitPlace().position) {
       this.#sendCommit();
     }
+  }
+
+  /** There is a newer rule. */
+  tellRule(rule: NumberedRule): void {
+    const progress = this.#progress!;
+    if (this.socket.destroyed) return;
+    progress.ruleTold = rule.number;
+    this.socket.write(encodeRule(this.#tag!, rule));
   }
 
   // -- messages --
@@ -280,7 +308,7 @@ export class StandbyLink implements FrameSink {
     this.#refuse(known, 'the primary cannot read its log where the standby goes on');
   }
 
-  #accept(accept: Accept, progress: Progress): void {
+  #accept(accept: Omit<Accept, 'rule'>, progress: Progress): void {
     const host = this.#host;
     const { socket } = this;
     host.claim(progress.nodeId, accept.start);
@@ -294,7 +322,9 @@ export class StandbyLink implements FrameSink {
     this.#progress = progress;
     this.#commitSent = accept.commit.position;
     this.#reader.expect([MessageType.ACK, MessageType.REFUSAL]);
-    socket.write(encodeAccept(accept));
+    const rule = host.admit(progress);
+    progress.ruleTold = rule.number;
+    socket.write(encodeAccept({ ...accept, rule }));
     const now = host.now();
     this.#heartbeat.heard(now);
     this.#feeder = new Feeder({

@@ -7,6 +7,7 @@ import {
   maxMessageBytes,
   prefixBytes,
 } from './message_type.js';
+import { maxRuleBytes, minRuleBytes } from './rule_message.js';
 import { ackBytes, commitBytes, dataHeaderBytes } from './stream_messages.js';
 
 /** Whom the frame reader feeds. A method that throws ends the connection. */
@@ -32,6 +33,7 @@ const lengths: Readonly<Record<number, readonly [number, number]>> = {
   [MessageType.DATA]: [dataHeaderBytes + 1, dataHeaderBytes + maxDataBytes],
   [MessageType.COMMIT]: [commitBytes, commitBytes],
   [MessageType.ACK]: [ackBytes, ackBytes],
+  [MessageType.RULE]: [minRuleBytes, maxRuleBytes],
 };
 
 const stranger = 256;

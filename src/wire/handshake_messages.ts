@@ -1,4 +1,5 @@
 import type { HistoryEntry, Place, Term } from '../native/native_log.js';
+import type { NumberedRule } from '../replication/rule.js';
 import { FieldReader, FieldWriter, invalid, putU32 } from './bytes.js';
 import {
   lengthBytes,
@@ -7,6 +8,7 @@ import {
   maxMessageBytes,
   prefixBytes,
 } from './message_type.js';
+import { getRule, putRule } from './rule_message.js';
 
 /** The log and node that a hello speaks for. */
 export interface HelloSender {
@@ -59,6 +61,8 @@ export interface Accept {
   /** Where the primary's log ended when it answered. */
   readonly end: Place;
   readonly commit: Place;
+  /** What the primary's acknowledgements mean: recorded before anything is acknowledged to it. */
+  readonly rule: NumberedRule;
   readonly history: readonly HistoryEntry[];
 }
 
@@ -237,6 +241,7 @@ export function encodeAccept(accept: Accept): Uint8Array {
   fields.u32(accept.session).u64(accept.start).u32(accept.crc);
   putPlace(fields, accept.end);
   putPlace(fields, accept.commit);
+  putRule(fields, accept.rule);
   putHistory(fields, accept.history);
   return finish(fields);
 }
@@ -249,6 +254,7 @@ export function decodeAccept(bytes: Uint8Array, start: number, end: number): Acc
     crc: fields.u32(),
     end: getPlace(fields),
     commit: getPlace(fields),
+    rule: getRule(fields),
     history: getHistory(fields),
   };
   fields.end();

@@ -10,9 +10,9 @@
  *      | -- STANDBY_HELLO (<= 1 KiB) ------> |   who am I, which log, which protocol versions
  *      | <------ PRIMARY_HELLO or REFUSAL -- |   who am I, which log
  *      | -- POSITION ----------------------> |   my history, end, its checksum, known commit
- *      | <------------- ACCEPT or REFUSAL -- |   my history, start here, session number
- *      | <------------------ DATA, COMMIT -- |   log bytes; commit place; heartbeat
- *      | -- ACK ---------------------------> |   written, flushed, applied; heartbeat
+ *      | <------------- ACCEPT or REFUSAL -- |   my history and rule, start here, session number
+ *      | <------------ DATA, COMMIT, RULE -- |   log bytes; commit place, heartbeat; a newer rule
+ *      | -- ACK ---------------------------> |   written, flushed, applied, rule; heartbeat
  */
 export const MessageType = {
   STANDBY_HELLO: 1,
@@ -23,6 +23,7 @@ export const MessageType = {
   DATA: 6,
   COMMIT: 7,
   ACK: 8,
+  RULE: 9,
 } as const;
 
 /** Oldest and newest version of the protocol that this release speaks. */
@@ -34,7 +35,7 @@ export const lengthBytes = 4;
 export const prefixBytes = 5;
 /** All that a stranger may send. */
 export const maxHelloBytes = 1024;
-/** Largest message except DATA: a history of 256 entries and a little more. */
+/** Largest message except DATA: a history of 256 entries, the longest rule, a little more. */
 export const maxMessageBytes = 16 * 1024;
 /** Log bytes in one DATA message. */
 export const maxDataBytes = 1024 * 1024;

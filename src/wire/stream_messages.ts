@@ -14,14 +14,17 @@ import { lengthBytes, MessageType } from './message_type.js';
  *  DATA   | 24 position     | 32 commit pos.  | 40 commit LSN | 48 log bytes ...
  *  COMMIT | 24 commit pos.  | 32 commit LSN   | 40 end pos.   | 48 end LSN
  *  ACK    | 24 write pos.   | 32 write LSN    | 40 flush pos. | 48 flush LSN | 56 apply LSN
+ *         | 64 rule u32, 0 u32
  *
+ * `rule` is the number of the newest rule that the standby has recorded (rule_message.ts); with 0
+ * it acknowledges nothing.
  * `end` in COMMIT is how far the primary's log goes. `flags` bit 0 in DATA and COMMIT:
  * acknowledge writes at once, somebody waits for them. Every other bit is 0.
  */
 export const sessionHeaderBytes = 24;
 export const dataHeaderBytes = 48;
 export const commitBytes = 56;
-export const ackBytes = 64;
+export const ackBytes = 72;
 
 /**
  * What each message of a session repeats, so that one of an earlier connection or term is told
@@ -98,6 +101,8 @@ export function putAck(bytes: Uint8Array, tag: SessionTag, ack: AckFields): void
   putU64(bytes, 40, ack.flushPosition);
   putU64(bytes, 48, ack.flushLsn);
   putU64(bytes, 56, ack.applyLsn);
+  putU32(bytes, 64, ack.rule);
+  putU32(bytes, 68, 0);
 }
 
 /** How far a standby has come. */
@@ -107,6 +112,7 @@ export interface AckFields {
   readonly flushPosition: number;
   readonly flushLsn: number;
   readonly applyLsn: number;
+  readonly rule: number;
 }
 
 export function wantsWriteAcks(bytes: Uint8Array, at: number): boolean {
@@ -120,6 +126,7 @@ export class AckView implements AckFields {
   flushPosition = 0;
   flushLsn = 0;
   applyLsn = 0;
+  rule = 0;
 
   at(bytes: Uint8Array, at: number): this {
     this.writePosition = getU64(bytes, at + 24);
@@ -127,6 +134,8 @@ export class AckView implements AckFields {
     this.flushPosition = getU64(bytes, at + 40);
     this.flushLsn = getU64(bytes, at + 48);
     this.applyLsn = getU64(bytes, at + 56);
+    this.rule = getU32(bytes, at + 64);
+    if (getU32(bytes, at + 68) !== 0) throw invalid('a reserved field is not zero');
     return this;
   }
 }

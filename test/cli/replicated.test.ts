@@ -67,11 +67,24 @@ describe('a primary and its standby', () => {
     const early = await walmirror(['promote', '--dir', b]);
     expect(early.code).toBe(1);
     expect(early.stderr).toMatch(/hint: Stop the old primary, then promote with --primary-stopped/);
+    expect(early.stderr).toMatch(/the primary a is connected; last commit LSN heard of 1, flushed/);
+    expect(early.stderr).toMatch(
+      /synchronous commit was in force: remote_flush, ANY 1 \(\*\); this/,
+    );
+    const asked = await walmirror(['promote', '--dir', b, '--json']);
+    expect(JSON.parse(asked.stderr).error).toMatchObject({
+      code: 'WAL_PRIMARY_REACHABLE',
+      oldPrimary: { name: 'a', connected: true, commitLsn: 1, rule: { inForce: true } },
+    });
+    expect(await succeed(['status', '--dir', b])).toMatch(
+      /^last contact +20.*\nsync +synchronous/m,
+    );
     await primary.stop('SIGKILL');
     const promoted = JSON.parse(
       await succeed(['promote', '--dir', b, '--primary-stopped', '--json']),
     );
     expect(promoted).toMatchObject({ term: { epoch: 2 }, lsn: 1 });
+    expect(promoted.oldPrimary).toMatchObject({ name: 'a', commitLsn: 1, rule: { member: true } });
     standby.child.stdin.write('two\n');
     await expect.poll(() => written(output), { timeout: 10_000 }).toBe('one\ntwo\n');
     const status = await statusWhen(b, ({ role }) => role === 'primary');
@@ -90,8 +103,22 @@ describe('a primary and its standby', () => {
     const refused = await walmirror(['primary', '--dir', b], 'two\n');
     expect(refused.code).toBe(1);
     expect(refused.stderr).toMatch(/hint: .*[Pp]romote/);
-    expect((await walmirror(['promote', '--dir', b])).code).toBe(1);
-    expect(await succeed(['promote', '--dir', b, '--primary-stopped'])).toMatch(/epoch 2/);
+    const early = await walmirror(['promote', '--dir', b]);
+    expect(early.code).toBe(1);
+    const contact =
+      /the primary a was last heard of at (20\S+Z); last commit LSN heard of 1, flushed/;
+    expect(early.stderr).toMatch(contact);
+    const status = JSON.parse(await succeed(['status', '--dir', b, '--json']));
+    expect(status.primary).toMatchObject({
+      name: 'a',
+      lastContact: contact.exec(early.stderr)?.[1],
+      rule: { synchronousStandbys: 'ANY 1 (*)', member: true, inForce: true },
+    });
+    const sync = 'synchronous commit was in force: remote_flush, ANY 1 (*); this node is its only';
+    expect(await succeed(['status', '--dir', b])).toContain(sync);
+    const promoted = await succeed(['promote', '--dir', b, '--primary-stopped']);
+    expect(promoted).toMatch(/epoch 2, after LSN 1\nthe primary a was last heard of at /);
+    expect(promoted).toContain(sync);
     await succeed(['primary', '--dir', b], 'two\n');
     expect(await succeed(['dump', '--dir', b])).toBe('one\ntwo\n');
   });

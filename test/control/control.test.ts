@@ -58,11 +58,20 @@ describe('the control socket', () => {
     expect(reply).toEqual({ listening: true, result: { took: { primaryStopped: true } } });
   });
 
-  it('carries an error with its code and hint', async () => {
+  it('carries an error with its code and hint, and what is known of the primary', async () => {
     const dir = tempDir('control');
+    const oldPrimary = {
+      name: 'a',
+      address: '127.0.0.1:1',
+      connected: false,
+      lastContact: null,
+      commitLsn: 1,
+      flushLsn: 2,
+      rule: null,
+    };
     await serve(dir, {
       promote: async () => {
-        throw new WalError('WAL_PRIMARY_REACHABLE', 'a answers', { hint: 'stop it' });
+        throw new WalError('WAL_PRIMARY_REACHABLE', 'a answers', { hint: 'stop it', oldPrimary });
       },
     });
     const error = await controlRequest(dir, { cmd: 'promote' }).catch((e: unknown) => e);
@@ -71,6 +80,7 @@ describe('the control socket', () => {
       code: 'WAL_PRIMARY_REACHABLE',
       message: 'a answers',
       hint: 'stop it',
+      oldPrimary,
     });
   });
 

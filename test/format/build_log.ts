@@ -135,6 +135,8 @@ export class LogBuilder {
       name: 'built',
       primaryName: '',
       primaryAddress: '',
+      lastContact: 0,
+      rule: undefined,
       history: this.#history,
       ...changes,
     };

@@ -171,6 +171,12 @@ describe('a control file', () => {
     primaryName: 'älter',
     primaryAddress: 'unix:/tmp/x',
     maxRecordBytes: 16777216,
+    lastContact: 1_795_000_000_000_000,
+    rule: {
+      level: 'remote_flush',
+      standbys: 'ANY 1 ("ä", b)',
+      members: ['11'.repeat(16), '22'.repeat(16)],
+    },
   });
 
   it('decodes to what was encoded', () => {
@@ -197,5 +203,9 @@ describe('a control file', () => {
       8192,
     ]);
     expect(bytes.toString('utf8', 256, 262)).toBe('älter');
+    expect(Number(bytes.readBigUInt64LE(448))).toBe(1_795_000_000_000_000);
+    expect([12800, 12804].map((at) => bytes.readUInt32LE(at))).toEqual([4, 2]);
+    expect(bytes.toString('hex', 12832, 12848)).toBe('22'.repeat(16));
+    expect(bytes.toString('utf8', 13840, 13855)).toBe('ANY 1 ("ä", b)');
   });
 });

@@ -174,6 +174,26 @@ function decodeHistory(header: layout.BatchHeader, payload: Buffer): Decoded<Con
   return { ok: true, value: { records: [], history } };
 }
 
+function decodeRule(bytes: Buffer): Decoded<layout.StoredRule | undefined> {
+  const at = layout.RULE_OFFSET;
+  const level = layout.levels[bytes.readUInt32LE(at)];
+  const count = bytes.readUInt32LE(at + 4);
+  if (level === undefined) return fail('rule level');
+  if (count > layout.MEMBER_LIMIT) return fail('rule members');
+  if (level === 'none') {
+    return layout.allZero(bytes.subarray(at)) ? { ok: true, value: undefined } : fail('zeros');
+  }
+  const ids = at + 16;
+  const standbys = text(bytes, layout.RULE_TEXT_OFFSET, layout.RULE_TEXT_BYTES);
+  const textEnd = layout.RULE_TEXT_OFFSET + Buffer.byteLength(standbys);
+  if (!layout.allZero(bytes.subarray(at + 8, ids))) return fail('zeros');
+  if (!layout.allZero(bytes.subarray(ids + count * 16, layout.RULE_TEXT_OFFSET)))
+    return fail('zeros');
+  if (!layout.allZero(bytes.subarray(textEnd))) return fail('zeros');
+  const members = Array.from({ length: count }, (_, i) => hex(bytes, ids + i * 16, 16));
+  return { ok: true, value: { level, standbys, members } };
+}
+
 /** Decodes one 16 KiB copy of the control file. */
 export function decodeControlCopy(bytes: Buffer): Decoded<layout.Control> {
   if (bytes.length !== layout.CONTROL_COPY_BYTES) return fail('short');
@@ -186,8 +206,10 @@ export function decodeControlCopy(bytes: Buffer): Decoded<layout.Control> {
   if (role === undefined || role === 'none') return fail('role');
   const flags = bytes.readUInt32LE(84);
   const historyEnd = layout.HISTORY_OFFSET + entries * layout.HISTORY_ENTRY_BYTES;
-  if (!layout.allZero(bytes.subarray(448, 512))) return fail('zeros');
-  if (!layout.allZero(bytes.subarray(historyEnd))) return fail('zeros');
+  if (!layout.allZero(bytes.subarray(456, 512))) return fail('zeros');
+  if (!layout.allZero(bytes.subarray(historyEnd, layout.RULE_OFFSET))) return fail('zeros');
+  const rule = decodeRule(bytes);
+  if (!rule.ok) return rule;
   const history: layout.HistoryEntry[] = [];
   for (let at = layout.HISTORY_OFFSET; at < historyEnd; at += layout.HISTORY_ENTRY_BYTES) {
     history.push(decodeEntry(bytes, at));
@@ -214,6 +236,8 @@ export function decodeControlCopy(bytes: Buffer): Decoded<layout.Control> {
     name: text(bytes, 192, 64),
     primaryName: text(bytes, 256, 64),
     primaryAddress: text(bytes, 320, 128),
+    lastContact: u64(bytes, 448),
+    rule: rule.value,
     history,
   };
   return { ok: true, value };

@@ -90,6 +90,16 @@ export function encodeBatch(fields: BatchFields, payload: Uint8Array, align: num
   return mendCrc(bytes);
 }
 
+function putRule(bytes: Buffer, { level, standbys, members }: layout.StoredRule): void {
+  const at = layout.RULE_OFFSET;
+  bytes.writeUInt32LE(layout.levels.indexOf(level), at);
+  bytes.writeUInt32LE(members.length, at + 4);
+  members.forEach((member, i) => {
+    putHex(bytes, member, at + 16 + i * 16);
+  });
+  bytes.write(standbys, layout.RULE_TEXT_OFFSET, layout.RULE_TEXT_BYTES - 1, 'utf8');
+}
+
 export function encodeControlCopy(control: layout.Control): Buffer {
   const bytes = Buffer.alloc(layout.CONTROL_COPY_BYTES);
   bytes.writeUInt32LE(layout.CONTROL_MAGIC, 0);
@@ -119,6 +129,8 @@ export function encodeControlCopy(control: layout.Control): Buffer {
   bytes.write(control.name, 192, 64, 'utf8');
   bytes.write(control.primaryName, 256, 64, 'utf8');
   bytes.write(control.primaryAddress, 320, 128, 'utf8');
+  putU64(bytes, control.lastContact, 448);
+  if (control.rule !== undefined) putRule(bytes, control.rule);
   control.history.forEach((entry, i) => {
     putEntry(bytes, entry, layout.HISTORY_OFFSET + i * layout.HISTORY_ENTRY_BYTES);
   });

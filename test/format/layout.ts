@@ -10,6 +10,10 @@ export const CONTROL_COPY_BYTES = 16384;
 export const HISTORY_OFFSET = 512;
 export const HISTORY_ENTRY_BYTES = 48;
 export const HISTORY_LIMIT = 256;
+export const RULE_OFFSET = 12800;
+export const MEMBER_LIMIT = 64;
+export const RULE_TEXT_OFFSET = RULE_OFFSET + 16 + MEMBER_LIMIT * 16;
+export const RULE_TEXT_BYTES = 2048;
 export const FORMAT_VERSION = 1;
 
 export const SEGMENT_MAGIC = 0x47534d57;
@@ -29,6 +33,21 @@ export const Flag = { IGNORABLE: 1, PADDED: 2 } as const;
 export const ControlFlag = { CLEAN: 1, CUT_UNDER_WAY: 2 } as const;
 export const roles = ['none', 'primary', 'standby', 'fenced'] as const;
 export type StoredRole = (typeof roles)[number];
+export const levels = [
+  'none',
+  'off',
+  'local',
+  'remote_write',
+  'remote_flush',
+  'remote_apply',
+] as const;
+export type StoredLevel = (typeof levels)[number];
+
+export interface StoredRule {
+  readonly level: StoredLevel;
+  readonly standbys: string;
+  readonly members: readonly string[];
+}
 
 export interface Term {
   readonly epoch: number;
@@ -100,6 +119,8 @@ export interface Control extends Term {
   readonly name: string;
   readonly primaryName: string;
   readonly primaryAddress: string;
+  readonly lastContact: number;
+  readonly rule: StoredRule | undefined;
   readonly history: readonly HistoryEntry[];
 }
 

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { CommitPlace } from '../../src/replication/commit_place.js';
 import type { CommitLevel } from '../../src/replication/level.js';
-import { parseStandbys } from '../../src/replication/policy.js';
+import { admits, parseStandbys } from '../../src/replication/policy.js';
 import { type Acknowledgement, Progress } from '../../src/replication/progress.js';
 import { Quorum } from '../../src/replication/quorum.js';
 
@@ -14,6 +14,7 @@ function ackAt(write: number, flush = write, apply = 0): Acknowledgement {
     flushPosition: flush * 100,
     flushLsn: flush,
     applyLsn: apply,
+    rule: 1,
   };
 }
 
@@ -33,7 +34,8 @@ function setUp(synchronousCommit: CommitLevel, standbys?: string) {
     const progress = new Progress(nodeId, name);
     progress.accepted(0, 0);
     progress.sent(1_000_000, 10_000);
-    commit.admit(progress);
+    progress.ruleTold = 1;
+    progress.counts = policy.standbys !== undefined && admits(policy.standbys, name);
     quorum.add(progress);
     return progress;
   };
@@ -68,27 +70,28 @@ describe('the commit place', () => {
     expect(commit.lsn).toBe(3);
   });
 
-  it('never falls when standbys leave or the policy asks for more', () => {
+  it('never falls when standbys leave', () => {
     const { commit, join, quorum } = setUp('remote_flush', 'ANY 1 (*)');
     const x = join('x');
     x.acknowledge(ackAt(6));
     commit.update(local(8));
     quorum.remove(x);
     expect(commit.update(local(9))).toBe(false);
-    commit.setPolicy({ synchronousCommit: 'remote_flush', standbys: parseStandbys('ANY 2 (*)') });
     join('y').acknowledge(ackAt(2));
     expect(commit.update(local(9))).toBe(false);
     expect(commit.lsn).toBe(6);
   });
 
-  it('counts only the names of the policy', () => {
-    const { commit, join } = setUp('remote_flush', 'ANY 1 (paris)');
-    join('1', 'oslo').acknowledge(ackAt(9));
+  it('moves by those that count only, from the moment that they do', () => {
+    const { commit, join, quorum } = setUp('remote_flush', 'ANY 1 (paris)');
+    const oslo = join('1', 'oslo');
+    oslo.acknowledge(ackAt(9));
     expect(commit.update(local(9))).toBe(false);
     join('2', 'Paris').acknowledge(ackAt(4));
     expect(commit.update(local(9))).toBe(true);
     expect(commit.lsn).toBe(4);
-    commit.setPolicy({ synchronousCommit: 'remote_flush', standbys: parseStandbys('ANY 1 (*)') });
+    oslo.counts = true;
+    quorum.refresh();
     commit.update(local(9));
     expect(commit.lsn).toBe(9);
   });
@@ -192,6 +195,7 @@ describe('an acknowledgement', () => {
   function progress(): Progress {
     const made = new Progress('x', 'x');
     made.accepted(100, 1);
+    made.ruleTold = 1;
     made.sent(1000, 10);
     expect(made.acknowledge(ackAt(5, 4, 3))).toBeUndefined();
     return made;

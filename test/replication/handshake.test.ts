@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { HistoryEntry, Place } from '../../src/native/native_log.js';
 import { PrimarySession, type PrimaryView } from '../../src/replication/primary_session.js';
+import type { NumberedRule } from '../../src/replication/rule.js';
 import {
   isFinal,
   StandbySession,
@@ -30,6 +31,11 @@ function crcAt(history: readonly HistoryEntry[], position: number): number {
   const writer = history.findLast((entry) => entry.position < position);
   return (writer?.epoch ?? 0) * 1_000_000 + (writer?.incarnation ?? 0) * 100_000 + position;
 }
+
+const rule: NumberedRule = {
+  number: 1,
+  rule: { synchronousCommit: 'local', synchronousStandbys: null, members: [] },
+};
 
 interface Node {
   readonly nodeId: string;
@@ -89,7 +95,7 @@ function handshake(primary: Node, standby: Node): string[] {
         forPrimary(p.onChecksum(crcAt(primary.history, action.position)));
       } else if (action.do === 'accept') {
         story.push(`accept at ${(action.accept.start - 4096) / 100}`);
-        forStandby(s.onAccept(action.accept));
+        forStandby(s.onAccept({ ...action.accept, rule }));
       } else story.push(`primary: ${action.do}`);
     }
   }
@@ -100,6 +106,9 @@ function handshake(primary: Node, standby: Node): string[] {
         story.push(`store ${action.term.epoch}.${action.term.incarnation}`);
         standbyNow = { ...standbyNow, term: { ...action.term } };
         forStandby(s.stored());
+      } else if (action.do === 'record') {
+        story.push('record');
+        forStandby(s.recorded());
       } else if (action.do === 'position') forPrimary(p.onPosition(action.position));
       else if (action.do === 'cut') {
         const end = (action.position - 4096) / 100;
@@ -130,7 +139,7 @@ describe('the handshake', () => {
       { nodeId: a, history: [first], end: 50 },
       { nodeId: b, history: [], end: 0 },
     );
-    expect(story).toEqual(['store 1.1', 'accept at 0', 'begin']);
+    expect(story).toEqual(['store 1.1', 'accept at 0', 'record', 'begin']);
   });
 
   it('goes on where a standby ends', () => {
@@ -138,7 +147,7 @@ describe('the handshake', () => {
       { nodeId: a, history: [first, again], end: 60 },
       { nodeId: b, history: [first], end: 30 },
     );
-    expect(story).toEqual(['store 1.2', 'accept at 30', 'begin']);
+    expect(story).toEqual(['store 1.2', 'accept at 30', 'record', 'begin']);
   });
 
   it('cuts a standby that is longer than its restarted primary', () => {
@@ -146,7 +155,7 @@ describe('the handshake', () => {
       { nodeId: a, history: [first, again], end: 51 },
       { nodeId: b, history: [first], end: 70, commit: 50 },
     );
-    expect(story).toEqual(['store 1.2', 'accept at 50', 'cut at 50', 'begin']);
+    expect(story).toEqual(['store 1.2', 'accept at 50', 'record', 'cut at 50', 'begin']);
   });
 
   it('stops both where the restarted primary ends below what is committed', () => {
@@ -175,7 +184,7 @@ describe('the handshake', () => {
       { nodeId: b, history: [first, promoted], end: 60 },
       { nodeId: c, history: [first], end: 45, commit: 40 },
     );
-    expect(story).toEqual(['store 2.1', 'accept at 40', 'cut at 40', 'begin']);
+    expect(story).toEqual(['store 2.1', 'accept at 40', 'record', 'cut at 40', 'begin']);
   });
 
   it('refuses a longer standby under a new epoch where committed records would go', () => {
@@ -286,15 +295,17 @@ describe('a standby', () => {
     const { identity } = primaryView({ nodeId: a, history: [first], end: 0 });
     session.onHello({ ...identity, version: 1, term: { epoch: 1, opener: a, incarnation: 2 } });
     session.stored();
-    return session.onAccept({
+    const actions = session.onAccept({
       session: 1,
       start: at(50).position,
       crc: 0,
       end: at(51),
       commit: at(0),
       history: [first, again],
+      rule,
       ...accept,
     });
+    return actions[0]?.do === 'record' ? session.recorded() : actions;
   }
 
   it('cuts only where it finds the fork point itself', () => {

@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net';
+import type { NumberedRule } from '../../src/replication/rule.js';
 import { FrameReader } from '../../src/wire/frame_reader.js';
 import {
   type Accept,
@@ -11,7 +12,13 @@ import {
   type Refusal,
 } from '../../src/wire/handshake_messages.js';
 import { MessageType } from '../../src/wire/message_type.js';
-import { type AckFields, putAck, type SessionTag } from '../../src/wire/stream_messages.js';
+import { decodeRule } from '../../src/wire/rule_message.js';
+import {
+  type AckFields,
+  ackBytes,
+  putAck,
+  type SessionTag,
+} from '../../src/wire/stream_messages.js';
 
 /** A standby made by hand: it says what a test wants it to say, true or not. */
 export class RawStandby {
@@ -20,6 +27,8 @@ export class RawStandby {
   hello: PrimaryHello | undefined;
   accept: Accept | undefined;
   refusal: Refusal | undefined;
+  /** The rules that it was told, oldest first. */
+  readonly rules: NumberedRule[] = [];
   received = 0;
   commits = 0;
   #reader = new FrameReader(Object.values(MessageType));
@@ -79,9 +88,9 @@ export class RawStandby {
   }
 
   ackMessage(fields: Partial<AckFields>, tag: SessionTag = this.tag): Buffer {
-    const bytes = Buffer.alloc(64);
+    const bytes = Buffer.alloc(ackBytes);
     const none = { writePosition: 0, writeLsn: 0, flushPosition: 0, flushLsn: 0, applyLsn: 0 };
-    putAck(bytes, tag, { ...none, ...fields });
+    putAck(bytes, tag, { ...none, rule: this.rules.at(-1)!.number, ...fields });
     return bytes;
   }
 
@@ -94,7 +103,11 @@ export class RawStandby {
 
   message(type: number, bytes: Uint8Array, start: number, end: number): void {
     if (type === MessageType.PRIMARY_HELLO) this.hello = decodePrimaryHello(bytes, start, end);
-    if (type === MessageType.ACCEPT) this.accept = decodeAccept(bytes, start, end);
+    if (type === MessageType.ACCEPT) {
+      this.accept = decodeAccept(bytes, start, end);
+      this.rules.push(this.accept.rule);
+    }
+    if (type === MessageType.RULE) this.rules.push(decodeRule(bytes, start, end));
     if (type === MessageType.REFUSAL) this.refusal = decodeRefusal(bytes, start, end);
     if (type === MessageType.COMMIT) this.commits += 1;
   }

@@ -9,7 +9,7 @@ import {
   maxHelloBytes,
   maxMessageBytes,
 } from '../../src/wire/message_type.js';
-import { putAck, putCommit, putDataHeader } from '../../src/wire/stream_messages.js';
+import { ackBytes, putAck, putCommit, putDataHeader } from '../../src/wire/stream_messages.js';
 
 const tag = { session: 1, epoch: 1, incarnation: 1 };
 const everything = Object.values(MessageType);
@@ -157,11 +157,14 @@ describe('the frame reader', () => {
 
   it('refuses what is out of turn', () => {
     const reader = new FrameReader([MessageType.STANDBY_HELLO]);
-    const ack = new Uint8Array(64);
-    putAck(ack, tag, { writePosition: 0, writeLsn: 0, flushPosition: 0, flushLsn: 0, applyLsn: 0 });
+    const ack = new Uint8Array(ackBytes);
+    const nothing = { writePosition: 0, writeLsn: 0, flushPosition: 0, flushLsn: 0, applyLsn: 0 };
+    putAck(ack, tag, { ...nothing, rule: 0 });
     expect(() => reader.push(ack, 0, ack.length, new Recorder())).toThrow(/out of turn/);
     reader.expect([MessageType.ACK]);
-    expect(new FrameReader([MessageType.ACK]).push(ack, 0, 64, new Recorder())).toBe(64);
+    expect(new FrameReader([MessageType.ACK]).push(ack, 0, ackBytes, new Recorder())).toBe(
+      ackBytes,
+    );
   });
 
   it('allocates for what arrived, not for what was announced', () => {

@@ -1,6 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { WalError } from '../../src/api/errors.js';
+import { commitLevels } from '../../src/replication/level.js';
+import { formatStandbys, type SyncStandbys } from '../../src/replication/policy.js';
+import { maxMembers, maxStandbysBytes, type NumberedRule } from '../../src/replication/rule.js';
 import { getU64, putU64 } from '../../src/wire/bytes.js';
 import {
   decodeAccept,
@@ -15,8 +18,10 @@ import {
   encodeStandbyHello,
 } from '../../src/wire/handshake_messages.js';
 import { maxHelloBytes, maxMessageBytes } from '../../src/wire/message_type.js';
+import { decodeRule, encodeRule, maxRuleBytes } from '../../src/wire/rule_message.js';
 import {
   AckView,
+  ackBytes,
   CommitView,
   checkHeader,
   DataEnvelopeView,
@@ -25,6 +30,7 @@ import {
   putDataHeader,
 } from '../../src/wire/stream_messages.js';
 
+const tag = { session: 0xfffffff0, epoch: Number.MAX_SAFE_INTEGER, incarnation: 3 };
 const u32 = fc.nat({ max: 0xffffffff });
 const u64 = fc.maxSafeNat();
 const id = fc
@@ -66,7 +72,28 @@ const refusal = fc.record({
   term: fc.option(term, { nil: undefined }),
 });
 const position = fc.record({ end: place, crc: u32, commit: place, history });
+const level = fc.constantFrom(...commitLevels);
+const standbys = fc
+  .tuple(fc.integer({ min: 1, max: 1000 }), fc.array(name, { minLength: 1, maxLength: 30 }))
+  .map(([count, names]) => ({ method: 'any', count, names: names.map((each) => `${each}x`) }))
+  .map((each) => formatStandbys(each as SyncStandbys));
+const rule = fc
+  .oneof(
+    fc.record({
+      synchronousCommit: level,
+      synchronousStandbys: standbys,
+      members: fc.uniqueArray(id, { maxLength: maxMembers }),
+    }),
+    fc.record({
+      synchronousCommit: fc.constantFrom('off', 'local'),
+      synchronousStandbys: fc.constant(null),
+      members: fc.constant([]),
+    }),
+  )
+  .filter((each) => Buffer.byteLength(each.synchronousStandbys ?? '') <= maxStandbysBytes);
+const numberedRule = fc.record({ number: fc.integer({ min: 1, max: 0xffffffff }), rule });
 const accept = fc.record({
+  rule: numberedRule,
   session: u32,
   start: u64,
   crc: u32,
@@ -81,6 +108,7 @@ const kinds = [
   ['refusal', refusal, encodeRefusal, decodeRefusal],
   ['position', position, encodePosition, decodePosition],
   ['accept', accept, encodeAccept, decodeAccept],
+  ['rule', numberedRule, (each: NumberedRule) => encodeRule(tag, each), decodeRule],
 ] as unknown as [
   string,
   fc.Arbitrary<object>,
@@ -88,12 +116,18 @@ const kinds = [
   (bytes: Uint8Array, start: number, end: number) => object,
 ][];
 
+const limits: Readonly<Record<string, number>> = {
+  position: maxMessageBytes,
+  accept: maxMessageBytes,
+  rule: maxRuleBytes,
+};
+
 describe.each(kinds)('%s', (label, arbitrary, encode, decode) => {
   it('reads back what was written, wherever it lies', () => {
     fc.assert(
       fc.property(arbitrary, fc.nat({ max: 9 }), (message, shift) => {
         const bytes = encode(message);
-        const limit = label === 'position' || label === 'accept' ? maxMessageBytes : maxHelloBytes;
+        const limit = limits[label] ?? maxHelloBytes;
         expect(bytes.length).toBeLessThanOrEqual(limit);
         const moved = new Uint8Array(shift + bytes.length + 3);
         moved.set(bytes, shift);
@@ -149,13 +183,77 @@ describe('a refusal', () => {
   });
 });
 
-describe('messages of a session', () => {
-  const tag = { session: 0xfffffff0, epoch: Number.MAX_SAFE_INTEGER, incarnation: 3 };
+describe('a rule', () => {
+  const members = Array.from({ length: maxMembers }, (_, i) => i.toString(16).padStart(32, '0'));
+  const longest = `ANY 1 (${'n'.repeat(maxStandbysBytes - 8)})`;
+  const largest: NumberedRule = {
+    number: 0xffffffff,
+    rule: { synchronousCommit: 'remote_apply', synchronousStandbys: longest, members },
+  };
 
+  it('of the largest size fits its message, and an ACCEPT beside the longest history', () => {
+    const bytes = encodeRule(tag, largest);
+    expect(bytes.length).toBe(maxRuleBytes);
+    expect(decodeRule(bytes, 0, bytes.length)).toEqual(largest);
+    checkHeader(bytes, 0, tag);
+    const first = { epoch: 1, opener: members[0]!, incarnation: 1, position: 4096, lsn: 0 };
+    const place = { position: 4096, lsn: 0 };
+    const message = {
+      session: 1,
+      start: 4096,
+      crc: 0,
+      end: place,
+      commit: place,
+      rule: largest,
+      history: Array.from({ length: 256 }, () => first),
+    };
+    const accepted = encodeAccept(message);
+    expect(accepted.length).toBeLessThanOrEqual(maxMessageBytes);
+    expect(decodeAccept(accepted, 0, accepted.length)).toEqual(message);
+  });
+
+  const text = (standbys: string, then: object = {}): NumberedRule => ({
+    number: 1,
+    rule: { ...largest.rule, members: [], synchronousStandbys: standbys, ...then },
+  });
+
+  it.each<[string, NumberedRule]>([
+    ['without a number', { ...largest, number: 0 }],
+    ['with a member twice', text('ANY 1 (a)', { members: [members[0], members[0]] })],
+    ['of a remote level that names nobody', text('')],
+    ['of nobody with members', text('', { synchronousCommit: 'local', members })],
+    ['in another form', text('any 1 (a)')],
+    ['that is no rule', text('\u001b[2J')],
+    ['with control characters', text('ANY 1 ("\u001b[2J")')],
+    ['of none', text('ANY 0 (a)')],
+    ['of an unknown level', text('ANY 1 (a)', { synchronousCommit: 'remote' })],
+  ])('%s is refused by name', (_, wrong) => {
+    const bytes = encodeRule(tag, wrong);
+    expect(() => decodeRule(bytes, 0, bytes.length)).toThrow(
+      expect.objectContaining({ code: 'WAL_PEER_INVALID' }),
+    );
+  });
+
+  it.each([
+    ['65 members', 29, [65]],
+    ['255 members', 29, [255]],
+    ['a level of 6', 28, [6]],
+    ['a text longer than there can be', 30, [0, 8]],
+    ['a text past the end', 30, [255, 255]],
+  ])('that announces %s is refused by name', (_, at, values) => {
+    const bytes = encodeRule(tag, largest);
+    bytes.set(values, at);
+    expect(() => decodeRule(bytes, 0, bytes.length)).toThrow(
+      expect.objectContaining({ code: 'WAL_PEER_INVALID' }),
+    );
+  });
+});
+
+describe('messages of a session', () => {
   it('are read in place as they were written', () => {
     fc.assert(
       fc.property(place, place, u64, fc.boolean(), (one, other, apply, flag) => {
-        const bytes = new Uint8Array(64);
+        const bytes = new Uint8Array(ackBytes);
         putDataHeader(bytes, tag, one.position, other, 1000, flag);
         checkHeader(bytes, 0, tag);
         expect(new DataEnvelopeView().at(bytes, 0)).toMatchObject({
@@ -179,6 +277,7 @@ describe('messages of a session', () => {
           flushPosition: other.position,
           flushLsn: other.lsn,
           applyLsn: apply,
+          rule: apply % 2 ** 32,
         };
         putAck(bytes, tag, ack);
         checkHeader(bytes, 0, tag);

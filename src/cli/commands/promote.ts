@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import { describeOldPrimary } from '../../api/old_primary.js';
 import type { Promoted } from '../../api/promote.js';
 import { promoteDirectory } from '../../api/promote_directory.js';
 import { controlRequest } from '../../control/client.js';
@@ -49,6 +50,7 @@ async function runPromote({ dir, primaryStopped, json }: PromoteOptions): Promis
   }
 }
 
-function describe(dir: string, { term, lsn }: Promoted): string {
-  return `${dir} is the primary now, epoch ${term.epoch}, after LSN ${count(lsn)}\n`;
+function describe(dir: string, { term, lsn, oldPrimary }: Promoted): string {
+  const now = `${dir} is the primary now, epoch ${term.epoch}, after LSN ${count(lsn)}`;
+  return `${[now, ...describeOldPrimary(oldPrimary)].join('\n')}\n`;
 }

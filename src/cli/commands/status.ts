@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { closedOldPrimary, describeRule, type OldPrimary } from '../../api/old_primary.js';
 import type { LogStatus } from '../../api/status.js';
 import { controlRequest } from '../../control/client.js';
 import { loadBinding } from '../../native/binding.js';
@@ -30,7 +31,8 @@ interface ClosedStatus {
   readonly commitLsn: number;
   readonly segments: { readonly bytes: number; readonly used: number; readonly spare: number };
   readonly closedCleanly: boolean;
-  readonly primary: { readonly name: string; readonly address: string } | null;
+  /** Standby: what it last knew of its primary. */
+  readonly primary: Omit<OldPrimary, 'connected' | 'commitLsn' | 'flushLsn'> | null;
 }
 
 export function statusCommand(): Command {
@@ -69,8 +71,8 @@ async function readClosed(dir: string): Promise<ClosedStatus> {
 }
 
 function closedStatus(dir: string, info: NativeInfo, end: Place): ClosedStatus {
-  const { role, name, logId, nodeId, term, start, commit, recovery } = info;
-  const { primaryName, primaryAddress } = info;
+  const { role, name, logId, nodeId, term, start, recovery } = info;
+  const { connected: _, commitLsn, flushLsn: __, ...primary } = closedOldPrimary(info, end.lsn);
   return {
     schema: 1,
     state: 'closed',
@@ -82,10 +84,10 @@ function closedStatus(dir: string, info: NativeInfo, end: Place): ClosedStatus {
     term,
     firstLsn: start.lsn + 1,
     appendLsn: end.lsn,
-    commitLsn: commit.lsn,
+    commitLsn,
     segments: { bytes: info.segmentBytes, used: info.segments, spare: info.spareSegments },
     closedCleanly: recovery.clean,
-    primary: primaryName === '' ? null : { name: primaryName, address: primaryAddress },
+    primary: role === 'standby' && primary.name !== '' ? primary : null,
   };
 }
 
@@ -99,7 +101,11 @@ function describeClosed(status: ClosedStatus): string {
     ['segments', `${count(segments.used)} of ${size(segments.bytes)}`],
     ['closed', status.closedCleanly ? 'cleanly' : 'not cleanly: it recovers when it is opened'],
   ];
-  if (primary !== null) rows.push(['primary', `${primary.name} at ${primary.address}`]);
+  if (primary !== null) {
+    rows.push(['primary', `${primary.name} at ${primary.address}`]);
+    rows.push(['last contact', primary.lastContact ?? 'unknown']);
+    rows.push(['sync', describeRule(primary.rule)]);
+  }
   return table(rows);
 }
 
@@ -128,6 +134,8 @@ function describeOpen(status: LogStatus): string {
   if (upstream !== null) {
     const link = upstream.connected ? 'connected' : `not connected: ${upstream.reason ?? ''}`;
     rows.push(['primary', `${upstream.primary} at ${upstream.address}, ${link}`.trim()]);
+    rows.push(['last contact', upstream.lastContact ?? 'unknown']);
+    rows.push(['sync', describeRule(upstream.rule)]);
   }
   if (status.failure !== null) {
     rows.push(['failure', `${status.failure.code}: ${status.failure.message}`]);
