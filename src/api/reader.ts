@@ -114,7 +114,11 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
       this.#plan.signal?.throwIfAborted();
       this.#host.requireReadable();
       const batch = await this.#nextBatch();
-      if (batch !== undefined && !this.#done) return { done: false, value: batch };
+      if (batch !== undefined && !this.#done) {
+        // A live reading too is over then: whether anything follows is not waited for.
+        if (batch.lastLsn >= this.#plan.to) this.#finish();
+        return { done: false, value: batch };
+      }
       this.#finish();
       return { done: true, value: undefined };
     } catch (error) {

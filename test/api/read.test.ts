@@ -105,6 +105,34 @@ describe('read', () => {
     await expect(reading).rejects.toThrow('done');
   });
 
+  it('live: ends after `to`, wherever that lies, and waits for nothing after it', async () => {
+    const log = await openLog(small);
+    // Batches 1 to 3, 4 to 6, 7 to 9.
+    for (let last = 3; last <= 9; last += 3) {
+      log.appendMany(['a', 'b', 'c']);
+      await log.commit();
+    }
+    for (let from = 1; from <= 10; from++) {
+      for (let to = 0; to <= 9; to++) {
+        expect(await lsns(log, { from, to, live: true })).toEqual(range(from, to));
+      }
+    }
+  });
+
+  it.each([10, 11, 12])('live: ends after %i of a batch that is yet to come', async (to) => {
+    const log = await filled(9);
+    const reading = [1, 9, 10].map((from) => lsns(log, { from, to, live: true }));
+    await sleep(5);
+    log.appendMany(['a', 'b', 'c']);
+    await log.commit();
+    expect(await Promise.all(reading)).toEqual([1, 9, 10].map((from) => range(from, to)));
+    // Nothing is kept for a reading that is over, and closing has nothing to cut short.
+    const iterator = log.read({ to });
+    while ((await iterator.next()).value?.lastLsn !== to);
+    await log.close();
+    expect(await iterator.next()).toEqual({ done: true, value: undefined });
+  });
+
   it('live: waits for a record that is far ahead', async () => {
     const log = await openLog(small);
     const iterator = log.read({ from: 5 });
