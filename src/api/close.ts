@@ -29,6 +29,8 @@ export async function closeLog(core: LogCore): Promise<void> {
 }
 
 async function finish(core: LogCore): Promise<void> {
+  // The flush may not have been reported yet: commits that it meets resolve, and standbys hear.
+  if (core.failure === undefined) core.driver.progressed();
   core.endWaits(cutShortByClose());
   await core.control?.close().catch(() => undefined);
   core.lastStatus = logStatus(core);

@@ -96,7 +96,7 @@ export class Feeder {
 
   /** More was closed, or flushed: sends what can be sent. */
   feed(): void {
-    if (this.#ended) return;
+    if (this.#isOver()) return;
     if (this.#o.progress.state === 'live') this.#feedLive();
     if (this.#o.progress.state === 'catchup') this.#feedCopies();
   }
@@ -112,6 +112,11 @@ export class Feeder {
     this.#writes.length = 0;
     this.#free = [];
     this.#releasePin();
+  }
+
+  /** Nothing more can be sent; writes under way may still refer to the ring. */
+  #isOver(): boolean {
+    return this.#ended || !this.#o.socket.writable;
   }
 
   #feedLive(): void {
@@ -201,7 +206,7 @@ export class Feeder {
     const read =
       native.readRing(buffer, from, closed) ??
       (await native.readInto(buffer, from, native.state[State.FLUSH_POSITION]!));
-    if (this.#ended) return false;
+    if (this.#isOver()) return false;
     if (read.length === 0) {
       this.#dropOrGive(buffer, read.need);
       return read.need > 0;

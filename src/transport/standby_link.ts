@@ -136,9 +136,10 @@ export class StandbyLink implements FrameSink {
     this.socket.destroy();
   }
 
-  /** Lets what was sent leave, then ends the connection. */
+  /** Sends the last commit place, lets what was sent leave, then ends the connection. */
   endGently(reason: string): void {
-    if (this.socket.destroyed) return;
+    if (!this.socket.writable) return;
+    this.pushCommit();
     this.#reason = reason;
     this.#destroyAt = this.#host.now() + this.#host.timing.close;
     this.socket.end();
@@ -351,6 +352,8 @@ export class StandbyLink implements FrameSink {
   }
 
   #sendCommit(): void {
+    // Once the end is on its way, a write would only tear down what was sent before it.
+    if (!this.socket.writable) return;
     // A peer may acknowledge and yet read nothing: then these must not pile up.
     if (this.#commitsUnderWay >= maxCommitsUnderWay) return;
     const { native, commitPlace, writeAcks } = this.#host;

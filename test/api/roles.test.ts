@@ -96,6 +96,24 @@ describe('a standby', () => {
     expect(again.status().upstream).toMatchObject({ connected: true, primary: 'a', reason: null });
   });
 
+  it.each(['commits waited for', 'none waited for'])(
+    'knows the last commit of a primary that closes right after it: %s',
+    async (how) => {
+      for (let round = 0; round < 20; round++) {
+        const a = await primary();
+        const b = await standby(a.port);
+        const last = 1 + (round % 3);
+        for (let lsn = 1; lsn <= last; lsn++) {
+          a.log.append('x');
+          if (how === 'commits waited for') await a.log.commit();
+        }
+        await a.log.close();
+        await until(() => b.status().commitLsn === last, `commit of LSN ${last}, round ${round}`);
+        await b.close();
+      }
+    },
+  );
+
   it('keeps its role when its options are forgotten', async () => {
     const a = await primary();
     const b = await standby(a.port);

@@ -82,5 +82,37 @@ describe('a primary and a standby', () => {
     );
     await until(() => primary.hub.status().standbys[0]?.state === 'live');
   });
+
+  it('a primary that closes during a catch-up ends the connection, and does not break it', async () => {
+    const went: string[] = [];
+    let closed: Promise<void> | undefined;
+    const primary: PrimaryNode = await PrimaryNode.open(
+      { dir: freshDir('a') },
+      {
+        events: {
+          onCommitMoved: () => undefined,
+          onHigherTerm: () => undefined,
+          onStandby: ({ connected, reason }) => {
+            if (!connected) went.push(reason);
+            // The first read for the standby is under way by then.
+            else queueMicrotask(() => (closed = primary.hub.close()));
+          },
+        },
+      },
+    );
+    for (let i = 0; i < 1000; i += 1) await primary.batch(payload(i, 1 + ((i * 37) % 3000)));
+    const standby = await StandbyNode.open(primary.log.native, primary.port, {
+      dir: freshDir('b'),
+    });
+    onTestFinished(async () => {
+      await standby.close();
+      await primary.close();
+    });
+    await until(() => went.length > 0);
+    await closed;
+    expect(went).toEqual(['the primary closes']);
+    await until(() => standby.heard.length > 1);
+    expect(standby.heard.at(-1)).toMatch(/the primary closed the connection/);
+  });
 });
 void quick;
