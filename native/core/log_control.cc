@@ -173,8 +173,8 @@ void Log::write_side_file(const Chain& from, uint64_t to, const std::string& sid
     std::shared_ptr<Segment> segment = segments_->find(identity_.segment_of(at));
     uint64_t block = align_down(at, kBlock);
     uint64_t end = std::min({to, identity_.segment_end(at), block + piece.size()});
-    segment->file->read(block % identity_.segment_bytes, piece.data(),
-                        align_up(end - block, kBlock));
+    segment->file()->read(block % identity_.segment_bytes, piece.data(),
+                          align_up(end - block, kBlock));
     Slice part{piece.data() + (at - block), end - at};
     file->write(offset, &part, 1, false);
     offset += end - at;
@@ -195,12 +195,12 @@ void Log::finish_cut(const Chain& end) {
   if (segment == nullptr) return;
   AlignedBuffer piece(1u << 20);
   uint64_t at = align_down(end.position, kBlock);
-  segment->file->read(at % identity_.segment_bytes, piece.data(), kBlock);
+  segment->file()->read(at % identity_.segment_bytes, piece.data(), kBlock);
   std::memset(piece.data() + (end.position - at), 0, piece.size() - (end.position - at));
   while (at < identity_.segment_end(end.position)) {
     uint64_t size = std::min<uint64_t>(piece.size(), identity_.segment_end(end.position) - at);
     Slice slice{piece.data(), size};
-    segment->file->write(at % identity_.segment_bytes, &slice, 1, true);
+    segment->file()->write(at % identity_.segment_bytes, &slice, 1, true);
     std::memset(piece.data(), 0, kBlock);
     at += size;
   }

@@ -214,11 +214,11 @@ void Log::load_tail(uint64_t from, uint64_t to, bool rewrite) {
     uint64_t end = std::min({identity_.segment_end(at), at + piece.size(), to});
     uint64_t size = align_up(end - at, kBlock);
     uint64_t offset = at % identity_.segment_bytes;
-    segment->file->read(offset, piece.data(), size);
+    segment->file()->read(offset, piece.data(), size);
     std::memset(piece.data() + (end - at), 0, size - (end - at));
     if (rewrite) {
       Slice slice{piece.data(), size};
-      segment->file->write(offset, &slice, 1, true);
+      segment->file()->write(offset, &slice, 1, true);
       recovery_.rewritten_bytes += size;
     }
     if (end > last_block)

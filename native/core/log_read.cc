@@ -72,7 +72,7 @@ ReadOutcome read_segment(const LogIdentity& identity, const Segments& segments, 
   uint64_t block = align_down(from, kBlock);
   uint64_t end = std::min(identity.segment_end(from), align_up(limit, kBlock));
   uint64_t want = std::min(align_down(size, kBlock), end - block);
-  uint64_t got = segment->file->read(block % identity.segment_bytes, buffer, want);
+  uint64_t got = segment->file()->read(block % identity.segment_bytes, buffer, want);
   ReadOutcome outcome;
   outcome.offset = from - block;
   outcome.next = from;

@@ -149,7 +149,7 @@ void Log::write_part(const std::shared_ptr<Segment>& segment, uint64_t from, uin
     std::memset(tail_block_.data() + (to - whole), 0, kBlock - (to - whole));
     slices[count++] = {tail_block_.data(), kBlock};
   }
-  segment->file->write(first % identity_.segment_bytes, slices, count, true);
+  segment->file()->write(first % identity_.segment_bytes, slices, count, true);
 }
 
 bool Log::watermark_due(Clock::time_point now) const {

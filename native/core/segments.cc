@@ -23,6 +23,8 @@ bool ends_with(const std::string& text, const char* end) {
 Segments::Segments(std::shared_ptr<FileSystem> files, std::string directory, LogIdentity identity,
                    bool read_only)
     : files_(std::move(files)),
+      open_files_(
+          std::make_shared<OpenFiles>(files_, read_only ? OpenMode::kRead : OpenMode::kReadWrite)),
       directory_(std::move(directory)),
       identity_(identity),
       read_only_(read_only) {}
@@ -77,12 +79,17 @@ void Segments::load(uint64_t start) {
     renamed = true;
   }
   if (renamed) files_->sync_directory(directory_);
+  hold_last();
+}
+
+void Segments::hold_last() {
+  written_to_ = segments_.empty() ? nullptr : segments_.rbegin()->second->file();
 }
 
 std::shared_ptr<Segment> Segments::load_file(const std::string& name, uint64_t start) {
   std::string path = directory_ + "/" + name;
-  std::shared_ptr<File> file =
-      files_->open(path, read_only_ ? OpenMode::kRead : OpenMode::kReadWrite, true);
+  std::weak_ptr<File> open;
+  std::shared_ptr<File> file = open_files_->get(path, open);
   if (!file->direct()) direct_ = false;
   bool spare = ends_with(name, ".spare");
   AlignedBuffer block(kSegmentHeaderBytes);
@@ -111,14 +118,16 @@ std::shared_ptr<Segment> Segments::load_file(const std::string& name, uint64_t s
     segment->first_lsn = header.first_lsn;
     segment->prev_crc = header.prev_crc;
     segment->path = path;
-    segment->file = std::move(file);
+    segment->files = open_files_;
+    segment->open = open;
     return segment;
   }
   if (read_only_) return nullptr;
   // Left over from trimming, or from a crash before its first flush.
-  if (spare && size == identity_.segment_bytes) {
+  bool enough = spares_.size() >= kMostSpares;
+  if (spare && size == identity_.segment_bytes && !enough) {
     keep_as_spare(path, std::move(file), valid ? size : 0);
-  } else if (spare) {
+  } else if (spare || (valid && enough)) {
     files_->remove(path);
   } else if (valid) {
     std::string spare_path = next_spare_path();
@@ -153,7 +162,7 @@ std::vector<std::shared_ptr<Segment>> Segments::unreadable(uint64_t number) cons
     auto segment = std::make_shared<Segment>();
     segment->number = number;
     segment->path = path;
-    segment->file = files_->open(path, OpenMode::kRead, true);
+    segment->files = open_files_;
     found.push_back(std::move(segment));
   }
   return found;
@@ -225,8 +234,8 @@ std::shared_ptr<Spare> Segments::pick_spare(std::unique_lock<std::mutex>& lock) 
   for (;;) {
     auto best = spares_.end();
     for (auto at = spares_.begin(); at != spares_.end(); ++at) {
-      // A reader of the former segment holds its file: not before it lets go.
-      if ((*at)->busy || (*at)->file.use_count() > 1) continue;
+      // Somebody reads the former segment: not before they let go.
+      if ((*at)->busy || !(*at)->former.expired()) continue;
       if (best == spares_.end() || (*at)->written > (*best)->written) best = at;
     }
     if (best != spares_.end()) {
@@ -251,7 +260,9 @@ std::shared_ptr<Segment> Segments::activate(const SegmentHeader& header) {
   segment->first_lsn = header.first_lsn;
   segment->prev_crc = header.prev_crc;
   segment->path = directory_ + "/" + name_of(segment->number, header.first_lsn);
-  segment->file = std::move(spare->file);
+  segment->files = open_files_;
+  segment->open = spare->file;
+  written_to_ = std::move(spare->file);
   // Not followed by a flush of the directory: the header says what the file is, whatever its name
   // (format.md).
   files_->rename(spare->path, segment->path);
@@ -287,8 +298,7 @@ bool Segments::prepare(size_t target) {
   }
   wanted_ = false;
   for (auto& spare : spares_) {
-    if (spare->unfillable || spare->written >= identity_.segment_bytes ||
-        spare->file.use_count() > 1)
+    if (spare->unfillable || spare->written >= identity_.segment_bytes || !spare->former.expired())
       continue;
     spare->busy = true;
     auto chosen = spare;
@@ -322,15 +332,19 @@ void Segments::recycle_below(uint64_t number) {
   std::unique_lock<std::mutex> lock(mutex_);
   while (!segments_.empty() && segments_.begin()->first < number) {
     std::shared_ptr<Segment> segment = segments_.begin()->second;
+    bool kept = spares_.size() < kMostSpares;
+    // Opened before its name changes. Whoever still reads the segment finds it open.
+    std::shared_ptr<File> file = kept ? segment->file() : nullptr;
     segments_.erase(segments_.begin());
     index_.erase(segment->number);
-    if (spares_.size() >= kMostSpares) {
+    if (!kept) {
       files_->remove(segment->path);
       continue;
     }
     std::string path = next_spare_path();
     files_->rename(segment->path, path);
-    keep_as_spare(path, segment->file, identity_.segment_bytes);
+    keep_as_spare(path, std::move(file), identity_.segment_bytes);
+    spares_.back()->former = segment;
   }
 }
 
@@ -343,7 +357,7 @@ void Segments::drop_after(uint64_t position) {
   while (!segments_.empty() && segments_.rbegin()->first > last) {
     std::shared_ptr<Segment> segment = segments_.rbegin()->second;
     Slice slice{zeros.data(), kSegmentHeaderBytes};
-    segment->file->write(0, &slice, 1, true);
+    segment->file()->write(0, &slice, 1, true);
     segments_.erase(segment->number);
     index_.erase(segment->number);
     files_->remove(segment->path);
@@ -352,11 +366,13 @@ void Segments::drop_after(uint64_t position) {
   // Before the cut is called done: a file that comes back without its header looks like a damaged
   // one.
   if (removed) files_->sync_directory(directory_);
+  hold_last();
 }
 
 void Segments::close_files() {
   std::lock_guard<std::mutex> guard(mutex_);
-  for (auto& [number, segment] : segments_) segment->file.reset();
+  open_files_->close();
+  written_to_.reset();
   for (auto& spare : spares_) spare->file.reset();
 }
 

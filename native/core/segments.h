@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "batch.h"
-#include "file_system.h"
+#include "open_files.h"
 
 namespace walmirror {
 
@@ -27,7 +27,11 @@ struct Segment {
   uint64_t first_lsn = 0;
   uint32_t prev_crc = 0;
   std::string path;
-  std::shared_ptr<File> file;
+  std::shared_ptr<OpenFiles> files;
+  std::weak_ptr<File> open;
+
+  /// Opened where it is not, and open for as long as it is held.
+  std::shared_ptr<File> file() { return files->get(path, open); }
 };
 
 /// A file that waits to become a segment. `written` bytes of it were once written, so that writing
@@ -35,6 +39,7 @@ struct Segment {
 struct Spare {
   std::string path;
   std::shared_ptr<File> file;
+  std::weak_ptr<Segment> former;  // what the file was
   uint64_t written = 0;
   bool busy = false;
   bool unfillable = false;  // there is no space for zeros: a file system that copies on write
@@ -104,10 +109,12 @@ class Segments {
  private:
   std::shared_ptr<Segment> load_file(const std::string& name, uint64_t start);
   void keep_as_spare(std::string path, std::shared_ptr<File> file, uint64_t written);
+  void hold_last();
   std::string next_spare_path();
   std::shared_ptr<Spare> pick_spare(std::unique_lock<std::mutex>& lock);
 
   std::shared_ptr<FileSystem> files_;
+  std::shared_ptr<OpenFiles> open_files_;
   std::string directory_;
   LogIdentity identity_;
   bool read_only_;
@@ -116,6 +123,8 @@ class Segments {
   std::condition_variable not_busy_;
   std::map<uint64_t, std::shared_ptr<Segment>> segments_;
   std::map<uint64_t, std::vector<IndexEntry>> index_;
+  /// The last segment's: a flush never waits for a descriptor, nor fails for the lack of one.
+  std::shared_ptr<File> written_to_;
   std::vector<std::shared_ptr<Spare>> spares_;
   std::vector<std::string> unreadable_;
   size_t promised_ = 0;

@@ -13,7 +13,7 @@ const uint8_t* SegmentWindow::view(const std::shared_ptr<Segment>& segment, uint
     uint64_t want =
         std::min(std::max(chunk_, align_up(offset + need, kBlock) - from), segment_bytes - from);
     buffer_.reserve(want);
-    size_t got = segment->file->read(from, buffer_.data(), want);
+    size_t got = segment->file()->read(from, buffer_.data(), want);
     std::memset(buffer_.data() + got, 0, want - got);
     segment_ = segment;
     from_ = from;

@@ -56,6 +56,65 @@ TEST(LogWrapsItsRingManyTimesWithoutMixingUpBytes) {
   }
 }
 
+TEST(LogHasFewFilesOpenHoweverLongItIs) {
+  auto files = std::make_shared<MemoryFileSystem>();
+  // Beside what is kept open: the control file, the segment that is written, spares.
+  constexpr int kMost = static_cast<int>(OpenFiles::kMost) + 16;
+  uint64_t last = 0;
+  for (int life = 0; life < 2; life++) {
+    Owner owner(small_options(), files);
+    owner.open_term();
+    while (owner->segment_count() < 200u * (life + 1)) {
+      last = owner.append(record_of(9, last + 1, 4000));
+      owner.close_batch();
+    }
+    owner.settle();
+    Found found = read_all(owner.log());
+    CHECK_EQ(found.last_lsn(), last);
+    for (uint64_t lsn = 1; lsn <= last; lsn++) {
+      CHECK(found.records[lsn - 1] == record_of(9, lsn, 4000));
+    }
+    // Whoever reads a file keeps it, and finds it, while others come and go.
+    CHECK(owner->locate(1) > 0);
+    owner->close();
+    CHECK_EQ(files->open_files.load(), 0);
+  }
+  // A crash in the middle of a trim leaves any number of segments below the start.
+  Owner owner(small_options(), files);
+  owner->set_commit(owner->closed().position, last);
+  owner->trim(owner->closed().position);
+  CHECK_EQ(owner->segment_count(), 1u);
+  CHECK(owner->spare_count() <= 8);
+  CHECK(files->most_open_files <= kMost);
+}
+
+TEST(LogOpensThoughATrimOfManySegmentsWasCutShort) {
+  auto files = std::make_shared<MemoryFileSystem>();
+  std::vector<DiskState> instants;
+  uint64_t last = 0;
+  {
+    Owner owner(small_options(), files);
+    owner.open_term();
+    while (owner->segment_count() < 100) {
+      last = owner.append(record_of(9, last + 1, 4000));
+      owner.close_batch();
+    }
+    owner.settle();
+    owner->set_commit(owner->closed().position, last);
+    files->watch([&](const DiskState& state) { instants.push_back(state); });
+    owner->trim(owner->closed().position);
+    files->watch(nullptr);
+  }
+  CHECK(instants.size() > 100);
+  for (size_t i = 0; i < instants.size(); i += 5) {
+    auto found = std::make_shared<MemoryFileSystem>(instants[i]);
+    Owner owner(small_options(), found);
+    CHECK_EQ(owner->closed().lsn, last);
+    CHECK(owner->spare_count() <= 9);
+    CHECK(found->most_open_files <= static_cast<int>(OpenFiles::kMost) + 16);
+  }
+}
+
 TEST(LogKeepsPinnedBytesOfTheRingHoweverMuchIsAppended) {
   Owner owner(small_options(), std::make_shared<MemoryFileSystem>());
   owner.open_term();

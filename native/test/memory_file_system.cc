@@ -79,7 +79,11 @@ class MemoryLock : public DirectoryLock {
 class MemoryFile : public File {
  public:
   MemoryFile(MemoryFileSystem& system, uint64_t inode, std::string path, bool direct)
-      : system_(system), inode_(inode), path_(std::move(path)), direct_(direct) {}
+      : system_(system), inode_(inode), path_(std::move(path)), direct_(direct) {
+    int open = ++system_.open_files;
+    system_.most_open_files = std::max<int>(system_.most_open_files, open);
+  }
+  ~MemoryFile() override { system_.open_files--; }
 
   bool direct() const override { return direct_; }
 

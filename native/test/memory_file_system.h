@@ -66,6 +66,9 @@ class MemoryFileSystem : public FileSystem {
   std::atomic<int> fail_errno{5};
   /// No file can be made any more.
   std::atomic<bool> full{false};
+  /// Files that are open now, and the most that were.
+  std::atomic<int> open_files{0};
+  std::atomic<int> most_open_files{0};
 
  private:
   friend class MemoryFile;
