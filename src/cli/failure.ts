@@ -14,6 +14,22 @@ const ownHints: Readonly<Partial<Record<WalErrorCode, string>>> = {
     'Make it the primary with `walmirror promote`, or follow with `walmirror standby`.',
 };
 
+/** The library's names of what was typed, and how it is typed. */
+const typed: readonly (readonly [RegExp, string])[] = [
+  [/\bwhenMissing: '(\w+)'/g, '--when-missing $1'],
+  [/\bwhenMissing\b/g, '--when-missing'],
+  [/\bsyncTimeout\b/g, '--sync-timeout'],
+  [/\bsynchronousStandbys\b/g, '--standbys'],
+  [/\bsynchronousCommit\b/g, '--sync'],
+  [/\b(listen|follow)\.(host|port)\b/g, '--$1: the $2'],
+  [/^(name|dir)\b/, '--$1'],
+];
+
+/** A message of the library about its options, in the words of the command line. */
+export function asTyped(message: string): string {
+  return typed.reduce((text, [name, option]) => text.replace(name, option), message);
+}
+
 /** What was typed makes no sense together; exit code 2. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';
@@ -34,8 +50,10 @@ export function report(raised: unknown, json: boolean): number {
     // Its message is printed by then. Code 0: --help and --version.
     return error.exitCode === 0 ? 0 : EXIT_USAGE;
   }
-  const message = error instanceof Error ? error.message : String(error);
-  const hint = error instanceof WalError ? (ownHints[error.code] ?? error.hint) : '';
+  const own = error instanceof WalError ? ownHints[error.code] : undefined;
+  const text = error instanceof Error ? error.message : String(error);
+  const message = own === undefined ? text : asTyped(text);
+  const hint = own ?? (error instanceof WalError ? error.hint : '');
   if (json) {
     const { code = null, oldPrimary } = error instanceof WalError ? error : {};
     process.stderr.write(`${JSON.stringify({ error: { code, message, hint, oldPrimary } })}\n`);
@@ -44,7 +62,7 @@ export function report(raised: unknown, json: boolean): number {
     if (hint !== '') process.stderr.write(`hint: ${hint}\n`);
     if (unexpected(error)) process.stderr.write(`${error.stack}\n`);
   }
-  return error instanceof UsageError ? EXIT_USAGE : EXIT_FAILURE;
+  return isUsage(error) ? EXIT_USAGE : EXIT_FAILURE;
 }
 
 /** Wrong options that the library refuses are bad usage of the command. */
@@ -53,10 +71,17 @@ export async function withUsage<T>(call: () => Promise<T>): Promise<T> {
     return await call();
   } catch (error) {
     if (error instanceof TypeError || error instanceof RangeError) {
-      throw new UsageError(error.message, { cause: error });
+      throw new UsageError(asTyped(error.message), { cause: error });
     }
     throw error;
   }
+}
+
+/** A --sync level that waits for standbys where --standbys names none is one too. */
+function isUsage(error: unknown): boolean {
+  return (
+    error instanceof UsageError || (error instanceof WalError && error.code === 'WAL_NO_STANDBYS')
+  );
 }
 
 /** A mistake of ours, and not of the world: the stack is what helps then. */

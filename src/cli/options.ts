@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { parseStandbys } from '../replication/policy.js';
 
 export interface Address {
   readonly host: string;
@@ -14,6 +15,22 @@ export function parseAddress(text: string): Address {
     throw new InvalidArgumentError('Say HOST:PORT, such as 127.0.0.1:7401 or [::1]:7401.');
   }
   return { host, port };
+}
+
+export function parsePath(text: string): string {
+  if (text === '') throw new InvalidArgumentError('Say a path.');
+  return text;
+}
+
+/** Left as it is; checked here, where the option has the name that was typed. */
+export function parseRule(text: string): string {
+  try {
+    if (text.trim() !== '') parseStandbys(text);
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    throw new InvalidArgumentError(error.message.replace(/^synchronousStandbys, /, ''));
+  }
+  return text;
 }
 
 export function parseLsn(text: string): number {
@@ -55,14 +72,14 @@ export function checkRequired(command: Command): void {
 
 /** Options that several commands share, in the same words. */
 export const shared = {
-  dir: () => new RequiredOption('--dir <path>', 'directory of the log'),
+  dir: () => new RequiredOption('--dir <path>', 'directory of the log').argParser(parsePath),
   name: () => new Option('--name <name>', "this node's name (default: the name of the directory)"),
   listen: (what = 'feed standbys here; port 0 takes any') =>
     new Option('--listen <host:port>', what).argParser(parseAddress),
   plaintext: () =>
     new Option('--plaintext', 'allow replication without encryption off this machine'),
   input: (what = 'records to append, - for the standard input') =>
-    new Option('--input <file>', what),
+    new Option('--input <file>', what).argParser(parsePath),
   inputFormat: () =>
     new Option('--format <format>', 'a record a line, or u32le length and bytes')
       .choices(['lines', 'frames'])

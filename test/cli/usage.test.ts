@@ -23,6 +23,56 @@ describe('help', () => {
   });
 });
 
+/** A bad value of each option that takes one, by command; what the message says of it. */
+const badValues: Record<string, readonly (readonly [string, string, RegExp])[]> = {
+  primary: [
+    ['--dir', '', /Say a path/],
+    ['--name', 'a b', /--name takes 1 to 63 letters.*got "a b"/],
+    ['--listen', 'h:99999', /Say HOST:PORT/],
+    ['--sync', 'remote', /Allowed choices are off, local, remote_write, remote_flush, remote_appl/],
+    ['--sync', 'remote_flush', /--standbys names none\nhint: Pass --standbys 'ANY 1 \(\*\)'/],
+    ['--standbys', 'ANY 0 (*)', /at least one standby.*ANY 1 \(\*\)/],
+    ['--standbys', 'FIRST 1 (a)', /comes in a later release/],
+    ['--when-missing', 'stop', /Allowed choices are block, fail/],
+    ['--when-missing', 'fail', /--when-missing needs --standbys/],
+    ['--sync-timeout', '0', /Say a time, such as 500ms or 10s/],
+    ['--sync-timeout', '10s', /--sync-timeout needs --when-missing fail; with 'block'/],
+    ['--input', '', /Say a path/],
+    ['--format', 'json', /Allowed choices are lines, frames/],
+  ],
+  standby: [
+    ['--dir', '', /Say a path/],
+    ['--follow', '7401', /Say HOST:PORT/],
+    ['--follow', '127.0.0.1:0', /--follow: the port takes a whole number, 1 to 65535; got 0/],
+    ['--name', 'ä', /--name takes 1 to 63 letters/],
+    ['--listen', ':1', /Say HOST:PORT/],
+    ['--input', '', /Say a path/],
+    ['--output', '', /Say a path/],
+    ['--from', '1.5', /1 or more/],
+    ['--format', 'json', /Allowed choices are lines, frames/],
+  ],
+  promote: [['--dir', '', /Say a path/]],
+  dump: [
+    ['--dir', '', /Say a path/],
+    ['--from', '0', /1 or more/],
+    ['--to', 'x', /1 or more/],
+    ['--format', 'xml', /Allowed choices are lines, frames, json/],
+  ],
+  verify: [
+    ['--dir', '', /Say a path/],
+    ['--against', '', /Say a path/],
+  ],
+  status: [['--dir', '', /Say a path/]],
+};
+
+/** What a command cannot do without, where it is not what is tried. */
+function needed(command: string, option: string): string[] {
+  const args: string[] = [];
+  if (option !== '--dir') args.push('--dir', 'x');
+  if (command === 'standby' && option !== '--follow') args.push('--follow', '127.0.0.1:7401');
+  return args;
+}
+
 describe('bad usage ends with 2 and says what to type', () => {
   it.each([
     [[], /Usage: walmirror/],
@@ -30,19 +80,33 @@ describe('bad usage ends with 2 and says what to type', () => {
     [['dump', '--dri', 'x'], /unknown option '--dri'\n\(Did you mean --dir\?\)/],
     [['dump'], /required option '--dir <path>' not specified/],
     [['standby', '--dir', 'x'], /required option '--follow <host:port>' not specified/],
-    [['standby', '--dir', 'x', '--follow', '7401'], /Say HOST:PORT/],
-    [['primary', '--dir', 'x', '--listen', 'h:99999'], /Say HOST:PORT/],
-    [['primary', '--dir', 'x', '--sync', 'remote'], /Allowed choices are off, local/],
-    [['primary', '--dir', 'x', '--when-missing', 'fail'], /whenMissing needs/],
-    [['primary', '--dir', 'x', '--sync-timeout', '0'], /Say a time/],
-    [['primary', '--dir', 'x', '--name', 'a b'], /name takes/],
-    [['dump', '--dir', 'x', '--from', '0'], /1 or more/],
     [['dump', '--dir', 'x', '--from', '5', '--to', '4'], /--from 5 is after --to 4/],
+    [['primary', '--dir', 'x', '--plaintext'], /--plaintext needs --listen/],
     [['status', '--dir', 'x', 'y'], /too many arguments/],
   ])('%j', async (args, message) => {
     const { code, stdout, stderr } = await walmirror(args as string[]);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     expect(stderr).toMatch(message);
+  });
+
+  const rows = Object.entries(badValues).flatMap(([command, values]) =>
+    values.map(([option, value, message]) => [command, option, value, message] as const),
+  );
+
+  it.each(rows)('%s %s %j', async (command, option, value, message) => {
+    const args = [command, ...needed(command, option), option, value];
+    const { code, stdout, stderr } = await walmirror(args);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toMatch(message);
+    expect(stderr).toContain(option);
+    expect(stderr).not.toMatch(/whenMissing|syncTimeout|synchronous|(listen|follow)\.\w/);
+  });
+
+  it.each(commands)('%s: no option with a value is left out above', async (command) => {
+    const { stdout } = await walmirror([command, '--help']);
+    const options = [...stdout.matchAll(/^ {2}(--[\w-]+) </gm)].map((match) => match[1]);
+    const tried = new Set(badValues[command]?.map(([option]) => option));
+    expect([...tried].sort()).toEqual([...new Set(options)].sort());
   });
 });
 

@@ -1,10 +1,10 @@
 import { Command, Option } from 'commander';
 import { Log } from '../../api/log.js';
 import { type CommitLevel, commitLevels } from '../../replication/level.js';
-import { withUsage } from '../failure.js';
+import { UsageError, withUsage } from '../failure.js';
 import { type FeedTotals, feed } from '../feed.js';
 import { openInput } from '../input.js';
-import { type Address, parseDuration, shared, showAddress } from '../options.js';
+import { type Address, parseDuration, parseRule, shared, showAddress } from '../options.js';
 import { createSplitter, type InputFormat } from '../splitter.js';
 import { StopSignals } from '../stop.js';
 import { count, notice, plural, showProgress, size } from '../terminal.js';
@@ -39,7 +39,11 @@ export function primaryCommand(): Command {
     .addOption(shared.listen())
     .addOption(shared.plaintext())
     .addOption(new Option('--sync <level>', 'how safe a commit is').choices([...commitLevels]))
-    .addOption(new Option('--standbys <rule>', "the standbys that count, such as 'ANY 1 (*)'"))
+    .addOption(
+      new Option('--standbys <rule>', "the standbys that count, such as 'ANY 1 (*)'").argParser(
+        parseRule,
+      ),
+    )
     .addOption(
       new Option('--when-missing <what>', 'while they are missing').choices(['block', 'fail']),
     )
@@ -62,6 +66,9 @@ Examples:
 }
 
 async function runPrimary(options: PrimaryOptions): Promise<void> {
+  if (options.plaintext === true && options.listen === undefined) {
+    throw new UsageError('--plaintext needs --listen: without it nothing leaves this process');
+  }
   const stop = new StopSignals();
   const started = performance.now();
   const log = await withUsage(() => Log.open(openOptions(options, stop.signal)));

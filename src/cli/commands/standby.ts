@@ -8,6 +8,7 @@ import {
   type Address,
   parseAddress,
   parseLsn,
+  parsePath,
   RequiredOption,
   shared,
   showAddress,
@@ -52,7 +53,9 @@ export function standbyCommand(): Command {
     .addOption(shared.plaintext())
     .addOption(shared.input('once promoted: records to append, - for the standard input'))
     .addOption(
-      new Option('--output <file>', 'where records go, - for the standard output').default('-'),
+      new Option('--output <file>', 'where records go, - for the standard output')
+        .argParser(parsePath)
+        .default('-'),
     )
     .addOption(
       new Option(

@@ -4,7 +4,7 @@ import { loadBinding } from '../../native/binding.js';
 import type { NativeInfo, VerifyResult } from '../../native/native_log.js';
 import { type Comparison, compareLogs } from '../compare.js';
 import { Reported } from '../failure.js';
-import { shared } from '../options.js';
+import { parsePath, shared } from '../options.js';
 import { count, plural, size } from '../terminal.js';
 
 interface VerifyOptions {
@@ -22,7 +22,7 @@ export function verifyCommand(): Command {
         'compares two copies of one log byte for byte, up to the end of the shorter one.',
     )
     .addOption(shared.dir())
-    .addOption(new Option('--against <path>', 'directory of the other copy'))
+    .addOption(new Option('--against <path>', 'directory of the other copy').argParser(parsePath))
     .addOption(shared.json())
     .addHelpText(
       'after',
