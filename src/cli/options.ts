@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { parseStandbys } from '../replication/policy.js';
+import { resolvePolicy } from '../api/policy_options.js';
 
 export interface Address {
   readonly host: string;
@@ -25,7 +25,7 @@ export function parsePath(text: string): string {
 /** Left as it is; checked here, where the option has the name that was typed. */
 export function parseRule(text: string): string {
   try {
-    if (text.trim() !== '') parseStandbys(text);
+    resolvePolicy({ synchronousStandbys: text });
   } catch (error) {
     if (!(error instanceof Error)) throw error;
     throw new InvalidArgumentError(error.message.replace(/^synchronousStandbys, /, ''));
