@@ -1,8 +1,21 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { createSplitter, type InputFormat } from '../../src/cli/splitter.js';
 import { tempDir } from '../global/temp.js';
 import { listeningAddress, Running, statusWhen, succeed, walmirror } from './helpers.js';
+
+/** Whole records in a file of this format, and what they take of it. */
+function wholeRecords(file: string, format: InputFormat): { count: number; bytes: number } {
+  const splitter = createSplitter(format, 1024);
+  splitter.feed(readFileSync(file));
+  const found = { count: 0, bytes: 0 };
+  for (let record = splitter.next(); record !== undefined; record = splitter.next()) {
+    found.count += 1;
+    found.bytes += record.length + (format === 'lines' ? 1 : 4);
+  }
+  return found;
+}
 
 interface Pair {
   readonly a: string;
@@ -93,6 +106,43 @@ describe('a primary and its standby', () => {
     expect(await succeed(['dump', '--dir', b])).toBe('one\ntwo\n');
     expect(await succeed(['verify', '--dir', a, '--against', b])).toMatch(/no difference/);
   });
+
+  it.each<InputFormat>(['lines', 'frames'])(
+    'a standby that is killed again and again goes on after the last whole record: %s',
+    async (format) => {
+      const pair = await startPair(['--format', format]);
+      const { a, b, output, primary } = pair;
+      const total = 100_000;
+      const records = Array.from({ length: total }, (_, i) => `record ${i} ${'x'.repeat(i % 90)}`);
+      const input = `${records.join('\n')}\n`;
+      primary.child.stdin.write(input);
+      const args = ['standby', '--dir', b, '--follow', await listeningAddress(a)];
+      const addTo = [...args, '--output', output, '--format', format];
+      let { standby } = pair;
+      for (let kill = 0; kill < 4; kill++) {
+        const before = existsSync(output) ? statSync(output).size : 0;
+        await expect.poll(() => written(output).length, { interval: 1 }).toBeGreaterThan(before);
+        await standby.stop('SIGKILL');
+        // Wherever the kill fell, this one falls inside a record.
+        const { bytes } = wholeRecords(output, format);
+        if (bytes > 0 && statSync(output).size === bytes) truncateSync(output, bytes - 2);
+        const from = wholeRecords(output, format).count + 1;
+        standby = new Running([...addTo, '--from', `${from}`]);
+      }
+      await expect.poll(() => wholeRecords(output, format).count).toBe(total);
+      const { stderr } = await standby.stop();
+      expect(stderr).toMatch(/ended inside a record: its \d+ bytes? were cut off/);
+      const expected = await succeed(['dump', '--dir', b, '--format', format]);
+      expect(written(output) === expected).toBe(true);
+      // Without --from the file is made anew, whatever it held.
+      appendFileSync(output, 'other');
+      standby = new Running(addTo);
+      await expect.poll(() => written(output) === expected).toBe(true);
+      expect((await standby.stop()).code).toBe(0);
+      expect(written(output) === expected).toBe(true);
+    },
+    60_000,
+  );
 
   it('promotes a closed directory', async () => {
     const { b, output, primary, standby } = await startPair();

@@ -83,7 +83,7 @@ describe('a primary and a standby', () => {
     await until(() => primary.hub.status().standbys[0]?.state === 'live');
   });
 
-  it('a primary that closes during a catch-up ends the connection, and does not break it', async () => {
+  it('a primary that closes during a catch-up ends the connection in order', async () => {
     const went: string[] = [];
     let closed: Promise<void> | undefined;
     const primary: PrimaryNode = await PrimaryNode.open(

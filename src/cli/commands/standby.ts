@@ -16,8 +16,9 @@ import {
 import { Output } from '../output.js';
 import { createSplitter, type InputFormat } from '../splitter.js';
 import { StopSignals } from '../stop.js';
-import { notice } from '../terminal.js';
+import { notice, plural } from '../terminal.js';
 import { narrate, untilStopped } from '../watch.js';
+import { cutTornRecord } from '../whole_records.js';
 
 interface StandbyOptions {
   readonly dir: string;
@@ -68,7 +69,10 @@ export function standbyCommand(): Command {
     .addHelpText(
       'after',
       `
-Without --from, an output file is written anew from the first record that the log holds.
+Without --from, an output file is written anew from the first record that the log holds. With
+--from it is added to, and the part of a record that a killed process left at its end is cut off
+first. Pass the LSN after the last whole record there: from an earlier one records come twice,
+in order, and from a later one some are missing.
 
 Example:
   $ walmirror standby --dir ./b --follow 127.0.0.1:7401 --output ./b.txt`,
@@ -80,16 +84,25 @@ async function runStandby(options: StandbyOptions): Promise<void> {
   const stop = new StopSignals();
   const log = await openUnlessStopped(options, stop.signal);
   if (log === undefined) return;
-  const output = Output.open(options.output, options.from === undefined ? 'new' : 'append');
+  let output: Output | undefined;
   try {
+    output = await openOutput(log, options);
     narrate(log, options.verbose === true);
     await serve(log, output, options, stop.signal);
     await output.close();
   } finally {
-    output.destroy();
+    output?.destroy();
     await log.close();
     stop.dispose();
   }
+}
+
+async function openOutput(log: Log, options: StandbyOptions): Promise<Output> {
+  const { output: path, from, format } = options;
+  if (from === undefined) return Output.open(path, 'new');
+  const cut = await cutTornRecord(path, format, log.maxRecordBytes);
+  if (cut > 0) notice(`${path} ended inside a record: its ${plural(cut, 'byte')} were cut off`);
+  return Output.open(path, 'append');
 }
 
 /** A fresh standby waits here for its primary; to be stopped meanwhile is no failure. */
