@@ -122,21 +122,19 @@ std::shared_ptr<Segment> Segments::load_file(const std::string& name, uint64_t s
     segment->open = open;
     return segment;
   }
-  if (read_only_) return nullptr;
+  // Whether it is missed, recovery finds out by number (SAFETY 6.4); until then it stays as it is.
+  if (!spare && !valid) unreadable_.push_back(path);
+  if (read_only_ || (!spare && !valid)) return nullptr;
   // Left over from trimming, or from a crash before its first flush.
   bool enough = spares_.size() >= kMostSpares;
   if (spare && size == identity_.segment_bytes && !enough) {
     keep_as_spare(path, std::move(file), valid ? size : 0);
-  } else if (spare || (valid && enough)) {
+  } else if (spare || enough) {
     files_->remove(path);
-  } else if (valid) {
+  } else {
     std::string spare_path = next_spare_path();
     files_->rename(path, spare_path);
     keep_as_spare(spare_path, std::move(file), size);
-  } else {
-    // Whether it is missed, recovery finds out by number (SAFETY 6.4); until then it stays as it
-    // is.
-    unreadable_.push_back(path);
   }
   return nullptr;
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Damage, spotOf } from '../helpers/damage.js';
 import { freshDir } from '../helpers/temp.js';
+import { binding, TestLog } from '../native/native.js';
 import { type BatchOverrides, LogBuilder } from './build_log.js';
 import type { Control } from './layout.js';
 import { readLog } from './read_log.js';
@@ -120,6 +121,28 @@ describe('a batch that does not verify', () => {
     const damage = built(builder);
     damage.deletedFile(builder.names()[2] ?? '');
     expect(damage.read().damage).toMatchObject({ file: builder.names()[2], offset: 0 });
+  });
+
+  it('is corruption when only the header of its segment is gone, at the watermark', async () => {
+    const watermark = { position: 16384 + 4096, lsn: 0, crc: 0 };
+    const builder = longLog({}, true);
+    const before = built(builder)
+      .read()
+      .batches.findLast((batch) => batch.end <= watermark.position);
+    const known = { ...watermark, lsn: before?.lastLsn ?? 0, crc: before?.crc ?? 0 };
+    const damage = built(builder, { watermark: known, clean: false });
+    const file = builder.names()[1] ?? '';
+    damage.flippedBit({ file, offset: 20 });
+    expect(damage.read().damage).toMatchObject({ offset: 0, lsn: known.lsn + 1 });
+    const reader = await binding.openReader(damage.dir);
+    const { damage: found } = await reader.verify();
+    reader.close();
+    expect(found).toMatchObject({ file: join(damage.dir, file), lsn: known.lsn + 1 });
+    await expect(TestLog.open({ dir: damage.dir })).rejects.toMatchObject({ code: 'WAL_CORRUPT' });
+    // Where no later batch says that it was durable, it was not.
+    const silent = built(longLog(), { watermark: known, clean: false });
+    silent.flippedBit({ file, offset: 20 });
+    expect(silent.read()).toMatchObject({ end: { position: known.position }, damage: undefined });
   });
 
   it.each<[string, (log: LogBuilder, last: Buffer) => void]>([

@@ -211,14 +211,27 @@ class Walk {
     // Strictly below: an end exactly at the watermark misses nothing that was durable.
     if (this.#position < this.#log.watermark.position)
       return `below the watermark: ${this.#reason}`;
+    if (this.#log.clean || this.#log.cutUnderWay) return undefined;
     for (const file of this.#files) {
-      if (!file.header.ok) continue;
-      const { start, logId, salt } = file.header.value;
-      if (logId !== this.#log.logId || salt !== this.#log.salt) continue;
-      if (this.#covers(file.bytes, start))
+      const starts = file.header.ok ? [file.header.value.start] : this.#missing(file);
+      if (starts.some((start) => this.#covers(file.bytes, start)))
         return `a later batch's watermark covers it: ${this.#reason}`;
     }
     return undefined;
+  }
+
+  /** The segments that a file without a valid header may be. */
+  #missing({ name, bytes }: SegmentFile): number[] {
+    if (name.endsWith('.spare')) return [];
+    const { segmentBytes } = this.#log;
+    const starts = new Set<number>();
+    for (let at = layout.SEGMENT_HEADER_BYTES; at + 128 <= bytes.length; at += 8) {
+      if (bytes.readUInt32LE(at) !== layout.BATCH_MAGIC) continue;
+      const start = decode.decodeBatchHeader(bytes, at).position - at;
+      if (start >= 0 && start % segmentBytes === 0) starts.add(start);
+    }
+    const there = this.#files.map(({ header }) => (header.ok ? header.value.start : -1));
+    return [...starts].filter((start) => !there.includes(start));
   }
 
   #covers(bytes: Buffer, start: number): boolean {
