@@ -382,26 +382,15 @@ void Segments::note_batch(const IndexEntry& entry) {
     entries.push_back(entry);
 }
 
-IndexEntry Segments::nearest_lsn(const Segment& segment, uint64_t lsn) const {
+IndexEntry Segments::nearest(const Segment& segment, uint64_t value,
+                             uint64_t IndexEntry::*by) const {
   std::lock_guard<std::mutex> guard(mutex_);
   IndexEntry nearest{segment.number * identity_.segment_bytes + kSegmentHeaderBytes,
                      segment.first_lsn - 1};
   auto at = index_.find(segment.number);
   if (at == index_.end()) return nearest;
   for (const IndexEntry& entry : at->second) {
-    if (entry.lsn < lsn) nearest = entry;
-  }
-  return nearest;
-}
-
-IndexEntry Segments::nearest_position(const Segment& segment, uint64_t position) const {
-  std::lock_guard<std::mutex> guard(mutex_);
-  IndexEntry nearest{segment.number * identity_.segment_bytes + kSegmentHeaderBytes,
-                     segment.first_lsn - 1};
-  auto at = index_.find(segment.number);
-  if (at == index_.end()) return nearest;
-  for (const IndexEntry& entry : at->second) {
-    if (entry.position < position) nearest = entry;
+    if (entry.*by < value) nearest = entry;
   }
   return nearest;
 }

@@ -94,9 +94,13 @@ class Segments {
   void drop_after(uint64_t position);
 
   void note_batch(const IndexEntry& entry);
-  /// The last known batch start at or before this LSN (position), within the segment that holds it.
-  IndexEntry nearest_lsn(const Segment& segment, uint64_t lsn) const;
-  IndexEntry nearest_position(const Segment& segment, uint64_t position) const;
+  /// The last known batch start before this LSN (position), within the segment that holds it.
+  IndexEntry nearest_lsn(const Segment& segment, uint64_t lsn) const {
+    return nearest(segment, lsn, &IndexEntry::lsn);
+  }
+  IndexEntry nearest_position(const Segment& segment, uint64_t position) const {
+    return nearest(segment, position, &IndexEntry::position);
+  }
   /// The first indexed batch start at or after `position`.
   std::optional<IndexEntry> first_from(uint64_t position) const;
   void forget_index_from(uint64_t position);
@@ -107,6 +111,7 @@ class Segments {
   std::string name_of(uint64_t number, uint64_t first_lsn) const;
 
  private:
+  IndexEntry nearest(const Segment& segment, uint64_t value, uint64_t IndexEntry::*by) const;
   std::shared_ptr<Segment> load_file(const std::string& name, uint64_t start);
   void keep_as_spare(std::string path, std::shared_ptr<File> file, uint64_t written);
   void hold_last();
