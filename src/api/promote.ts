@@ -1,5 +1,5 @@
 import { createServer } from 'node:net';
-import { State, type Term } from '../native/native_log.js';
+import { type NativeInfo, State, type Term } from '../native/native_log.js';
 import { openingRule } from '../replication/rule.js';
 import type { LogCore } from './core.js';
 import { WalError } from './errors.js';
@@ -100,7 +100,7 @@ async function takeRole(
   await standby.stop();
   const oldPrimary = { ...standby.oldPrimary(), connected };
   core.requireOpen();
-  const term = nextEpoch(core);
+  const term = nextEpoch(core.native.info());
   try {
     await core.native.openTerm(term, openingRule(commitPolicy(policy)));
   } catch (error) {
@@ -116,8 +116,7 @@ async function takeRole(
 }
 
 /** A term that this node heard of is stored before anything is taken under it: these are all. */
-function nextEpoch(core: LogCore): Term {
-  const info = core.native.info();
+export function nextEpoch(info: NativeInfo): Term {
   const known = [info.term, ...info.history].map((each) => each.epoch);
   const epoch = Math.max(...known) + 1;
   return { epoch, opener: info.nodeId, incarnation: 1 };

@@ -1,9 +1,9 @@
 import { loadBinding } from '../native/binding.js';
-import { type NativeInfo, type NativeLog, State, type Term } from '../native/native_log.js';
+import { type NativeInfo, type NativeLog, State } from '../native/native_log.js';
 import { WalError } from './errors.js';
 import { closedOldPrimary, type OldPrimary } from './old_primary.js';
 import { directory } from './options.js';
-import { type Promoted, primaryMayRun } from './promote.js';
+import { nextEpoch, type Promoted, primaryMayRun } from './promote.js';
 import * as check from './validate.js';
 
 /**
@@ -47,8 +47,7 @@ async function openNextEpoch(native: NativeLog): Promise<Promoted> {
   requireStandby(info);
   const flushed = native.state[State.FLUSH_LSN] ?? 0;
   const oldPrimary = closedOldPrimary(info, flushed);
-  const epochs = [info.term, ...info.history].map((each) => each.epoch);
-  const term: Term = { epoch: Math.max(...epochs) + 1, opener: info.nodeId, incarnation: 1 };
+  const term = nextEpoch(info);
   // Nothing is acknowledged under it: who opens the log as primary opens a term with a rule.
   await native.openTerm(term);
   return { term, lsn: native.info().history.at(-1)?.lsn ?? 0, oldPrimary };

@@ -1,4 +1,4 @@
-import { Batch, BatchField, KIND_DATA } from '../api/batch.js';
+import { Batch, BatchField, KIND_DATA, KIND_FILLER } from '../api/batch.js';
 import { WalError } from '../api/errors.js';
 import { loadBinding } from '../native/binding.js';
 import type { NativeReader } from '../native/native_log.js';
@@ -43,13 +43,11 @@ export async function* scanBatches(
   }
 }
 
-/** After a filler come the zeros that end a segment, and the header of the next one. */
-const KIND_FILLER = 5;
-
 function* batchesIn(bytes: Buffer, from: number, to: number): Generator<Batch> {
   for (let at = 0; at < bytes.length; ) {
     const end = at + bytes.readUInt32LE(at + BatchField.LENGTH);
     const kind = bytes.readUInt8(at + BatchField.KIND);
+    // Behind it come the zeros that end a segment, and the header of the next one.
     if (kind === KIND_FILLER) return;
     if (kind === KIND_DATA && bytes.readUInt32LE(at + BatchField.COUNT) > 0) {
       const batch = new Batch(bytes.subarray(at, end), from, to);

@@ -2,7 +2,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { State } from '../../src/native/native_log.js';
 import { freshDir } from '../helpers/temp.js';
 import { payload, readBytes } from '../native/native.js';
-import { PrimaryNode, quick, StandbyNode, until } from './nodes.js';
+import { PrimaryNode, StandbyNode, until } from './nodes.js';
 
 async function pair(policy = true) {
   const primary = await PrimaryNode.open(
@@ -115,4 +115,3 @@ describe('a primary and a standby', () => {
     expect(standby.heard.at(-1)).toMatch(/the primary closed the connection/);
   });
 });
-void quick;
