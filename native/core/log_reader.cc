@@ -47,7 +47,15 @@ Place LogReader::refresh() {
 ReadOutcome LogReader::read_into(uint8_t* buffer, uint64_t size, uint64_t from, uint64_t up_to) {
   uint64_t limit = std::min(up_to, end_.position);
   if (from >= limit) return {0, 0, from, 0, 0};
-  return read_segment(identity_, *segments_, buffer, size, from, limit);
+  try {
+    return read_segment(identity_, *segments_, buffer, size, from, limit);
+  } catch (const WalFailure&) {
+    // The owner of the log may have trimmed it: the file is gone, or is another segment by now.
+    std::unique_ptr<ControlFile> control = ControlFile::open(*files_, directory_, true);
+    if (control == nullptr || control->current().start_position <= from) throw;
+    throw WalFailure("WAL_LSN_GONE",
+                     "position " + std::to_string(from) + " was trimmed while it was read");
+  }
 }
 
 uint64_t LogReader::locate(uint64_t lsn) {

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "log_fixture.h"
+#include "log_reader.h"
 
 namespace walmirror::test {
 namespace {
@@ -86,6 +87,35 @@ TEST(LogHasFewFilesOpenHoweverLongItIs) {
   CHECK_EQ(owner->segment_count(), 1u);
   CHECK(owner->spare_count() <= 8);
   CHECK(files->most_open_files <= kMost);
+}
+
+TEST(LogReaderDoesNotTakeATrimForDamage) {
+  TempDir dir;
+  LogOptions options = small_options(dir.path() + "/log");
+  Owner owner(options, posix_file_system());
+  owner.open_term();
+  uint64_t last = 0;
+  auto fill = [&](size_t segments) {
+    while (owner->segment_count() < segments) {
+      last = owner.append(record_of(9, last + 1, 4000));
+      owner.close_batch();
+    }
+    owner.settle();
+  };
+  fill(6);
+  std::unique_ptr<LogReader> reader = LogReader::open(options.directory, posix_file_system());
+  uint64_t end = reader->refresh().position;
+  owner->set_commit(owner->closed().position, last);
+  owner->trim(owner->closed().position);
+  fill(6);  // the files are other segments by now
+  AlignedBuffer buffer(65536);
+  std::string code;
+  try {
+    reader->read_into(buffer.data(), buffer.size(), kFirstBatch, end);
+  } catch (const WalFailure& failure) {
+    code = failure.code;
+  }
+  CHECK_EQ(code, "WAL_LSN_GONE");
 }
 
 TEST(LogOpensThoughATrimOfManySegmentsWasCutShort) {
