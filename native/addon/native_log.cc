@@ -22,6 +22,7 @@ enum StateIndex {
   kFailed,
   kStartPosition,
   kStartLsn,
+  kSegmentFree,
   kStateLength = 16,
 };
 
@@ -94,6 +95,7 @@ void NativeLog::define(Napi::Env env, Napi::Object exports) {
                                                InstanceMethod<&Self::on_progress>("onProgress"),
                                                InstanceMethod<&Self::ref>("ref"),
                                                InstanceMethod<&Self::unref>("unref"),
+                                               InstanceMethod<&Self::promise>("promise"),
                                                InstanceMethod<&Self::reserve>("reserve"),
                                                InstanceMethod<&Self::close_batch>("closeBatch"),
                                                InstanceMethod<&Self::wake_ticker>("wakeTicker"),
@@ -224,6 +226,7 @@ void NativeLog::refresh() {
   state[kFailed] = log_->failure() ? 1 : 0;
   state[kStartPosition] = static_cast<double>(start.position);
   state[kStartLsn] = static_cast<double>(start.lsn);
+  state[kSegmentFree] = static_cast<double>(log_->segment_free());
   if (words_copy_ != nullptr) *words_copy_ = log_->tick_word()->load(std::memory_order_relaxed);
 }
 
@@ -351,6 +354,14 @@ void NativeLog::unref(const Napi::CallbackInfo& info) {
   if (user_holds_ > 0 && --user_holds_ == 0) bridge_->let_go(info.Env());
 }
 
+Napi::Value NativeLog::promise(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  Log& log = this->log(env);
+  bool done = guarded(env, [&] { return log.promise(to_uint(info[0], "bytes")); });
+  refresh();
+  return Napi::Number::New(env, done ? 0 : 1);
+}
+
 Napi::Value NativeLog::reserve(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   Log& log = this->log(env);
@@ -451,9 +462,8 @@ Napi::Value NativeLog::truncate(const Napi::CallbackInfo& info) {
   uint64_t position = to_uint(info[0], "position");
   if (!info[1].IsString()) throw Napi::TypeError::New(info.Env(), "sideFile takes a string");
   std::string side_file = info[1].As<Napi::String>().Utf8Value();
-  if (side_file.empty() || side_file.find('/') != std::string::npos || side_file[0] == '.') {
-    throw Napi::TypeError::New(info.Env(), "sideFile takes a plain file name");
-  }
+  if (!is_side_file_name(side_file))
+    throw Napi::TypeError::New(info.Env(), "sideFile takes a plain name that ends in .diverged");
   cutting_ = true;
   return run_task(info.Env(), [this, position, side_file] {
     // Whatever happens, the owner's fields are the owner's again.
@@ -572,7 +582,9 @@ Napi::Value NativeLog::checksum_at(const Napi::CallbackInfo& info) {
 Napi::Value NativeLog::pin(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   uint64_t position = to_uint(info[0], "position");
-  return Napi::Number::New(env, guarded(env, [&] { return log(env).pin(position); }));
+  int pin = guarded(env, [&] { return log(env).pin(position); });
+  refresh();  // the ring may have less room now
+  return Napi::Number::New(env, pin);
 }
 
 void NativeLog::move_pin(const Napi::CallbackInfo& info) {

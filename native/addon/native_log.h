@@ -41,6 +41,7 @@ class NativeLog : public Napi::ObjectWrap<NativeLog> {
   void on_progress(const Napi::CallbackInfo& info);
   void ref(const Napi::CallbackInfo& info);
   void unref(const Napi::CallbackInfo& info);
+  Napi::Value promise(const Napi::CallbackInfo& info);
   Napi::Value reserve(const Napi::CallbackInfo& info);
   void close_batch(const Napi::CallbackInfo& info);
   void wake_ticker(const Napi::CallbackInfo& info);

@@ -53,6 +53,9 @@ struct RecoveryReport {
   double milliseconds = 0;
 };
 
+/// Whether a cut may put its tail into a file of this name: a plain one that ends in `.diverged`.
+bool is_side_file_name(const std::string& name);
+
 struct LogStatistics {
   uint64_t flushes = 0;
   uint64_t flushed_bytes = 0;
@@ -96,6 +99,12 @@ class Log {
   uint64_t capacity() const { return capacity_; }
   uint64_t ring_floor() const;
   uint64_t ring_free() const;
+  /// Bytes up to the end of the last segment that is ready.
+  uint64_t segment_free() const;
+  /// Promises that appends which take `bytes` of the log from here on find them in the ring and in
+  /// segments that are ready. False: not yet; missing segments are asked for, and `progress` tells
+  /// of news. Throws WAL_NO_SPACE.
+  bool promise(uint64_t bytes);
   /// Closes the open batch, then makes room for `need` payload bytes. False: the ring is full, or
   /// no segment is ready to roll into. Throws WAL_NO_SPACE, std::out_of_range for what can never
   /// fit.
@@ -222,6 +231,7 @@ class Log {
   std::optional<uint64_t> opening_from_;  // where the term that is being opened begins
   uint64_t received_ = 0;                 // standby: bytes received up to here
   uint64_t ring_valid_from_ = 0;
+  uint64_t promised_until_ = 0;  // nobody may newly hold on to what appends up to here overwrite
   uint64_t last_indexed_ = 0;
   bool appending_ = false;
   bool ingesting_ = false;

@@ -15,8 +15,8 @@ void Log::check_usable() const {
 }
 
 uint64_t Log::ring_floor() const {
-  uint64_t reserved =
-      std::max(received_, chain_.position + (capacity_ > 0 ? kBatchHeaderBytes + capacity_ : 0));
+  uint64_t open = capacity_ > 0 ? kBatchHeaderBytes + capacity_ : 0;
+  uint64_t reserved = std::max({received_, chain_.position + open, promised_until_});
   return std::max(ring_valid_from_, reserved > ring_->size() ? reserved - ring_->size() : 0);
 }
 
@@ -26,6 +26,27 @@ uint64_t Log::ring_free() const {
   for (const auto& pin : pins_) floor = std::min(floor, pin.load(std::memory_order_acquire));
   uint64_t used = std::max(chain_.position, received_) - floor;
   return used >= ring_->size() ? 0 : ring_->size() - used;
+}
+
+uint64_t Log::segment_free() const {
+  uint64_t ready = segments_->ready() * identity_.segment_bytes;
+  return identity_.segment_end(chain_.position) + ready - chain_.position;
+}
+
+bool Log::promise(uint64_t bytes) {
+  check_usable();
+  if (!appending_) throw WalFailure("WAL_IS_STANDBY", "the log takes no appends in this role");
+  uint64_t left = identity_.segment_end(chain_.position) - chain_.position;
+  if (bytes > left) {
+    uint64_t count = align_up(bytes - left, identity_.segment_bytes) / identity_.segment_bytes;
+    if (!segments_->want(count)) {
+      wake_housekeeper();
+      return false;
+    }
+  }
+  if (bytes > ring_free()) return false;
+  promised_until_ = chain_.position + bytes;
+  return true;
 }
 
 /// Payload bytes that a batch at `position` may have at most, by its segment.
@@ -60,7 +81,7 @@ bool Log::reserve(uint64_t payload, uint32_t count, uint64_t need) {
 /// Ends the segment with a filler, zeros and the next segment's header.
 bool Log::roll(uint64_t need) {
   uint64_t next = identity_.segment_end(chain_.position) + kSegmentHeaderBytes;
-  uint64_t total = next - chain_.position + kBatchHeaderBytes + align_up(need, identity_.align);
+  uint64_t total = next - chain_.position + align_up(kBatchHeaderBytes + need, identity_.align);
   if (total > ring_free()) return false;
   if (!segments_->promise()) {
     wake_housekeeper();

@@ -6,6 +6,30 @@
 #include "log.h"
 
 namespace walmirror {
+namespace {
+
+constexpr const char* kSideFileEnd = ".diverged";
+
+bool same_content(File& a, File& b) {
+  if (a.size() != b.size()) return false;
+  AlignedBuffer one(1u << 20);
+  AlignedBuffer other(1u << 20);
+  for (uint64_t at = 0, size = a.size(); at < size; at += one.size()) {
+    uint64_t piece = std::min<uint64_t>(one.size(), size - at);
+    if (a.read(at, one.data(), piece) != piece || b.read(at, other.data(), piece) != piece ||
+        std::memcmp(one.data(), other.data(), piece) != 0) {
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+bool is_side_file_name(const std::string& name) {
+  return name.size() > std::strlen(kSideFileEnd) && name.ends_with(kSideFileEnd) &&
+         name[0] != '.' && name.find_first_of(std::string("/\0", 2)) == std::string::npos;
+}
 
 Term Log::term() const {
   std::lock_guard<std::mutex> guard(mutex_);
@@ -109,6 +133,8 @@ Chain Log::chain_at(uint64_t position) {
 }
 
 void Log::truncate(uint64_t position, const std::string& side_file) {
+  if (!is_side_file_name(side_file))
+    throw std::invalid_argument("a side file is a plain name that ends in .diverged");
   if (appending_) throw WalFailure("WAL_NOT_STANDBY", "a primary cuts nothing from its log");
   wait_until_flushed();
   if (position == chain_.position) return;
@@ -181,6 +207,12 @@ void Log::write_side_file(const Chain& from, uint64_t to, const std::string& sid
     at = end;
   }
   file->sync();
+  // What is aside already stays. The same cut, repeated after a crash, finds its own file there.
+  std::string stem = path.substr(0, path.size() - std::strlen(kSideFileEnd));
+  for (int n = 2; files_->exists(path); n++) {
+    if (same_content(*file, *files_->open(path, OpenMode::kRead, false))) break;
+    path = stem + "-" + std::to_string(n) + kSideFileEnd;
+  }
   files_->rename(fresh, path);
   files_->sync_directory(directory_);
 }
@@ -237,6 +269,7 @@ void Log::trim(uint64_t position) {
     control.start_lsn = first->first_lsn - 1;
   });
   segments_->recycle_below(number);
+  wake_housekeeper();  // somebody may wait for a segment
 }
 
 int Log::pin(uint64_t position) {

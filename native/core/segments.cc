@@ -145,6 +145,12 @@ void Segments::keep_as_spare(std::string path, std::shared_ptr<File> file, uint6
   spare->file = std::move(file);
   spare->written = written;
   spares_.push_back(std::move(spare));
+  count_ready();
+}
+
+void Segments::count_ready() {
+  size_t ready = spares_.size() > promised_ ? spares_.size() - promised_ : 0;
+  ready_.store(ready, std::memory_order_release);
 }
 
 void Segments::reclaim_unreadable() {
@@ -211,21 +217,27 @@ size_t Segments::spare_count() const {
   return spares_.size();
 }
 
-bool Segments::promise() {
+bool Segments::want(size_t count) {
+  if (ready() >= count) return true;
   std::lock_guard<std::mutex> guard(mutex_);
-  if (spares_.size() > promised_) {
-    promised_++;
-    return true;
-  }
-  wanted_ = true;
+  if (ready() >= count) return true;
+  wanted_ = std::max(wanted_, count);
   if (no_space_)
     throw WalFailure("WAL_NO_SPACE", "no space for another segment: " + no_space_reason_);
   return false;
 }
 
+bool Segments::promise() {
+  if (!want(1)) return false;
+  std::lock_guard<std::mutex> guard(mutex_);
+  promised_++;
+  count_ready();
+  return true;
+}
+
 bool Segments::wanted() const {
   std::lock_guard<std::mutex> guard(mutex_);
-  return wanted_;
+  return wanted_ > 0;
 }
 
 std::shared_ptr<Spare> Segments::pick_spare(std::unique_lock<std::mutex>& lock) {
@@ -253,6 +265,7 @@ std::shared_ptr<Segment> Segments::activate(const SegmentHeader& header) {
   std::shared_ptr<Spare> spare = pick_spare(lock);
   if (spare == nullptr) throw WalFailure("WAL_IO", "no segment was prepared for the roll");
   if (promised_ > 0) promised_--;
+  count_ready();
   auto segment = std::make_shared<Segment>();
   segment->number = header.start / identity_.segment_bytes;
   segment->first_lsn = header.first_lsn;
@@ -270,7 +283,7 @@ std::shared_ptr<Segment> Segments::activate(const SegmentHeader& header) {
 
 bool Segments::prepare(size_t target) {
   std::unique_lock<std::mutex> lock(mutex_);
-  if (wanted_) target = std::max<size_t>(target, promised_ + 1);
+  target = std::max(target, wanted_ > 0 ? promised_ + wanted_ : 0);
   if (spares_.size() < target) {
     std::string path = next_spare_path();
     lock.unlock();
@@ -286,15 +299,18 @@ bool Segments::prepare(size_t target) {
       lock.lock();
       no_space_ = true;
       no_space_reason_ = failure.what();
+      // Whoever wanted more is told so; one at a time shows whether there is space again.
+      wanted_ = std::min(wanted_, ready() + 1);
       return false;
     }
     lock.lock();
     keep_as_spare(path, std::move(file), 0);
     no_space_ = false;
-    wanted_ = false;
+    if (ready() >= wanted_) wanted_ = 0;
     return true;
   }
-  wanted_ = false;
+  wanted_ = 0;
+  no_space_ = false;
   for (auto& spare : spares_) {
     if (spare->unfillable || spare->written >= identity_.segment_bytes || !spare->former.expired())
       continue;
@@ -330,7 +346,7 @@ void Segments::recycle_below(uint64_t number) {
   std::unique_lock<std::mutex> lock(mutex_);
   while (!segments_.empty() && segments_.begin()->first < number) {
     std::shared_ptr<Segment> segment = segments_.begin()->second;
-    bool kept = spares_.size() < kMostSpares;
+    bool kept = spares_.size() < std::max(kMostSpares, promised_ + wanted_);
     // Opened before its name changes. Whoever still reads the segment finds it open.
     std::shared_ptr<File> file = kept ? segment->file() : nullptr;
     segments_.erase(segments_.begin());

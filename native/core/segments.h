@@ -2,6 +2,7 @@
 // index of each.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <map>
@@ -73,9 +74,13 @@ class Segments {
   size_t count() const;
   size_t spare_count() const;
   bool direct() const { return direct_; }
+  /// Spares that are promised to nobody. Grows at any time; only `promise` takes from it.
+  size_t ready() const { return ready_.load(std::memory_order_acquire); }
 
-  /// Promises a spare to the caller, who will `activate` it. False: none is ready; housekeeping is
-  /// asked for one. Throws WAL_NO_SPACE where the disk is known to be full.
+  /// Whether so many are ready. If not, housekeeping is asked for them. Throws WAL_NO_SPACE where
+  /// the disk is known to be full.
+  bool want(size_t count);
+  /// Promises a spare to the caller, who will `activate` it. False: none is ready; one is wanted.
   bool promise();
   /// Makes a promised spare the segment that this header (its first 4096 bytes) describes, and
   /// renames it.
@@ -117,6 +122,7 @@ class Segments {
   void hold_last();
   std::string next_spare_path();
   std::shared_ptr<Spare> pick_spare(std::unique_lock<std::mutex>& lock);
+  void count_ready();
 
   std::shared_ptr<FileSystem> files_;
   std::shared_ptr<OpenFiles> open_files_;
@@ -133,8 +139,9 @@ class Segments {
   std::vector<std::shared_ptr<Spare>> spares_;
   std::vector<std::string> unreadable_;
   size_t promised_ = 0;
-  bool wanted_ = false;
-  bool no_space_ = false;
+  size_t wanted_ = 0;      // how many shall be ready; 0 once they are
+  bool no_space_ = false;  // the last attempt failed; as long as more are wanted, others follow
+  std::atomic<size_t> ready_{0};
   std::string no_space_reason_;
   uint64_t spare_names_ = 0;
 };

@@ -1,8 +1,6 @@
-import { type NativeLog, State } from '../native/native_log.js';
 import type { Appender } from './appender.js';
-import { WalError } from './errors.js';
 import { type RecordData, recordBytes, recordSize, tooLarge } from './record.js';
-import { canEverFit, type Layout, ringSpace } from './ring_space.js';
+import { canEverFit, ringSpace } from './ring_space.js';
 import { shown } from './validate.js';
 
 /** First and last LSN of the records of one `appendMany`. Of none: `last` is `first - 1`. */
@@ -11,29 +9,26 @@ export interface AppendedRange {
   readonly last: number;
 }
 
-/** Another segment takes the engine milliseconds to prepare; this is for a disk that hangs. */
-const MOST_PAUSES = 10_000;
-
 /**
  * Appends all of the records or none: everything that could refuse one of them is looked at before
- * the first is taken. They may span batches.
+ * the first is taken. They may span batches and segments, which are ready by then.
  */
-export function appendMany(
-  appender: Appender,
-  native: NativeLog,
-  layout: Layout,
-  items: Iterable<RecordData>,
-): AppendedRange {
+export function appendMany(appender: Appender, items: Iterable<RecordData>): AppendedRange {
   const group = measured(items, appender.maxRecord);
   const first = appender.lsn + 1;
   if (group.records.length === 0) return { first, last: first - 1 };
   appender.refuseUnlessAccepting();
-  if (!appender.hasRoom(group.payload)) requireSpace(appender, native, layout, group);
-  for (const record of group.records) appendTaken(appender, record);
+  if (!appender.hasRoom(group.payload)) requireRoom(appender, group);
+  try {
+    appender.appendGroup(group.records);
+  } catch (error) {
+    // Refused by a log that fails in between: some of them may be on the disk already.
+    throw appender.lsn < first ? error : appender.broken(error);
+  }
   return { first, last: appender.lsn };
 }
 
-interface Group {
+interface Measured {
   readonly records: readonly (Uint8Array | string)[];
   /** Payload bytes of each. */
   readonly sizes: readonly number[];
@@ -41,7 +36,7 @@ interface Group {
   readonly largest: number;
 }
 
-function measured(items: Iterable<RecordData>, maxRecord: number): Group {
+function measured(items: Iterable<RecordData>, maxRecord: number): Measured {
   if (typeof items === 'string' || ArrayBuffer.isView(items) || !isIterable(items)) {
     throw new TypeError(`appendMany takes an array of records, got ${shown(items)}`);
   }
@@ -72,40 +67,25 @@ function isIterable(value: unknown): boolean {
   );
 }
 
-function requireSpace(appender: Appender, native: NativeLog, layout: Layout, group: Group): void {
-  // Closed first: where the next batch starts, and what is free, is exact then.
-  appender.close();
-  appender.refuseUnlessAccepting();
-  const { state } = native;
-  const space = ringSpace(layout, state[State.CLOSED_POSITION] ?? 0, group.sizes);
-  if (space <= (state[State.RING_FREE] ?? 0)) return;
-  if (!canEverFit(layout, group.sizes, group.largest)) {
+function requireRoom(appender: Appender, group: Measured): void {
+  const { payload, largest, records, sizes } = group;
+  const { layout } = appender.room;
+  if (!canEverFit(layout, { payload, largest, count: records.length })) {
     throw new RangeError(
-      `appendMany got ${group.payload} bytes of records; a log memory (ringBytes) of ` +
+      `appendMany got ${payload} bytes of records; a log memory (ringBytes) of ` +
         `${layout.ringBytes} bytes cannot take so many at once`,
     );
   }
-  throw appender.full(space);
-}
-
-/** One record of a group that is known to fit, if only the engine has the next segment ready. */
-function appendTaken(appender: Appender, record: Uint8Array | string): void {
-  for (let pauses = 0; ; pauses++) {
-    try {
-      appender.append(record);
-      return;
-    } catch (error) {
-      // Its own threads prepare the segment: nothing of this thread is needed for it.
-      if (!isFull(error) || pauses >= MOST_PAUSES) throw error;
-      pause();
-    }
+  // Closed first: where the next batch starts is exact then.
+  appender.close();
+  appender.refuseUnlessAccepting();
+  if (appender.hasRoom(payload)) return;
+  const space = ringSpace(layout, appender.room.closed, sizes, appender.reserved);
+  let isReady: boolean;
+  try {
+    isReady = appender.room.hold(space);
+  } catch (error) {
+    throw appender.refusedBy(error);
   }
-}
-
-function isFull(error: unknown): boolean {
-  return error instanceof WalError && error.code === 'WAL_RING_FULL';
-}
-
-function pause(): void {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+  if (!isReady) throw appender.full(space, sizes);
 }

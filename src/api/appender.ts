@@ -1,8 +1,10 @@
 import { type NativeLog, State, Word } from '../native/native_log.js';
 import { type AppendedRange, appendMany } from './append_many.js';
 import { WalError } from './errors.js';
+import { withOutcome } from './failure.js';
 import { type RecordData, recordBytes, recordSize, tooLarge } from './record.js';
-import { type Layout, ringSpace } from './ring_space.js';
+import { batchBytes, type Layout, recordSpace } from './ring_space.js';
+import { Room } from './room.js';
 import { integer, shown } from './validate.js';
 
 /** What the appender tells the log that it belongs to. */
@@ -44,6 +46,7 @@ export class Appender {
   readonly #native: NativeLog;
   readonly #host: AppenderHost;
   readonly #layout: Layout;
+  readonly room: Room;
   /** Largest record, in bytes. */
   readonly maxRecord: number;
   readonly #state: Float64Array;
@@ -63,17 +66,18 @@ export class Appender {
   #count = 0;
   #accepting = false;
   #inCallback = false;
+  #inGroup = false;
   #endOfTurn = false;
   /** A batch is to be closed when the round under way is over. */
   #due = false;
   #standbyWait: NodeJS.Timeout | undefined;
-  #refusedSize = 0;
-  #refusedSpace = 0;
+  #refused: readonly number[] | undefined;
 
   constructor(native: NativeLog, layout: Layout, maxRecord: number, host: AppenderHost) {
     this.#native = native;
     this.#host = host;
     this.#layout = layout;
+    this.room = new Room(native, layout);
     this.maxRecord = maxRecord;
     this.#state = native.state;
     this.#tick = native.words;
@@ -156,7 +160,7 @@ export class Appender {
   }
 
   appendMany(items: Iterable<RecordData>): AppendedRange {
-    return appendMany(this, this.#native, this.#layout, items);
+    return appendMany(this, items);
   }
 
   appendInto(maxBytes: number, encode: (buffer: Buffer, offset: number) => number): number {
@@ -193,29 +197,49 @@ export class Appender {
     this.#published();
   }
 
-  /** Whether the open batch, if there is one, can take this many payload bytes more. */
+  /** Closes the open batch if its time is over. */
+  closeIfDue(): void {
+    if (this.#tick[Word.TICK] === 2) this.close();
+  }
+
+  /** Whether one batch, the open one or else the one reserved next, takes so many payload bytes. */
   hasRoom(payload: number): boolean {
-    return payload <= this.#room - this.#at;
+    return payload <= (this.#count === 0 ? this.reserved : this.#room - this.#at);
+  }
+
+  /** Payload bytes that the engine has reserved for the open batch. */
+  get reserved(): number {
+    return this.#state[State.CAPACITY] as number;
+  }
+
+  /** Log bytes that the open batch will take as it is. */
+  get openSpace(): number {
+    return this.#count === 0 ? 0 : batchBytes(this.#layout, this.#at - this.#start);
+  }
+
+  /** Whether the engine reserves a batch of this payload now; the open one is closed. */
+  ready(payload: number): boolean {
+    this.close();
+    this.refuseUnlessAccepting();
+    return this.reserved >= payload || this.#native.reserve(0, 0, payload) === 0;
+  }
+
+  /** Payload bytes of the records of an `appendMany` that was refused and not followed by any. */
+  get refused(): readonly number[] | undefined {
+    return this.#refused;
   }
 
   /**
-   * Whether the engine takes a record of this size now, or after a refusal what was refused then.
-   * Room in the ring is not all: the next segment may have to be prepared first.
+   * Appends records for which there is room. No tick closes a batch in between: that would cost
+   * some of it.
    */
-  ready(size = this.#refusedSize): boolean {
-    if (size === 0) return true;
-    this.close();
-    this.refuseUnlessAccepting();
-    if ((this.#state[State.CAPACITY] as number) < size && this.#native.reserve(0, 0, size) !== 0) {
-      return false;
+  appendGroup(records: readonly (Uint8Array | string)[]): void {
+    this.#inGroup = true;
+    try {
+      for (const record of records) this.append(record);
+    } finally {
+      this.#inGroup = false;
     }
-    this.#refusedSize = 0;
-    return true;
-  }
-
-  /** Ring bytes that the last refused `appendMany` wanted; 0 after an append that was taken. */
-  get refusedSpace(): number {
-    return this.#refusedSpace;
   }
 
   /**
@@ -236,9 +260,20 @@ export class Appender {
     if (!this.#accepting) throw this.#host.refusal();
   }
 
+  /** Nothing may follow what was taken of a group. */
+  broken(error: unknown): unknown {
+    this.#host.broken(error);
+    return error instanceof WalError ? withOutcome(error, 'unknown') : error;
+  }
+
+  /** What a call throws that the engine refused with this error. */
+  refusedBy(error: unknown): unknown {
+    return this.#host.refusedBy(error);
+  }
+
   /** WAL_RING_FULL, after telling whoever holds on to the ring. */
-  full(space: number): WalError {
-    this.#refusedSpace = space;
+  full(space: number, sizes?: readonly number[]): WalError {
+    this.#refused = sizes;
     this.#host.ringWanted();
     const free = this.#state[State.RING_FREE] ?? 0;
     const what =
@@ -382,9 +417,15 @@ export class Appender {
   #makeRoom(size: number): void {
     this.refuseUnlessAccepting();
     const tick = this.#tick[Word.TICK];
-    if (tick === 2) this.close();
-    else if (tick === 0) this.#native.wakeTicker();
-    if (size > this.#room - this.#at) this.#openBatch(size);
+    if (tick === 0) this.#native.wakeTicker();
+    if (size > this.#room - this.#at || (tick === 2 && this.#mayClose())) this.#openBatch(size);
+  }
+
+  /** Whether the open batch, which is due, is closed now or at the next tick. */
+  #mayClose(): boolean {
+    if (!this.#inGroup && this.room.allowsSplit(recordSize(this.maxRecord))) return true;
+    Atomics.compareExchange(this.#tick, Word.TICK, 2, 1);
+    return false;
   }
 
   #openBatch(size: number): void {
@@ -401,17 +442,13 @@ export class Appender {
       if (count > 0) this.#published();
       // Publishing may have found the log failed.
       this.refuseUnlessAccepting();
-      if (full !== 0) {
-        this.#refusedSize = size;
-        throw this.full(this.#spaceFor(size));
-      }
+      if (full !== 0) throw this.full(recordSpace(this.#layout, this.room.closed, size));
     }
     this.#start = this.#shared ? (this.#state[State.CURSOR] as number) : 0;
     this.#at = this.#start;
     this.#room = this.#start + (this.#state[State.CAPACITY] as number);
     this.#limit = this.#shared ? this.#room : -1;
-    this.#refusedSize = 0;
-    this.#refusedSpace = 0;
+    this.#refused = undefined;
     // A tick that found no open batch says nothing about this one.
     if (this.#tick[Word.TICK] === 2) Atomics.compareExchange(this.#tick, Word.TICK, 2, 1);
     if (!this.#endOfTurn) {
@@ -428,10 +465,6 @@ export class Appender {
   readonly #closeDue = (): void => {
     if (this.#due) this.close();
   };
-
-  #spaceFor(size: number): number {
-    return ringSpace(this.#layout, this.#state[State.CLOSED_POSITION] as number, [size]);
-  }
 
   /** The open batch is no longer ours: the next append opens another. */
   #sealed(): void {

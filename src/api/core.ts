@@ -59,7 +59,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
       align: info.padded ? 4096 : 8,
     };
     this.appender = new Appender(native, layout, info.maxRecordBytes, this);
-    this.drains = new Drains(native, this.appender, layout);
+    this.drains = new Drains(this.appender);
     native.onProgress(() => this.#progressed());
     closeAtExit(this);
   }

@@ -1,71 +1,129 @@
-import { type NativeLog, State } from '../native/native_log.js';
 import type { Appender } from './appender.js';
+import { WalError } from './errors.js';
+import { withOutcome } from './failure.js';
 import { recordSize } from './record.js';
-import { canEverFit, type Layout, ringSpace } from './ring_space.js';
+import { canEverFit, recordSpace, ringSpace } from './ring_space.js';
+import type { Room } from './room.js';
 import { Wakeups } from './wakeup.js';
 
 /** Below this part of the ring `needsDrain` says so; `drain()` waits for twice as much. */
 const LOW = 0.25;
+/** What callers count for a record beside its bytes. */
+const FRAMING = 8;
 
-/** Back-pressure: waits for room in the log memory. */
+/**
+ * Back-pressure: waits for room in the log memory and in the segments. What it promises holds until
+ * the end of the turn in which a wait resolved, for whoever asked for it (`Room`).
+ */
 export class Drains {
   readonly waits = new Wakeups();
-  readonly #state: Float64Array;
   readonly #appender: Appender;
-  readonly #layout: Layout;
+  readonly #room: Room;
   readonly #low: number;
+  /** The largest record's payload. */
+  readonly #largest: number;
+  #endOfTurn = false;
 
-  constructor(native: NativeLog, appender: Appender, layout: Layout) {
-    this.#state = native.state;
+  constructor(appender: Appender) {
     this.#appender = appender;
-    this.#layout = layout;
-    this.#low = layout.ringBytes * LOW;
+    this.#room = appender.room;
+    this.#low = this.#room.layout.ringBytes * LOW;
+    this.#largest = recordSize(appender.maxRecord);
   }
 
+  /** False: the next record is taken, whatever its size. */
   get needed(): boolean {
-    return (this.#state[State.RING_FREE] as number) < this.#low;
-  }
-
-  /** Resolves when records of `bytes` in all fit; without it, when there is comfortable room. */
-  async wait(bytes: number | undefined, signal: AbortSignal | undefined): Promise<void> {
-    const met = bytes === undefined ? () => this.#comfortable() : this.#fits(bytes);
-    try {
-      if (!met()) this.#appender.wantRing();
-      await this.waits.until(met, signal);
-    } catch (error) {
-      throw this.#appender.explain(error);
-    }
+    const room = this.#room;
+    const open = this.#appender.openSpace;
+    if (room.ringFree - open < this.#low) return true;
+    return open + recordSpace(room.layout, room.closed + open, this.#largest) > room.free;
   }
 
   /**
-   * Also enough for what was refused last, or who drains after a refusal could be refused for
-   * ever.
+   * Resolves when records of `bytes` in all fit; without it, when there is comfortable room, and
+   * for what was refused last.
    */
+  async wait(bytes: number | undefined, signal: AbortSignal | undefined): Promise<void> {
+    const met = bytes === undefined ? () => this.#comfortable() : this.#fits(bytes);
+    try {
+      await this.waits.until(() => this.#isMet(met), signal);
+    } catch (error) {
+      const known = this.#appender.explain(error);
+      const isFull = known instanceof WalError && known.code === 'WAL_NO_SPACE';
+      throw isFull ? withOutcome(known, 'refused') : known;
+    }
+  }
+
+  #isMet(met: () => boolean): boolean {
+    this.#appender.refuseUnlessAccepting();
+    this.#appender.closeIfDue();
+    if (!met()) return false;
+    if (!this.#endOfTurn) {
+      this.#endOfTurn = true;
+      setImmediate(this.#turnEnded);
+    }
+    return true;
+  }
+
   #comfortable(): boolean {
     const appender = this.#appender;
-    return this.#free() >= Math.max(this.#low * 2, appender.refusedSpace) && appender.ready();
+    const room = this.#room;
+    const open = appender.openSpace;
+    const { refused } = appender;
+    const space = Math.max(
+      room.mostForRecord(this.#largest, open),
+      refused === undefined ? 0 : ringSpace(room.layout, room.closed + open, refused),
+    );
+    const enough = Math.max(2 * this.#low - room.taken(open), space);
+    return this.#ringHas(open, enough) && room.promise(open, space, false);
   }
 
   #fits(bytes: number): () => boolean {
     const appender = this.#appender;
-    const { maxBatchBytes, ringBytes } = this.#layout;
+    const room = this.#room;
+    const { ringBytes } = room.layout;
     if (bytes > ringBytes) throw never(bytes, ringBytes);
-    const size = recordSize(bytes);
-    const one = bytes <= appender.maxRecord;
-    // Of several records no more is known than their sum: batches are taken to be full.
-    const largest = one ? size : Math.min(maxBatchBytes, recordSize(appender.maxRecord));
-    const sizes = one ? [size] : new Array<number>(Math.ceil(size / largest)).fill(largest);
-    if (!canEverFit(this.#layout, sizes, largest)) throw never(bytes, ringBytes);
+    // What fits one batch can always be had: a batch of its own.
+    const isOne = bytes <= appender.maxRecord + FRAMING;
+    const payload = isOne ? Math.min(recordSize(bytes), this.#largest) : recordSize(bytes);
+    const group = { payload, largest: Math.min(payload, this.#largest) };
+    if (!isOne && !canEverFit(room.layout, group)) throw never(bytes, ringBytes);
     return () => {
-      if (appender.hasRoom(size)) return true;
-      const at = this.#state[State.CLOSED_POSITION] as number;
-      return this.#free() >= ringSpace(this.#layout, at, sizes) && appender.ready(largest);
+      const open = appender.openSpace;
+      const space = room.mostFor(group, open);
+      if (isOne && room.taken(open) + space > room.free) {
+        return this.#reserved(payload);
+      }
+      return this.#ringHas(open, space) && room.promise(open, space, true);
     };
   }
 
-  #free(): number {
-    return this.#state[State.RING_FREE] as number;
+  /** One batch that takes it all, reserved by the engine: needs no room for the unforeseen. */
+  #reserved(payload: number): boolean {
+    const appender = this.#appender;
+    const room = this.#room;
+    if (room.taken(0) > 0) return false;
+    if (appender.ready(payload)) {
+      room.promiseReserved(payload);
+      return true;
+    }
+    appender.wantRing();
+    return false;
   }
+
+  /** Asks for what is missing: the open batch frees none before it is closed and flushed. */
+  #ringHas(open: number, space: number): boolean {
+    const room = this.#room;
+    if (room.taken(open) + space <= room.ringFree) return true;
+    if (open + space > room.ringFree) this.#appender.wantRing();
+    return false;
+  }
+
+  readonly #turnEnded = (): void => {
+    this.#endOfTurn = false;
+    this.#room.release();
+    this.waits.settle();
+  };
 }
 
 function never(bytes: number, ringBytes: number): RangeError {

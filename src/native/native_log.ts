@@ -127,6 +127,8 @@ export const State = {
   FAILED: 9,
   START_POSITION: 10,
   START_LSN: 11,
+  /** Bytes up to the end of the last segment that is ready. */
+  SEGMENT_FREE: 12,
   LENGTH: 16,
 } as const;
 
@@ -172,6 +174,12 @@ export interface NativeLog {
 
   // -- primary: appending --
   /**
+   * Promises that appends which take `bytes` of the log from here on (headers, padding and ends of
+   * segments included) find them in the ring and in segments that are ready. 0: done; 1: not yet,
+   * missing segments are asked for, and `onProgress` tells of news. Throws WAL_NO_SPACE.
+   */
+  promise(bytes: number): number;
+  /**
    * Closes the open batch if it has records, then makes room for `need` payload bytes in a new one,
    * rolling the segment if it must. 0: done (state refreshed); 1: the ring is full, nothing
    * reserved.
@@ -206,8 +214,9 @@ export interface NativeLog {
   /** Position up to which bytes were received (inside a batch, maybe). */
   received(): number;
   /**
-   * Cuts the log at a batch boundary, the tail first flushed to a side file (SAFETY 2.5). Standby
-   * only.
+   * Cuts the log at a batch boundary, the tail first flushed to a side file (SAFETY 2.5), a plain
+   * name that ends in `.diverged`; what has that name already stays, and the tail gets another.
+   * Standby only.
    */
   truncate(position: number, sideFile: string): Promise<void>;
 
