@@ -140,6 +140,7 @@ class MemoryFile : public File {
   }
 
   void allocate(uint64_t size) override {
+    system_.hold_allocations.wait(true);
     std::lock_guard guard(system_.mutex_);
     Inode& inode = system_.state_.inodes.at(inode_);
     inode.cache_size = std::max(inode.cache_size, size);

@@ -69,6 +69,8 @@ class MemoryFileSystem : public FileSystem {
   /// Files that are open now, and the most that were.
   std::atomic<int> open_files{0};
   std::atomic<int> most_open_files{0};
+  /// Space for a file is not found before this is false again.
+  std::atomic<bool> hold_allocations{false};
 
  private:
   friend class MemoryFile;

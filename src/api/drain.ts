@@ -2,7 +2,7 @@ import type { Appender } from './appender.js';
 import { WalError } from './errors.js';
 import { withOutcome } from './failure.js';
 import { recordSize } from './record.js';
-import { canEverFit, recordSpace, ringSpace } from './ring_space.js';
+import { canEverFit, ringSpace } from './ring_space.js';
 import type { Room } from './room.js';
 import { Wakeups } from './wakeup.js';
 
@@ -31,12 +31,16 @@ export class Drains {
     this.#largest = recordSize(appender.maxRecord);
   }
 
-  /** False: the next record is taken, whatever its size. */
+  /**
+   * False: the next record is taken, whatever its size, and leaves what `drain(bytes)` promised to
+   * others.
+   */
   get needed(): boolean {
     const room = this.#room;
     const open = this.#appender.openSpace;
-    if (room.ringFree - open < this.#low) return true;
-    return open + recordSpace(room.layout, room.closed + open, this.#largest) > room.free;
+    const taken = room.takenByGroups(open);
+    if (room.ringFree - taken < this.#low) return true;
+    return taken + room.mostForRecord(this.#largest, open, taken) > room.free;
   }
 
   /**
@@ -71,7 +75,7 @@ export class Drains {
     const open = appender.openSpace;
     const { refused } = appender;
     const space = Math.max(
-      room.mostForRecord(this.#largest, open),
+      room.mostForRecord(this.#largest, open, room.taken(open)),
       refused === undefined ? 0 : ringSpace(room.layout, room.closed + open, refused),
     );
     const enough = Math.max(2 * this.#low - room.taken(open), space);

@@ -117,7 +117,8 @@ export class Log {
 
   /**
    * Takes all of these records or none. They may span batches, and a crash may fall between two.
-   * Throws as `append` does; RangeError for what could never fit the log memory.
+   * Throws as `append` does, and at once: WAL_RING_FULL also where the segments that they need are
+   * not ready (await `drain`); RangeError for what could not fit the log memory everywhere.
    */
   appendMany(items: Iterable<RecordData>): AppendedRange {
     return this.#core.appender.appendMany(items);
@@ -134,14 +135,22 @@ export class Log {
     return this.#core.appender.appendInto(maxBytes, encode);
   }
 
-  /** Whether the log memory is nearly full: time to await `drain()`. Cheap. */
+  /**
+   * Whether the log memory, or the segment with none ready behind it, is nearly full: time to await
+   * `drain()`. While it is false the next record is taken, whatever its size. Cheap.
+   */
   get needsDrain(): boolean {
     return this.#core.drains.needed;
   }
 
   /**
-   * Waits for room in the log memory: for records of `bytes` bytes in all (count 8 more for
-   * each), or for comfortable room. RangeError if that could never be.
+   * Waits for room in the log memory, and for the segments that it takes: for records of `bytes`
+   * bytes in all (count 8 more for each), or for comfortable room. What `drain(bytes)` resolved for
+   * is kept for its caller until the end of this turn of the event loop: append it before anything
+   * else is awaited. Several callers of `drain()` check `needsDrain` again when it has resolved.
+   *
+   * RangeError if that could never be. WAL_NO_SPACE where the disk has no room for a segment; the
+   * log goes on, and takes appends again once there is space.
    */
   async drain(bytes?: number, options?: WaitOptions): Promise<void> {
     const signal = waitSignal(options, 'drain');

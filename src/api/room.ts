@@ -46,6 +46,11 @@ export class Room {
     return Math.max(open, this.#until - this.closed);
   }
 
+  /** The same without what was promised to `drain()`, of which nobody said what it is for. */
+  takenByGroups(open: number): number {
+    return Math.max(open, this.#groupsUntil - this.closed);
+  }
+
   /** The most that these records take, wherever they are appended behind what is taken. */
   mostFor(group: Group, open: number): number {
     const taken = this.taken(open);
@@ -53,9 +58,9 @@ export class Room {
     return mostSpace(this.layout, group, left);
   }
 
-  /** The same for one record of this size. */
-  mostForRecord(size: number, open: number): number {
-    if (this.taken(open) > open) {
+  /** The same for one record of this size behind `taken`. */
+  mostForRecord(size: number, open: number, taken: number): number {
+    if (taken > open) {
       return mostSpace(this.layout, { payload: size, largest: size, count: 1 });
     }
     return recordSpace(this.layout, this.closed + open, size);

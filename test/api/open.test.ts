@@ -95,6 +95,29 @@ describe('Log.open', () => {
     expect((await texts(log)).length).toBe(10);
   });
 
+  it('the default of maxRecordBytes is one that the engine takes, whatever the segments', async () => {
+    // Around each step of 4096, and where the default stops growing.
+    const pages = [16, 17, 18, 23, 24, 25, 64, 255, 256, 4100, 4101, 4102, 4103, 4104];
+    for (const segmentBytes of pages.map((count) => count * 4096)) {
+      for (const padded of [false, true]) {
+        const log = await Log.open({ dir: freshDir(), segmentBytes, padded, ringBytes: 65536 });
+        const overhead = (padded ? 7 : 5) * 4096;
+        expect(log.maxRecordBytes).toBe(Math.min(16 << 20, segmentBytes - overhead));
+        // Beside an opening, so that a segment of its own is rolled into.
+        for (let i = 0; i < 2; i++) {
+          await log.drain(log.maxRecordBytes);
+          log.append(Buffer.alloc(log.maxRecordBytes, 5));
+        }
+        expect((await log.commit()).lsn).toBe(2);
+        await log.close();
+        // One more is refused before the engine sees it.
+        const maxRecordBytes = log.maxRecordBytes + 1;
+        const more = Log.open({ dir: freshDir(), segmentBytes, padded, maxRecordBytes });
+        await expect(more).rejects.toThrow(RangeError);
+      }
+    }
+  });
+
   it('gives up before it begins where the signal says so', async () => {
     const dir = freshDir();
     const signal = AbortSignal.abort(new Error('not now'));

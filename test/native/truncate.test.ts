@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { Place } from '../../src/native/native_log.js';
@@ -112,13 +112,41 @@ describe('a cut', () => {
     await primary.close();
   });
 
-  it.each(['../x', '/tmp/x', 'a/b', '', '.'])(
-    'into a side file named %j is refused',
-    async (name) => {
-      const { primary, standby, fork } = await forked({ common: 2, more: 2 });
-      await expect(async () => standby.native.truncate(fork.position, name)).rejects.toThrow();
-      await standby.close();
-      await primary.close();
-    },
-  );
+  it('leaves alone what has the side file’s name, unless it is the same', async () => {
+    const { primary, standby, dir, fork, tail } = await forked({ common: 5, more: 10 });
+    const end = standby.closed.position;
+    const other = 'of another cut';
+    writeFileSync(join(dir, 'x.diverged'), other);
+    await standby.native.truncate(fork.position, 'x.diverged');
+    expect(readFileSync(join(dir, 'x.diverged'), 'utf8')).toBe(other);
+    const aside = readFileSync(join(dir, 'x-2.diverged'));
+    expect(aside.subarray(4096).equals(tail)).toBe(true);
+
+    // The same cut once more: its tail is aside already.
+    standby.native.beginIngest(historyOf(primary));
+    await ingestAll(standby, tail, () => 8192);
+    await standby.settled();
+    expect(standby.closed.position).toBe(end);
+    await standby.native.truncate(fork.position, 'x.diverged');
+    expect(readFileSync(join(dir, 'x-2.diverged')).equals(aside)).toBe(true);
+    expect(readdirSync(dir).filter((name) => name.includes('diverged'))).toHaveLength(2);
+    await standby.close();
+    await primary.close();
+  });
+
+  it.each([
+    ...['../x', '/tmp/x', 'a/b', '', '.', 'control', 'x.wal', '.diverged', 'a/x.diverged'],
+    'x.diverged.wal',
+    '.x.diverged',
+    'control\0.diverged',
+  ])('into a side file named %j is refused', async (name) => {
+    const { primary, standby, dir, fork } = await forked({ common: 2, more: 2 });
+    const names = readdirSync(dir).sort();
+    await expect(async () => standby.native.truncate(fork.position, name)).rejects.toThrow(
+      /plain name/,
+    );
+    expect(readdirSync(dir).sort()).toEqual(names);
+    await standby.close();
+    await primary.close();
+  });
 });

@@ -11,6 +11,8 @@ import { payload } from '../native/native.js';
 /** A disk of ten segments or so; also one that, on older kernels, takes no O_DIRECT. */
 const reason = missing({ root: true, programs: ['mount', 'umount'] });
 
+const sizes = { segmentBytes: 65536, maxRecordBytes: 8192, ringBytes: 131072 } as const;
+
 function smallDisk(kilobytes: number): string {
   const parent = makeTempDir('disk');
   const mounted = join(parent, 'mounted');
@@ -50,7 +52,7 @@ async function fill(log: Log, kept: Buffer[]): Promise<WalError> {
 describe.skipIf(reason)('a full disk', () => {
   it('refuses appends by name, takes none of them, and goes on after a trim', async () => {
     const dir = join(smallDisk(700), 'log');
-    const options = { dir, segmentBytes: 65536, maxRecordBytes: 8192, ringBytes: 131072 };
+    const options = { ...sizes, dir };
     const log = await Log.open(options);
     onTestFinished(() => log.close().catch(() => undefined));
     const kept: Buffer[] = [];
@@ -79,12 +81,57 @@ describe.skipIf(reason)('a full disk', () => {
     await again.close();
   });
 
+  it('takes a group as a whole or not at all, and promises no room that is not there', async () => {
+    for (const padded of [false, true]) {
+      const dir = join(smallDisk(900), 'log');
+      const log = await Log.open({ ...sizes, dir, padded });
+      onTestFinished(() => log.close().catch(() => undefined));
+      const kept: Buffer[] = [];
+      const codes = new Set<string>();
+      for (let round = 0; round < 3; round++) {
+        // Each group needs a roll or two.
+        for (let refused = 0; refused < 3; ) {
+          const group = Array.from({ length: 25 }, (_, i) => payload(kept.length + i, 3000));
+          try {
+            expect(log.appendMany(group).first).toBe(kept.length + 1);
+            kept.push(...group);
+          } catch (error) {
+            if (!(error instanceof WalError)) throw error;
+            expect(error.outcome).toBe('refused');
+            expect(log.status()).toMatchObject({ state: 'open', appendLsn: kept.length });
+            codes.add(error.code);
+            const wait = await drained(log, 25 * 3008);
+            if (wait === 'WAL_NO_SPACE') refused += 1;
+          }
+        }
+        expect(log.status()).toMatchObject({ state: 'open', appendLsn: kept.length });
+        await log.commit();
+        await log.trim(kept.length);
+        await expect.poll(() => drained(log, 25 * 3008), { timeout: 5000 }).toBe('room');
+      }
+      expect([...codes].sort()).toEqual(['WAL_NO_SPACE', 'WAL_RING_FULL']);
+      await log.close();
+      expect(readLog(dir)).toMatchObject({ damage: undefined, end: { lsn: kept.length } });
+    }
+  });
+
   it('is told when a log is made on it', async () => {
     const dir = join(smallDisk(100), 'log');
     const open = Log.open({ dir, segmentBytes: 1 << 20, maxRecordBytes: 8192 });
     await expect(open).rejects.toMatchObject({ code: 'WAL_NO_SPACE' });
   });
 });
+
+/** How a drain of so many bytes ends. */
+async function drained(log: Log, bytes: number): Promise<string> {
+  try {
+    await log.drain(bytes);
+    return 'room';
+  } catch (error) {
+    if (error instanceof WalError) return error.code;
+    throw error;
+  }
+}
 
 function tryAppend(log: Log, kept: Buffer[]): boolean {
   const record = payload(kept.length, 3000);
