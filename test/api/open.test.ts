@@ -95,7 +95,7 @@ describe('Log.open', () => {
     expect((await texts(log)).length).toBe(10);
   });
 
-  it('the default of maxRecordBytes is one that the engine takes, whatever the segments', async () => {
+  it('has a default of maxRecordBytes that the engine takes, for every size', async () => {
     // Around each step of 4096, and where the default stops growing.
     const pages = [16, 17, 18, 23, 24, 25, 64, 255, 256, 4100, 4101, 4102, 4103, 4104];
     for (const segmentBytes of pages.map((count) => count * 4096)) {

@@ -84,7 +84,7 @@ describe.skipIf(reason)('a full disk', () => {
   it('takes a group as a whole or not at all, and promises no room that is not there', async () => {
     for (const padded of [false, true]) {
       const dir = join(smallDisk(900), 'log');
-      const log = await Log.open({ ...sizes, dir, padded });
+      const log = await Log.open({ ...sizes, ringBytes: 262144, dir, padded });
       onTestFinished(() => log.close().catch(() => undefined));
       const kept: Buffer[] = [];
       const codes = new Set<string>();
