@@ -40,6 +40,7 @@ export class Drains {
     const open = this.#appender.openSpace;
     const taken = room.takenByGroups(open);
     if (room.ringFree - taken < this.#low) return true;
+    if (taken > open) return !room.passRecord(this.#largest, open);
     return taken + room.mostForRecord(this.#largest, open, taken) > room.free;
   }
 

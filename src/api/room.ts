@@ -73,8 +73,23 @@ export class Room {
   promise(open: number, space: number, isGroup: boolean): boolean {
     const end = this.taken(open) + space;
     if (!this.hold(end)) return false;
+    // What anybody appends moves the closed position, also past what was promised to a group.
+    const counts = isGroup || this.#groupsUntil > this.closed;
     this.#until = this.closed + end;
-    if (isGroup) this.#groupsUntil = this.#until;
+    if (counts) this.#groupsUntil = this.#until;
+    return true;
+  }
+
+  /**
+   * Whether a record may pass before the groups that have promises. It is counted as one of them,
+   * or its bytes would be taken for theirs.
+   */
+  passRecord(size: number, open: number): boolean {
+    const taken = this.taken(open);
+    const end = taken + this.mostForRecord(size, open, taken);
+    if (end > this.free) return false;
+    this.#until = this.closed + end;
+    this.#groupsUntil = this.#until;
     return true;
   }
 

@@ -127,7 +127,8 @@ describe('back-pressure', () => {
   });
 
   it('callers that wait for room together do not take each other’s', async () => {
-    for (const padded of [false, true]) {
+    for (let run = 0; run < 8; run++) {
+      const padded = run % 2 === 1;
       const log = await openLog({ segmentBytes: 65536, ringBytes: 131072, padded, maxRecordBytes });
       let taken = 0;
       const caller = async (n: number): Promise<void> => {
