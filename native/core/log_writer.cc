@@ -2,6 +2,7 @@
 // watermarks, tasks run in turn.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "log.h"
 
@@ -182,6 +183,7 @@ void Log::store_watermark(bool clean) {
 }
 
 void Log::housekeeper_main() {
+  uint64_t kept = segments_->spares_kept();
   std::unique_lock<std::mutex> lock(mutex_);
   while (!stopping_) {
     uint64_t in_segment = flushed_.position % identity_.segment_bytes;
@@ -190,7 +192,6 @@ void Log::housekeeper_main() {
     lock.unlock();
     bool more = false;
     bool wanted = segments_->wanted();
-    size_t spares = segments_->spare_count();
     bool failed = false;
     try {
       if (due) store_watermark(false);
@@ -200,7 +201,8 @@ void Log::housekeeper_main() {
       failed = true;
     }
     // The owner waits for a segment, or for word that there is no space for one.
-    if (wanted || segments_->spare_count() > spares) progress_();
+    uint64_t kept_before = std::exchange(kept, segments_->spares_kept());
+    if (wanted || kept != kept_before) progress_();
     lock.lock();
     if (failed) return;
     if (more || stopping_) continue;

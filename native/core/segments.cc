@@ -146,6 +146,7 @@ void Segments::keep_as_spare(std::string path, std::shared_ptr<File> file, uint6
   spare->written = written;
   spares_.push_back(std::move(spare));
   count_ready();
+  spares_kept_.fetch_add(1, std::memory_order_release);
 }
 
 void Segments::count_ready() {

@@ -73,6 +73,8 @@ class Segments {
   uint64_t last_number() const;
   size_t count() const;
   size_t spare_count() const;
+  /// Spares that ever came, never fewer: their number alone does not tell, as others are used.
+  uint64_t spares_kept() const { return spares_kept_.load(std::memory_order_acquire); }
   bool direct() const { return direct_; }
   /// Spares that are promised to nobody. Grows at any time; only `promise` takes from it.
   size_t ready() const { return ready_.load(std::memory_order_acquire); }
@@ -142,6 +144,7 @@ class Segments {
   size_t wanted_ = 0;      // how many shall be ready; 0 once they are
   bool no_space_ = false;  // the last attempt failed; as long as more are wanted, others follow
   std::atomic<size_t> ready_{0};
+  std::atomic<uint64_t> spares_kept_{0};
   std::string no_space_reason_;
   uint64_t spare_names_ = 0;
 };
