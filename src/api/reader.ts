@@ -175,7 +175,7 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
 
   /** Finds where `from` starts, once it is visible, and claims the segments from there on. */
   async #open(from: number): Promise<void> {
-    const { native, keepAlive, moved } = this.#host;
+    const { native, moved } = this.#host;
     if (this.#plan.end === undefined) {
       // A record to come may be asked for; its place is known when the one before it is visible.
       await moved.until(() => {
@@ -187,11 +187,22 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
     // Everything is claimed first: a trim could otherwise fall between the look-up and the claim.
     this.#claim.id = native.retain(native.state[State.START_POSITION] ?? 0);
     dropped.register(this, this.#claim, this);
-    const position = await keepAlive.during(native.locate(from));
+    const position = await this.#start(from);
     if (this.#done) return;
     this.#host.requireReadable();
     this.#position = position;
     this.#moveClaim();
+  }
+
+  /**
+   * Never past what is visible: what lies beyond may still be cut, system batches before the record
+   * to come too, and its place be taken by another that starts elsewhere.
+   */
+  async #start(from: number): Promise<number> {
+    const { native, keepAlive } = this.#host;
+    const seen = this.#host.visible(this.#plan.upTo);
+    if (from <= seen.lsn) return keepAlive.during(native.locate(from));
+    return Math.max(seen.position, native.state[State.START_POSITION] ?? 0);
   }
 
   #requireKept(from: number): void {
