@@ -36,6 +36,11 @@ export class Commits {
     return this.#shared;
   }
 
+  /** Throws WAL_NO_STANDBYS where this level could never be met. */
+  requireStandbys(level: CommitLevel): void {
+    if (isRemote(level) && !this.#host.hasStandbys) throw noStandbys(level);
+  }
+
   commit(
     lsn: number,
     level: CommitLevel | undefined,
@@ -43,7 +48,7 @@ export class Commits {
   ): Promise<CommitResult> {
     const { appender, waiters } = this.#host;
     const asked = level ?? this.#host.level;
-    if (isRemote(asked) && !this.#host.hasStandbys) return Promise.reject(noStandbys(asked));
+    this.requireStandbys(asked);
     const open = lsn > appender.closedLsn;
     // Every call of the engine tells how far it has flushed: a commit that is met by that resolves
     // at once, and the record must be visible by then.

@@ -3,9 +3,7 @@ import { type Outcome, WalError } from './errors.js';
 /** The one error that a failed log rejects with, made of whatever went wrong. */
 export function fatal(error: unknown): WalError {
   const known = WalError.from(error);
-  if (known instanceof WalError) {
-    return known.outcome === 'unknown' ? known : withOutcome(known, 'unknown');
-  }
+  if (known instanceof WalError) return asUnknown(known);
   const text = error instanceof Error ? error.message : String(error);
   return new WalError('WAL_FAILED', `the log has failed: ${text}`, {
     cause: error,
@@ -23,6 +21,11 @@ export function withOutcome(error: WalError, outcome: Outcome): WalError {
     outcome,
     cause: error.cause,
   });
+}
+
+/** The same error, of a wait: the record that it was for may be in the log. */
+export function asUnknown(error: WalError): WalError {
+  return error.outcome === 'unknown' ? error : withOutcome(error, 'unknown');
 }
 
 /** What an append to a failed log throws: it was surely not taken. */

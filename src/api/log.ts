@@ -10,6 +10,7 @@ import type { LogCore } from './core.js';
 import type { Driver } from './driver.js';
 import { WalError } from './errors.js';
 import type { LogEventName, LogListener } from './events.js';
+import { asUnknown } from './failure.js';
 import { logStatus } from './log_status.js';
 import { openLog } from './open.js';
 import type { OpenOptions } from './options.js';
@@ -165,8 +166,9 @@ export class Log {
    * Waits until the record `lsn`, and all before it, are as safe as the log's policy, or `level`,
    * asks for. Without `lsn`: all that was appended. The result says what was reached, and where.
    *
-   * Rejects, outcome unknown, with WAL_COMMIT_ABORTED, WAL_SYNC_TIMEOUT, WAL_FENCED, WAL_CLOSED or
-   * the log's failure; with WAL_NO_STANDBYS for a remote level that nobody is named for.
+   * Rejects with WAL_COMMIT_ABORTED, WAL_SYNC_TIMEOUT, WAL_FENCED, WAL_CLOSED or the log's failure;
+   * with WAL_NO_STANDBYS for a remote level that nobody is named for. The outcome is unknown in
+   * each case: the record may be in the log.
    */
   commit(lsn?: number, options?: CommitOptions): Promise<CommitResult> {
     if (options === undefined) {
@@ -178,27 +180,38 @@ export class Log {
   }
 
   async #commit(lsn: number | undefined, options: CommitOptions | undefined) {
+    const { level, signal } = commitOptions(options, 'commit');
     const core = this.#core;
-    const raw = check.optionsObject(options, 'commit', ['level', 'signal']);
-    const level =
-      raw.level === undefined ? undefined : check.oneOf(raw.level, 'level', commitLevels);
-    const signal = check.abortSignal(raw.signal, 'signal');
-    core.requireOpen();
-    const { commits } = requirePrimary(core);
-    const last = core.appender.lsn;
-    const target = lsn === undefined ? last : check.integer(lsn, 'commit(lsn)', 0, last);
-    return commits.commit(target, level, signal);
+    try {
+      core.requireOpen();
+      const { commits } = requirePrimary(core);
+      const last = core.appender.lsn;
+      const target = lsn === undefined ? last : check.integer(lsn, 'commit(lsn)', 0, last);
+      return commits.commit(target, level, signal);
+    } catch (error) {
+      throw error instanceof WalError ? asUnknown(error) : error;
+    }
   }
 
-  /** `append`, then `commit` of that record. A refused append rejects. */
+  /**
+   * `append`, then `commit` of that record. Where nothing was taken it rejects with what `append`
+   * throws, for a wrong option, or with WAL_NO_STANDBYS, outcome refused; else as `commit` does.
+   */
   appendAndCommit(data: RecordData, options?: CommitOptions): Promise<CommitResult> {
     let lsn: number;
     try {
+      if (options !== undefined) this.#requireMeetable(options);
       lsn = this.append(data);
     } catch (error) {
       return Promise.reject(error);
     }
     return this.commit(lsn, options);
+  }
+
+  /** What can be said before the append is: afterwards the record is in the log. */
+  #requireMeetable(options: CommitOptions): void {
+    const { level } = commitOptions(options, 'appendAndCommit');
+    if (level !== undefined) this.#core.driver.commits?.requireStandbys(level);
   }
 
   // -- reading --
@@ -339,6 +352,12 @@ export class Log {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+function commitOptions(options: unknown, what: string) {
+  const raw = check.optionsObject(options, what, ['level', 'signal']);
+  const level = raw.level === undefined ? undefined : check.oneOf(raw.level, 'level', commitLevels);
+  return { level, signal: check.abortSignal(raw.signal, 'signal') };
 }
 
 function waitSignal(options: unknown, what: string): AbortSignal | undefined {

@@ -40,8 +40,37 @@ describe('commit', () => {
     const log = await openLog(small);
     for (const level of ['remote_write', 'remote_flush', 'remote_apply'] as const) {
       const error = await walError(() => log.commit(log.append('a'), { level }));
-      expect(error.code).toBe('WAL_NO_STANDBYS');
+      expect(error).toMatchObject({ code: 'WAL_NO_STANDBYS', outcome: 'unknown' });
     }
+    expect((await records(log)).length).toBe(3);
+  });
+
+  it('with its append refuses what it can before it takes the record', async () => {
+    const log = await openLog(small);
+    for (const level of ['remote_write', 'remote_flush', 'remote_apply'] as const) {
+      const error = await walError(() => log.appendAndCommit('a', { level }));
+      expect(error).toMatchObject({ code: 'WAL_NO_STANDBYS', outcome: 'refused' });
+    }
+    const wrong = (options: unknown) => log.appendAndCommit('a', options as object);
+    await expect(wrong({ level: 'fsync' })).rejects.toThrow(RangeError);
+    await expect(wrong({ levle: 'off' })).rejects.toThrow(/did you mean level/);
+    await expect(wrong({ signal: 7 })).rejects.toThrow(/AbortSignal/);
+    await expect(wrong('off')).rejects.toThrow(TypeError);
+    expect(log.status().appendLsn).toBe(0);
+    expect((await log.appendAndCommit('b', { level: 'local' })).lsn).toBe(1);
+    expect(await texts(log)).toEqual(['b']);
+  });
+
+  it('asked for while the log is closed: the outcome is unknown, the record is there', async () => {
+    const log = await openLog(small);
+    const lsn = log.append('a');
+    const closing = log.close();
+    const closed = { code: 'WAL_CLOSED', outcome: 'unknown' };
+    expect(await walError(() => log.commit(lsn))).toMatchObject(closed);
+    expect(await walError(() => log.commit())).toMatchObject(closed);
+    await closing;
+    expect(await walError(() => log.commit(lsn))).toMatchObject(closed);
+    expect(await texts(await reopen(log))).toEqual(['a']);
   });
 
   it.each([-1, 0.5, Number.NaN, 2, 2 ** 53, '1', null, 1n])('refuses the LSN %s', async (lsn) => {

@@ -307,7 +307,13 @@ describe('a primary that hears of a newer one', () => {
       code: 'WAL_FENCED',
       outcome: 'refused',
     });
-    expect(await codeOf(() => a.log.commit())).toBe('WAL_FENCED');
+    // A record that is in the log, shared even.
+    for (const lsn of [1, undefined]) {
+      expect(await walError(() => a.log.commit(lsn))).toMatchObject({
+        code: 'WAL_FENCED',
+        outcome: 'unknown',
+      });
+    }
     expect(await codeOf(() => a.log.promote(stopped))).toBe('WAL_NOT_STANDBY');
     const seen: number[] = [];
     for await (const batch of a.log.read({ live: false })) seen.push(batch.lastLsn);
