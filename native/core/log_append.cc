@@ -61,6 +61,7 @@ void Log::set_capacity(uint64_t need) {
   uint64_t free = align_down(ring_free(), identity_.align);
   uint64_t in_ring = free > kBatchHeaderBytes ? free - kBatchHeaderBytes : 0;
   uint64_t most = std::min({std::max(max_batch_bytes_, need), in_ring, room(chain_.position)});
+  most = align_down(most, 4);  // or a record could fit, and not its padding
   capacity_ = most < 4 || most < need ? 0 : most;
 }
 

@@ -182,6 +182,23 @@ describe('when a batch is closed', () => {
     expect(log.status().closedLsn).toBe(8);
   });
 
+  it.each([4096, 4097, 4098, 4099])('at %i bytes, padding and all', async (maxBatchBytes) => {
+    const log = await openLog({ ...small, maxBatchBytes });
+    const made: string[] = [];
+    for (let first = 0; first < 12; first++) {
+      const left = maxBatchBytes - (4 + first * 4) - 4;
+      // Bytes, and text of three bytes a character: each as long as fits without its padding.
+      for (const second of ['b'.repeat(left), '\u20ac'.repeat(Math.floor(left / 3))]) {
+        made.push('a'.repeat(first * 4), second);
+        log.append(Buffer.alloc(first * 4, 'a'));
+        const lsn = log.append(second.startsWith('b') ? Buffer.from(second) : second);
+        expect((await log.commit(lsn)).lsn).toBe(made.length);
+      }
+    }
+    expect(await texts(log)).toEqual(made);
+    expect(log.status().state).toBe('open');
+  });
+
   it('within milliseconds of a loop that never yields', async () => {
     const log = await openLog({ ...small, maxBatchDelay: 1 });
     const start = performance.now();
