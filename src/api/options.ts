@@ -51,8 +51,8 @@ export interface OpenOptions extends PolicyOptions {
   /** A batch is closed at this size; a larger record gets one of its own. Default 256 KiB. */
   readonly maxBatchBytes?: number;
   /**
-   * A loop that never yields has its batch closed at the first append after this time. Default 1
-   * ms.
+   * A loop that never yields has its batch closed at the first append after this time, in whole
+   * milliseconds. Default 1.
    */
   readonly maxBatchDelay?: number;
   /** Pad each batch to 4 KiB, for devices that tear sectors. Fixed at creation. Default false. */
@@ -180,7 +180,7 @@ function resolveSizes(raw: Record<string, unknown>): Sizes {
     maxBatchDelay:
       raw.maxBatchDelay === undefined
         ? 1
-        : check.finite(raw.maxBatchDelay, 'maxBatchDelay (milliseconds)', 0.1, 10_000),
+        : check.integer(raw.maxBatchDelay, 'maxBatchDelay (milliseconds)', 1, 10_000),
     padded,
     fixed: {
       ...(raw.segmentBytes === undefined ? {} : { segmentBytes }),

@@ -143,6 +143,8 @@ describe('Log.open', () => {
     ['records over the segment', { dir: 'x', segmentBytes: 65536, maxRecordBytes: 65536 }, /maxR/],
     ['batches over the segment', { dir: 'x', segmentBytes: 65536, maxBatchBytes: 65536 }, /maxB/],
     ['no delay', { dir: 'x', maxBatchDelay: 0 }, /maxBatchDelay/],
+    ['half a delay', { dir: 'x', maxBatchDelay: 0.5 }, /maxBatchDelay.* whole number, 1 to/],
+    ['a delay and a half', { dir: 'x', maxBatchDelay: 1.5 }, /maxBatchDelay \(/],
     ['NaN delay', { dir: 'x', maxBatchDelay: Number.NaN }, /maxBatchDelay/],
     ['padded as text', { dir: 'x', padded: 'yes' }, /true or false/],
     ['a port as text', { dir: 'x', listen: { port: '1' } }, /listen\.port/],
