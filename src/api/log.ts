@@ -67,8 +67,9 @@ export interface WaitOptions {
  * answers at once, rejected by what returns a promise. After a failure that nothing can mend, every
  * present and later wait rejects with the same error (and 'failed' fires once).
  *
- * A log is not shared between threads. It does not keep the process alive, but a pending commit,
- * drain or close does; at a normal exit, what was appended is flushed.
+ * A log is not shared between threads. At a normal exit, what was appended is flushed. A standby
+ * and a primary that listens keep the process alive until they are closed; another log does not,
+ * but a pending commit, drain or close does.
  */
 export class Log {
   readonly #core: LogCore;

@@ -50,6 +50,14 @@ describe('at the end of the process', () => {
     expect(log.status().recovery.clean).toBe(true);
   });
 
+  it.each([
+    ['localStays', ''],
+    ['primaryStays', 'stayed\n'],
+    ['standbyStays', 'stayed\n'],
+  ])('%s: a log that has others to serve keeps it alive until closed', async (scenario, said) => {
+    expect(await run(scenario, freshDir())).toMatchObject({ code: 0, output: said });
+  });
+
   it('a live reader alone does not keep the process alive', async () => {
     const ended = await run('readsLive', freshDir());
     // Node's own code for a main module that waits for ever.
