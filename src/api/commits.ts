@@ -70,12 +70,21 @@ export class Commits {
 
   /** A batch was closed; its commits wait for the place that it ends at. */
   batchClosed(): void {
-    if (this.#shared !== undefined) {
-      // Those who took the shared promise may have asked for any LSN of the batch, up to the last.
-      this.#shared = undefined;
-      void this.#host.waiters.wait(this.#host.level, this.#host.appender.closedLsn);
-    }
+    this.#endShared(this.#host.appender.closedLsn);
     this.#host.waiters.closed();
+  }
+
+  /** Time passes: who asks from now on has a time-out of its own, and so another promise. */
+  tick(nowMs: number): void {
+    this.#endShared(this.#host.appender.lsn);
+    this.#host.waiters.tick(nowMs);
+  }
+
+  /** Those who took the shared promise may have asked for any LSN up to `last`. */
+  #endShared(last: number): void {
+    if (this.#shared === undefined) return;
+    this.#shared = undefined;
+    this.#host.waiters.raise(this.#host.level, last);
   }
 
   /** Keeps the process alive until the wait ends, however it ends. */

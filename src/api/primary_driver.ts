@@ -122,7 +122,7 @@ export class PrimaryDriver implements Driver {
   }
 
   #startTicker(): void {
-    this.#ticker = setInterval(() => this.#waiters.tick(performance.now()), TICK_MS);
+    this.#ticker = setInterval(() => this.commits.tick(performance.now()), TICK_MS);
     this.#ticker.unref();
   }
 

@@ -23,6 +23,8 @@ export interface CommitWaitersOptions {
 }
 
 interface Waiter {
+  /** Time of the first tick that saw it; -1 before. */
+  since: number;
   readonly resolve: (result: CommitResult) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -42,12 +44,13 @@ interface Group {
   end: number;
   /** Highest LSN asked for. */
   target: number;
-  /** Time of the first tick that saw the group; -1 before. */
-  since: number;
-  /** Made at the first wait without a signal: a promise nobody took must never reject. */
+  /**
+   * Made at the first wait without a signal: a promise nobody took must never reject. No tick has
+   * seen it: who comes after one has a time-out of its own.
+   */
   shared: SharedWaiter | undefined;
-  /** Waits that can be cancelled one by one. */
-  singles: Set<Waiter> | undefined;
+  /** Waits that can be cancelled one by one, and those that were shared before the last tick. */
+  others: Set<Waiter> | undefined;
 }
 
 /** The groups of one level, by rising floor; at most the last one is open. */
@@ -121,16 +124,17 @@ export class CommitWaiters {
     const reached = this.#source.reached(level);
     if (lsn <= reached) return Promise.resolve(this.#result(level, reached));
     const group = this.#groupFor(level, lsn);
-    group.singles ??= new Set();
-    const singles = group.singles;
+    group.others ??= new Set();
+    const { others } = group;
     return new Promise((resolve, reject) => {
       const onAbort = (): void => {
-        if (!singles.delete(waiter)) return;
+        if (!others.delete(waiter)) return;
         this.#dropIfEmpty(level, group);
         reject(abortedError(lsn, signal));
       };
       const done = (): void => signal.removeEventListener('abort', onAbort);
       const waiter: Waiter = {
+        since: -1,
         resolve: (result) => {
           done();
           resolve(result);
@@ -140,9 +144,16 @@ export class CommitWaiters {
           reject(error);
         },
       };
-      singles.add(waiter);
+      others.add(waiter);
       signal.addEventListener('abort', onAbort, { once: true });
     });
+  }
+
+  /** Whoever waits at `level` for the batch of `lsn`, if anybody does, waits for `lsn` at least. */
+  raise(level: CommitLevel, lsn: number): void {
+    const group = this.#queues[level].groups.at(-1);
+    if (group === undefined || lsn <= group.floor || lsn > group.end) return;
+    if (lsn > group.target) group.target = lsn;
   }
 
   /** A batch was closed: later waits belong to the next one. Resolves what waited at `off`. */
@@ -203,11 +214,16 @@ export class CommitWaiters {
     const timeoutMs = this.#timeoutMs;
     if (timeoutMs === undefined || queue.groups.length === 0) return;
     for (const group of [...queue.groups]) {
-      if (group.since < 0) group.since = nowMs;
-      if (nowMs - group.since < timeoutMs) continue;
-      queue.groups.splice(queue.groups.indexOf(group), 1);
-      if (queue.open === group) queue.open = undefined;
-      rejectGroup(group, timeoutError(level, group.target, timeoutMs));
+      group.others ??= new Set();
+      if (group.shared !== undefined) group.others.add(group.shared);
+      group.shared = undefined;
+      for (const waiter of group.others) {
+        if (waiter.since < 0) waiter.since = nowMs;
+        if (nowMs - waiter.since < timeoutMs) continue;
+        group.others.delete(waiter);
+        waiter.reject(timeoutError(level, group.target, timeoutMs));
+      }
+      this.#dropIfEmpty(level, group);
     }
   }
 
@@ -230,9 +246,8 @@ export class CommitWaiters {
       floor: isOpen ? closed : lsn - 1,
       end: isOpen ? Number.POSITIVE_INFINITY : lsn,
       target: lsn,
-      since: -1,
       shared: undefined,
-      singles: undefined,
+      others: undefined,
     };
     assert(!isOpen || queue.open === undefined, 'an open group takes every later LSN');
     queue.groups.splice(at, 0, group);
@@ -241,7 +256,7 @@ export class CommitWaiters {
   }
 
   #dropIfEmpty(level: CommitLevel, group: Group): void {
-    if (group.shared !== undefined || (group.singles?.size ?? 0) > 0) return;
+    if (group.shared !== undefined || (group.others?.size ?? 0) > 0) return;
     const queue = this.#queues[level];
     const at = queue.groups.indexOf(group);
     if (at >= 0) queue.groups.splice(at, 1);
@@ -273,21 +288,21 @@ function newSharedWaiter(): SharedWaiter {
     resolve = onResolve;
     reject = onReject;
   });
-  return { promise, resolve: resolve!, reject: reject! };
+  return { since: -1, promise, resolve: resolve!, reject: reject! };
 }
 
 function resolveGroup(group: Group, result: CommitResult): void {
   group.shared?.resolve(result);
-  if (group.singles === undefined) return;
-  for (const waiter of group.singles) waiter.resolve(result);
-  group.singles.clear();
+  if (group.others === undefined) return;
+  for (const waiter of group.others) waiter.resolve(result);
+  group.others.clear();
 }
 
 function rejectGroup(group: Group, error: unknown): void {
   group.shared?.reject(error);
-  if (group.singles === undefined) return;
-  for (const waiter of group.singles) waiter.reject(error);
-  group.singles.clear();
+  if (group.others === undefined) return;
+  for (const waiter of group.others) waiter.reject(error);
+  group.others.clear();
 }
 
 function abortedError(lsn: number, signal: AbortSignal): WalError {

@@ -147,6 +147,43 @@ describe('commit waiters', () => {
     expect(await outcome(local)).toBe('over');
   });
 
+  it('time out each wait by when it was asked for, also in one batch', async () => {
+    const { waiters } = setUp(100);
+    const first = waiters.wait('remote_flush', 1);
+    waiters.tick(0);
+    const second = waiters.wait('remote_flush', 1);
+    expect(second).not.toBe(first);
+    const third = waiters.waitWithSignal('remote_flush', 1, new AbortController().signal);
+    expect(waiters.groups).toBe(1);
+    waiters.tick(90);
+    waiters.tick(100);
+    expect(await outcome(first)).toBe('WAL_SYNC_TIMEOUT');
+    expect(await outcome(second)).toBe('pending');
+    waiters.tick(189);
+    expect(await outcome(third)).toBe('pending');
+    waiters.tick(190);
+    expect(await outcome(second)).toBe('WAL_SYNC_TIMEOUT');
+    expect(await outcome(third)).toBe('WAL_SYNC_TIMEOUT');
+    expect(waiters.waiting).toBe(false);
+  });
+
+  it('raised: the batch is waited for as far as was said, and no other', async () => {
+    const { source, waiters } = setUp();
+    waiters.raise('local', 1);
+    expect(waiters.waiting).toBe(false);
+    const wait = waiters.wait('local', 1);
+    waiters.raise('local', 3);
+    source.at.off = 3;
+    waiters.closed();
+    waiters.raise('local', 4);
+    source.at.local = 2;
+    waiters.settle();
+    expect(await outcome(wait)).toBe('pending');
+    source.at.local = 3;
+    waiters.settle();
+    expect(await outcome(wait)).toMatchObject({ lsn: 3 });
+  });
+
   it('end every wait once, with the same error', async () => {
     const { source, waiters } = setUp();
     const error = Object.assign(new Error('over'), { code: 'over' });
