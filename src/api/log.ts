@@ -306,7 +306,8 @@ export class Log {
    *
    * Rejects with WAL_NOT_STANDBY; with WAL_PRIMARY_REACHABLE unless `primaryStopped: true` says
    * that the old primary is stopped: nothing else can tell that two primaries do not run at once.
-   * `error.oldPrimary` is what is known to decide by; the result has it too.
+   * `error.oldPrimary` is what is known to decide by; the result has it too. Where no role was
+   * taken, with WAL_NO_SPACE say, it may be asked for again; the link may be down by then.
    */
   async promote(options?: PromoteOptions): Promise<Promoted> {
     const core = this.#core;

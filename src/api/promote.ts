@@ -54,17 +54,18 @@ export async function promote(core: LogCore, options: unknown): Promise<Promoted
   if (standby.promoting) throw alreadyUnderWay();
   if (!stopped) throw primaryMayRun(standby.oldPrimary());
   standby.promoting = true;
-  try {
-    if (listen !== undefined) await requireBindable(listen);
-  } catch (error) {
-    standby.promoting = false;
-    throw error;
-  }
-  const taken = core.keepAlive.during(takeRole(core, standby, policy, listen));
+  const taken = core.keepAlive.during(takeRole(core, standby, { policy, listen, signal }));
+  // Before anything is waited for: a `close` has to wait for all of it.
   core.roleChange = taken.catch(() => undefined);
-  const promoted = await taken;
-  await applierReached(core, promoted.lsn, signal);
+  const { driver, promoted } = await taken;
+  await applierReached(core, driver, promoted.lsn, signal);
   return promoted;
+}
+
+interface Plan {
+  readonly policy: ResolvedPolicy;
+  readonly listen: Endpoint | undefined;
+  readonly signal: AbortSignal | undefined;
 }
 
 /**
@@ -90,29 +91,40 @@ async function requireBindable({ host, port }: Endpoint): Promise<void> {
  * Stops following and opens the next epoch. All that was received and verified is kept: the opening
  * is written behind it (SAFETY.md 3.1). Only when it is flushed does anything show the new role.
  */
-async function takeRole(
-  core: LogCore,
-  standby: StandbyDriver,
-  policy: ResolvedPolicy,
-  listen: Endpoint | undefined,
-): Promise<Promoted> {
-  const { connected } = standby.oldPrimary();
-  await standby.stop();
-  const oldPrimary = { ...standby.oldPrimary(), connected };
-  core.requireOpen();
-  const term = nextEpoch(core.native.info());
-  try {
-    await core.native.openTerm(term, openingRule(commitPolicy(policy)));
-  } catch (error) {
-    throw core.explain(error);
-  }
+async function takeRole(core: LogCore, standby: StandbyDriver, plan: Plan) {
+  const { policy, listen } = plan;
+  const { term, oldPrimary } = await openEpoch(core, standby, plan);
   const lsn = core.native.state[State.CLOSED_LSN] ?? 0;
   const driver = new PrimaryDriver(core, term, policy);
   core.driver = driver;
   if (core.state === 'open' && core.failure === undefined) core.appender.start();
   core.events.emit('role', { role: 'primary', term });
   if (listen !== undefined) await driver.listen(listen);
-  return { term, lsn, oldPrimary };
+  const promoted: Promoted = { term, lsn, oldPrimary };
+  return { driver, promoted };
+}
+
+/**
+ * Where this fails, on a full disk say, nothing is followed any more and no role is taken; the
+ * promotion can be asked for again. What an attempt stored of its term is passed over, or used.
+ */
+async function openEpoch(core: LogCore, standby: StandbyDriver, plan: Plan) {
+  const { policy, listen, signal } = plan;
+  try {
+    if (listen !== undefined) await requireBindable(listen);
+    core.requireOpen();
+    signal?.throwIfAborted();
+    const { connected } = standby.oldPrimary();
+    await standby.stop();
+    const oldPrimary = { ...standby.oldPrimary(), connected };
+    core.requireOpen();
+    const term = nextEpoch(core.native.info());
+    await core.native.openTerm(term, openingRule(commitPolicy(policy)));
+    return { term, oldPrimary };
+  } catch (error) {
+    standby.promoting = false;
+    throw core.explain(error);
+  }
 }
 
 /** A term that this node heard of is stored before anything is taken under it: these are all. */
@@ -127,12 +139,19 @@ export function nextEpoch(info: NativeInfo): Term {
  * opening. Where the policy needs standbys, that takes until they have the opening (SAFETY.md
  * 1.5, 3.2).
  */
-async function applierReached(core: LogCore, lsn: number, signal: AbortSignal | undefined) {
+async function applierReached(
+  core: LogCore,
+  driver: PrimaryDriver,
+  lsn: number,
+  signal: AbortSignal | undefined,
+) {
   const { applier } = core;
   if (applier === undefined) return;
   await core.keepAlive.during(
     core.moved.until(() => {
       core.requireReadable();
+      // Fenced meanwhile: the commit place, and so the applier, moves no more.
+      if (core.driver !== driver) throw core.driver.refusal();
       if (applier.error !== undefined) throw applier.error;
       return applier.ended || applier.appliedLsn >= lsn;
     }, signal),

@@ -77,6 +77,7 @@ export class Follower implements PrimaryLinkHost {
   #retryTimer: NodeJS.Timeout | undefined;
   #tickTimer: NodeJS.Timeout | undefined;
   #linkClosed: (() => void) | undefined;
+  #stopping: Promise<void> | undefined;
   #flushWaits: { readonly position: number; readonly resolve: () => void } | undefined;
   #state: 'idle' | 'following' | 'failed' | 'stopped' = 'idle';
   #reason = 'not connected yet';
@@ -128,23 +129,11 @@ export class Follower implements PrimaryLinkHost {
 
   /**
    * Ends the connection; afterwards nothing more is taken. What was under way is waited for.
-   * Idempotent.
+   * Idempotent: every call waits for the one end.
    */
-  async stop(): Promise<void> {
-    if (this.#state !== 'failed') this.#state = 'stopped';
-    clearTimeout(this.#retryTimer);
-    clearInterval(this.#tickTimer);
-    const link = this.#link;
-    if (link !== undefined) {
-      const closed = new Promise<void>((resolve) => {
-        this.#linkClosed = resolve;
-      });
-      link.drop(new WalError('WAL_CLOSED', 'the standby stops following'));
-      await closed;
-    }
-    this.#flushWaits?.resolve();
-    await this.#busy.catch(() => undefined);
-    this.#waits.rejectAll(new WalError('WAL_CLOSED', 'the standby stopped following'));
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
   }
 
   /** The flush moved, or the ring has room again: to be called from `native.onProgress`. */
@@ -277,6 +266,23 @@ export class Follower implements PrimaryLinkHost {
   }
 
   // -- inside --
+
+  async #stop(): Promise<void> {
+    if (this.#state !== 'failed') this.#state = 'stopped';
+    clearTimeout(this.#retryTimer);
+    clearInterval(this.#tickTimer);
+    const link = this.#link;
+    if (link !== undefined) {
+      const closed = new Promise<void>((resolve) => {
+        this.#linkClosed = resolve;
+      });
+      link.drop(new WalError('WAL_CLOSED', 'the standby stops following'));
+      await closed;
+    }
+    this.#flushWaits?.resolve();
+    await this.#busy.catch(() => undefined);
+    this.#waits.rejectAll(new WalError('WAL_CLOSED', 'the standby stopped following'));
+  }
 
   #tick(): void {
     const link = this.#link;

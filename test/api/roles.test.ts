@@ -1,8 +1,13 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { closeLog } from '../../src/api/close.js';
+import { logStatus } from '../../src/api/log_status.js';
+import { openLog as openCore } from '../../src/api/open.js';
+import { promote } from '../../src/api/promote.js';
 import { promoteDirectory } from '../../src/api/promote_directory.js';
 import { controlRequest } from '../../src/control/client.js';
 import { Log, type OpenOptions } from '../../src/index.js';
 import { freshDir } from '../helpers/temp.js';
+import { RawStandby } from '../transport/raw_standby.js';
 import { codeOf, openLog, reopen, small, texts, turn, until, walError } from './helpers.js';
 
 const anyOne = { synchronousStandbys: 'ANY 1 (*)' } as const;
@@ -229,6 +234,68 @@ describe('promote', () => {
     expect(b.status()).toMatchObject({ state: 'closed', role: 'primary' });
     const again = await openLog({ dir: b.dir });
     expect(again.status().term).toMatchObject({ epoch: 2, incarnation: 2 });
+  });
+
+  it.each([0, 1, 2, 3, 4, 5])('and close, %i turns apart, both end', async (turns) => {
+    const a = await primary();
+    for (const host of ['127.0.0.1', 'localhost']) {
+      const b = await standby(a.port);
+      const came = b.promote({ ...stopped, listen: { host, port: 0 } }).then(
+        () => 'promoted',
+        ({ code }) => code,
+      );
+      for (let i = 0; i < turns; i++) await turn();
+      await b.close();
+      expect(['promoted', 'WAL_CLOSED']).toContain(await came);
+      const role = b.status().role;
+      const again = await reopen(b, role === 'standby' ? { follow: { port: a.port } } : {});
+      expect(again.status().role).toBe(role);
+      await again.close();
+    }
+  });
+
+  it('gives up where the signal fires before the role is taken', async () => {
+    const a = await primary();
+    const b = await standby(a.port);
+    const controller = new AbortController();
+    const promotion = b.promote({ ...stopped, listen: { port: 0 }, signal: controller.signal });
+    controller.abort(new Error('not now'));
+    await expect(promotion).rejects.toThrow('not now');
+    expect(b.status()).toMatchObject({ role: 'standby', upstream: { connected: true } });
+    expect((await b.promote(stopped)).term.epoch).toBe(2);
+  });
+
+  it('that failed at the opening can be asked for again', async () => {
+    const a = await primary();
+    await a.log.appendAndCommit('x');
+    const core = await openCore({ dir: freshDir(), name: 'b', follow: { port: a.port } });
+    onTestFinished(() => closeLog(core).catch(() => undefined));
+    await until(() => logStatus(core).flushLsn === 1, 'the record');
+    const noSpace = Object.assign(new Error('no space'), { code: 'WAL_NO_SPACE' });
+    const fails = vi.spyOn(core.native, 'openTerm').mockRejectedValueOnce(noSpace);
+    expect(await codeOf(() => promote(core, stopped))).toBe('WAL_NO_SPACE');
+    expect(logStatus(core)).toMatchObject({ role: 'standby', state: 'open' });
+    fails.mockRestore();
+    expect(await promote(core, stopped)).toMatchObject({ lsn: 1 });
+    expect(logStatus(core).role).toBe('primary');
+    expect(core.appender.append('y')).toBe(2);
+    await closeLog(core);
+    const again = await openLog({ dir: core.options.dir });
+    expect(await texts(again)).toEqual(['x', 'y']);
+  });
+
+  it('ends its wait for the applier where a newer primary comes meanwhile', async () => {
+    const a = await primary(anyOne);
+    const b = await standby(a.port);
+    b.apply({}, () => undefined);
+    await a.log.appendAndCommit('x');
+    await a.log.close();
+    // Nobody is there to meet the policy, so the opening is not committed.
+    const promotion = walError(() => b.promote({ ...stopped, ...anyOne, listen: { port: 0 } }));
+    await until(() => b.status().listening !== null, 'it listens');
+    const newer = await RawStandby.ofTerm(b.status().listening?.port ?? 0, 9);
+    expect((await promotion).code).toBe('WAL_FENCED');
+    newer.socket.destroy();
   });
 
   it.each<[unknown, RegExp]>([

@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net';
+import type { Term } from '../../src/native/native_log.js';
 import type { NumberedRule } from '../../src/replication/rule.js';
 import { FrameReader } from '../../src/wire/frame_reader.js';
 import {
@@ -65,17 +66,29 @@ export class RawStandby {
     return raw;
   }
 
+  /** A standby of this log that has stored a newer term than its primary's, and says so. */
+  static async ofTerm(port: number, epoch: number): Promise<RawStandby> {
+    const raw = new RawStandby(port);
+    const nodeId = 'e'.repeat(32);
+    await raw.#greet(nodeId, 'newer', { epoch, opener: nodeId, incarnation: 1 });
+    return raw;
+  }
+
   /** Asks who the primary is, then says that it is a standby of it. */
   async greet(nodeId: string, name: string): Promise<void> {
+    await this.#greet(nodeId, name);
+    await this.until(() => this.hello !== undefined);
+  }
+
+  async #greet(nodeId: string, name: string, newer?: Term): Promise<void> {
     const asking = new RawStandby((this.socket as Socket).remotePort ?? (await this.#port()));
     asking.socket.write(
       encodeStandbyHello({ minVersion: 1, maxVersion: 1, name: 'x', sender: undefined }),
     );
     await asking.until(() => asking.hello !== undefined);
     const { logId, salt, term } = asking.hello!;
-    const sender = { logId, salt, nodeId, term };
+    const sender = { logId, salt, nodeId, term: newer ?? term };
     this.socket.write(encodeStandbyHello({ minVersion: 1, maxVersion: 1, name, sender }));
-    await this.until(() => this.hello !== undefined);
   }
 
   get tag(): SessionTag {
