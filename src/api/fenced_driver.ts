@@ -1,11 +1,12 @@
-import type { Place, Term } from '../native/native_log.js';
+import type { Place, Role, Term } from '../native/native_log.js';
 import type { Driver } from './driver.js';
 import { WalError } from './errors.js';
 import type { LogStatus } from './status.js';
 
 /** A primary that heard of a newer one: it acknowledges nothing any more (SAFETY.md 2.6). */
 export class FencedDriver implements Driver {
-  readonly role = 'fenced';
+  /** `fenced` once that is stored, so that no crash takes back what was shown (SAFETY.md 2.2). */
+  role: Role = 'primary';
   readonly commits = undefined;
   readonly commit: Place;
   readonly #term: Term;

@@ -137,13 +137,17 @@ export class PrimaryDriver implements Driver {
     // The hub is in the middle of telling us: it is closed after that.
     const closed = Promise.resolve().then(() => this.close());
     closed.catch(() => undefined);
-    core.driver = new FencedDriver(this.commit, higher, closed);
+    const fenced = new FencedDriver(this.commit, higher, closed);
+    core.driver = fenced;
     core.appender.stop();
     this.rejectWaits(error);
     core.drains.waits.rejectAll(error);
     const stored = core.native.storeRole('fenced', higher, '', '');
     core.roleChange = core.keepAlive.during(stored).then(
-      () => core.events.emit('role', { role: 'fenced', term: higher }),
+      () => {
+        fenced.role = 'fenced';
+        core.events.emit('role', { role: 'fenced', term: higher });
+      },
       (failure) => core.fail(failure),
     );
   }

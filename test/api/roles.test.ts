@@ -354,6 +354,31 @@ describe('promote', () => {
 });
 
 describe('a primary that hears of a newer one', () => {
+  it('shows the role when it is stored, and takes nothing before that either', async () => {
+    const core = await openCore({ ...small, dir: freshDir(), listen: { port: 0 } });
+    onTestFinished(() => closeLog(core).catch(() => undefined));
+    let release: (() => void) | undefined;
+    const gate = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const store = core.native.storeRole.bind(core.native);
+    vi.spyOn(core.native, 'storeRole').mockImplementation((...role) =>
+      gate.then(() => store(...role)),
+    );
+    const roles: string[] = [];
+    core.events.on('role', ({ role }) => roles.push(role));
+    const newer = await RawStandby.ofTerm(logStatus(core).listening?.port ?? 0, 9);
+    await until(() => core.driver.commits === undefined, 'the fence');
+    expect(await codeOf(() => core.appender.append('x'))).toBe('WAL_FENCED');
+    expect(logStatus(core).role).toBe('primary');
+    expect(core.native.info().role).toBe('primary');
+    release?.();
+    await until(() => logStatus(core).role === 'fenced', 'the role');
+    expect(core.native.info()).toMatchObject({ role: 'fenced', term: { epoch: 9 } });
+    expect(roles).toEqual(['fenced']);
+    newer.socket.destroy();
+  });
+
   it('acknowledges nothing any more, durably', async () => {
     const a = await primary(anyOne);
     const b = await standby(a.port);
