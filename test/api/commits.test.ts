@@ -81,7 +81,7 @@ describe('commits that time out before their batch is closed', () => {
     expect(await second).toMatchObject({ lsn: 2 });
   });
 
-  it('those who shared a promise wait for the last record that they may have asked for', async () => {
+  it('who shared a promise waits for the last record that it may have asked for', async () => {
     const { appender, commits, closeBatch, settle } = setUp(1000);
     const promise = commits.commit(1, undefined, undefined);
     // Others took it, for a record appended meanwhile.

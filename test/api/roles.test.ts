@@ -285,12 +285,13 @@ describe('promote', () => {
   });
 
   it('ends its wait for the applier where a newer primary comes meanwhile', async () => {
-    const a = await primary(anyOne);
+    const a = await primary({ synchronousStandbys: 'ANY 2 (*)' });
     const b = await standby(a.port);
     b.apply({}, () => undefined);
-    await a.log.appendAndCommit('x');
+    a.log.append('x');
+    await until(() => b.status().flushLsn === 1, 'the record');
     await a.log.close();
-    // Nobody is there to meet the policy, so the opening is not committed.
+    // Nobody is there to meet the policy, so neither the record nor the opening is committed.
     const promotion = walError(() => b.promote({ ...stopped, ...anyOne, listen: { port: 0 } }));
     await until(() => b.status().listening !== null, 'it listens');
     const newer = await RawStandby.ofTerm(b.status().listening?.port ?? 0, 9);
