@@ -1,11 +1,11 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { Log, WalError } from '../../src/index.js';
 import { readLog } from '../format/read_log.js';
 import { missing } from '../global/requirements.js';
-import { makeTempDir } from '../global/temp.js';
+import { makeTempDir, tempDir } from '../global/temp.js';
 import { payload } from '../native/native.js';
 
 /** A disk of ten segments or so; also one that, on older kernels, takes no O_DIRECT. */
@@ -113,6 +113,38 @@ describe.skipIf(reason)('a full disk', () => {
       await log.close();
       expect(readLog(dir)).toMatchObject({ damage: undefined, end: { lsn: kept.length } });
     }
+  });
+
+  it('promotes a standby when there is space for the opening again', async () => {
+    const disk = smallDisk(700);
+    writeFileSync(join(disk, 'ballast'), Buffer.alloc(300 * 1024));
+    const p = await Log.open({ ...sizes, dir: join(tempDir('p'), 'log'), listen: { port: 0 } });
+    onTestFinished(() => p.close().catch(() => undefined));
+    const follow = { port: p.status().listening?.port ?? 0 };
+    const s = await Log.open({ ...sizes, dir: join(disk, 'log'), follow });
+    onTestFinished(() => s.close().catch(() => undefined));
+    await s.connected();
+    let kept = 0;
+    for (let before = -1; before < s.status().flushLsn; ) {
+      before = s.status().flushLsn;
+      // So small that no opening fits behind the last one of a segment.
+      for (let i = 0; i < 500; i++, kept++) await p.appendAndCommit('x', { level: 'off' });
+      await p.commit();
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    await p.close();
+    const stopped = { primaryStopped: true };
+    for (let attempt = 0; attempt < 2; attempt++) {
+      await expect(s.promote(stopped)).rejects.toMatchObject({ code: 'WAL_NO_SPACE' });
+      expect(s.status()).toMatchObject({ role: 'standby', state: 'open' });
+    }
+    rmSync(join(disk, 'ballast'));
+    const { lsn } = await s.promote(stopped);
+    expect(lsn).toBeGreaterThan(20);
+    expect(lsn).toBeLessThan(kept);
+    expect((await s.appendAndCommit('goes on')).lsn).toBe(lsn + 1);
+    await s.close();
+    expect(readLog(s.dir)).toMatchObject({ damage: undefined, end: { lsn: lsn + 1 } });
   });
 
   it('is told when a log is made on it', async () => {
