@@ -163,7 +163,8 @@ describe('a half-open connection', () => {
     proxy.target = primary.port;
     const open = { dir: freshDir('b') };
     standby = await StandbyNode.open(primary.log.native, proxy.port, open, { timing });
-    await standby.follower.connected();
+    // It has said all that it owes by then: what is missing from now on are heartbeats.
+    await until(() => primary.hub.status().standbys.some(({ counts }) => counts));
     proxy[lane].mode = 'swallow';
     const started = performance.now();
     const side = lane === 'toPrimary' ? primary : standby;
