@@ -318,6 +318,7 @@ Napi::Value NativeLog::get_info(const Napi::CallbackInfo& info) {
   object.Set("created", Napi::Boolean::New(env, report.created));
   object.Set("ringBytes", number(env, log_->ring()->size()));
   object.Set("maxBatchBytes", number(env, log_->max_batch_bytes()));
+  object.Set("opened", number(env, log_->opened()));
   object.Set("start", place_object(env, start.position, start.lsn));
   object.Set("io", log_->direct() ? "direct" : "buffered");
   Napi::Object recovery = Napi::Object::New(env);

@@ -118,6 +118,8 @@ class Log {
   /// Frames the opening of the current term. False: no room yet, call again after progress.
   bool frame_opening();
   bool appending() const { return appending_; }
+  /// Where the opening that was framed here ends; 0 before there is one.
+  uint64_t opened() const { return opened_; }
 
   // -- the owner: receiving --
   void begin_ingest(History history);
@@ -229,6 +231,7 @@ class Log {
   Chain chain_;                           // the closed end
   uint64_t capacity_ = 0;                 // payload bytes of the open batch
   std::optional<uint64_t> opening_from_;  // where the term that is being opened begins
+  uint64_t opened_ = 0;                   // where the opening of the term ends
   uint64_t received_ = 0;                 // standby: bytes received up to here
   uint64_t ring_valid_from_ = 0;
   uint64_t promised_until_ = 0;  // nobody may newly hold on to what appends up to here overwrite

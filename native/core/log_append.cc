@@ -235,6 +235,7 @@ bool Log::frame_opening() {
     history_ = std::move(history);
   }
   frame(Kind::kTermOpened, payload.size(), 0);
+  opened_ = chain_.position;
   opening_from_.reset();
   appending_ = true;
   set_capacity(0);

@@ -81,6 +81,8 @@ export interface NativeInfo {
   readonly maxRecordBytes: number;
   readonly ringBytes: number;
   readonly maxBatchBytes: number;
+  /** Where the opening ends that this process wrote, of the last term of `history`; 0: none yet. */
+  readonly opened: number;
   /** Where the oldest kept batch starts; `lsn` is the last LSN before it. */
   readonly start: Place;
   readonly io: 'direct' | 'buffered';

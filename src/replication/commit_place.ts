@@ -1,6 +1,5 @@
 import type { Place } from '../native/native_log.js';
 import { assert } from './assert.js';
-import { firstPosition } from './history.js';
 import type { CommitLevel } from './level.js';
 import type { SyncStandbys } from './policy.js';
 import type { Quorum, Reached } from './quorum.js';
@@ -33,9 +32,8 @@ export class CommitPlace {
   readonly #policy: CommitPolicy;
   #position: number;
   #lsn: number;
-  #opening = Number.POSITIVE_INFINITY;
-  /** Where the segment after the one of the opening starts. */
-  #openingSegment = Number.POSITIVE_INFINITY;
+  /** Where the opening of the current term ends. */
+  #opened = Number.POSITIVE_INFINITY;
 
   constructor(quorum: Quorum, policy: CommitPolicy, known: Place) {
     this.#quorum = quorum;
@@ -58,15 +56,15 @@ export class CommitPlace {
 
   /**
    * The current term starts at this place, with its opening, or with the filler of a segment that
-   * the opening does not fit into. A commit place known from before, from a primary whose log went
-   * further than what was received of it, counts only up to there.
+   * the opening does not fit into; who has all up to `end` has the opening itself. A commit place
+   * known from before, from a primary whose log went further than what was received of it, counts
+   * only up to the start.
    */
-  openedAt(opening: Place, segmentBytes = Number.POSITIVE_INFINITY): void {
-    this.#opening = opening.position;
-    this.#openingSegment = (Math.floor(opening.position / segmentBytes) + 1) * segmentBytes;
-    if (this.#position <= opening.position) return;
-    this.#position = opening.position;
-    this.#lsn = opening.lsn;
+  openedAt(start: Place, end: number): void {
+    this.#opened = end;
+    if (this.#position <= start.position) return;
+    this.#position = start.position;
+    this.#lsn = start.lsn;
   }
 
   /** Moves the commit place as far as the policy allows. Returns whether it moved. */
@@ -82,7 +80,7 @@ export class CommitPlace {
         lsn = this.#kth.lsn;
       }
     }
-    if (!this.#isPastOpening(position) || position <= this.#position) return false;
+    if (position < this.#opened || position <= this.#position) return false;
     assert(position <= local.flushPosition, 'commit place <= local flush');
     this.#position = position;
     if (lsn > this.#lsn) this.#lsn = Math.min(lsn, local.flushLsn);
@@ -94,20 +92,10 @@ export class CommitPlace {
     if (level === 'off') return local.closedLsn;
     if (level === 'local') return local.flushLsn;
     if (!this.#remote(level === 'remote_write' ? 'write' : 'flush')) return 0;
-    const openingMet = this.#isPastOpening(this.#kth.position);
     let lsn = Math.min(local.flushLsn, this.#kth.lsn);
-    if (!openingMet) lsn = Math.min(lsn, this.#lsn);
+    if (this.#kth.position < this.#opened) lsn = Math.min(lsn, this.#lsn);
     if (level !== 'remote_apply') return lsn;
     return this.#remote('apply') ? Math.min(lsn, this.#kth.lsn) : 0;
-  }
-
-  /**
-   * Places are ends of batches, so past the start of the term is at the end of its first batch.
-   * Where that is a filler, its end is not enough: who has only that does not know the term. (The
-   * end of a filler after the opening looks the same, and what it made room for soon follows.)
-   */
-  #isPastOpening(position: number): boolean {
-    return position > this.#opening && position !== this.#openingSegment + firstPosition;
   }
 
   #remote(measure: 'write' | 'flush' | 'apply'): boolean {

@@ -3,6 +3,7 @@ import { performance } from 'node:perf_hooks';
 import { WalError } from '../api/errors.js';
 import { loadBinding } from '../native/binding.js';
 import { type NativeLog, type Place, State, type Term } from '../native/native_log.js';
+import { assert } from '../replication/assert.js';
 import { BatchEnds } from '../replication/batch_ends.js';
 import { CommitPlace, type CommitPolicy, type LocalProgress } from '../replication/commit_place.js';
 import type { CommitSource } from '../replication/commit_waiters.js';
@@ -379,10 +380,12 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
   #noteOpening(): void {
     const term = this.#options.term();
     if (this.#openedTerm !== undefined && compareTerms(term, this.#openedTerm) === 'same') return;
-    const opening = this.native.info().history.at(-1);
-    if (opening === undefined || compareTerms(opening, term) !== 'same') return;
+    const { history, opened } = this.native.info();
+    const start = history.at(-1);
+    if (start === undefined || compareTerms(start, term) !== 'same') return;
+    assert(opened > start.position, 'who leads a term has written its opening');
     this.#openedTerm = term;
-    this.#commit.openedAt(opening, this.#options.identity.segmentBytes);
+    this.#commit.openedAt(start, opened);
   }
 
   #refreshLocal(): LocalProgress {

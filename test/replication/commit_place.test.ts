@@ -29,7 +29,7 @@ function setUp(synchronousCommit: CommitLevel, standbys?: string) {
     standbys: standbys === undefined ? undefined : parseStandbys(standbys),
   };
   const commit = new CommitPlace(quorum, policy, { position: 0, lsn: 0 });
-  commit.openedAt({ position: 0, lsn: 0 });
+  commit.openedAt({ position: 0, lsn: 0 }, 0);
   const join = (nodeId: string, name = nodeId): Progress => {
     const progress = new Progress(nodeId, name);
     progress.accepted(0, 0);
@@ -111,7 +111,7 @@ describe('the commit place', () => {
 
   it('does not move before the opening of the term meets the policy', () => {
     const { commit, join } = setUp('remote_flush', 'ANY 1 (*)');
-    commit.openedAt({ position: 500, lsn: 5 });
+    commit.openedAt({ position: 500, lsn: 5 }, 600);
     const x = join('x');
     x.acknowledge(ackAt(4));
     expect(commit.update(local(8))).toBe(false);
@@ -126,7 +126,7 @@ describe('the commit place', () => {
 
   it('does not move for the filler that may come before the opening', () => {
     const { commit, join } = setUp('remote_flush', 'ANY 1 (*)');
-    commit.openedAt({ position: 65000, lsn: 5 }, 65536);
+    commit.openedAt({ position: 65000, lsn: 5 }, 70000);
     const x = join('x');
     const filler = { writePosition: 65536 + 4096, flushPosition: 65536 + 4096 };
     x.acknowledge({ ...ackAt(5), ...filler });
@@ -136,10 +136,21 @@ describe('the commit place', () => {
     expect(commit).toMatchObject({ position: 70000, lsn: 5 });
   });
 
+  it('moves to the end of a filler that comes after the opening', () => {
+    const { commit, join } = setUp('remote_flush', 'ANY 1 (*)');
+    commit.openedAt({ position: 60000, lsn: 5 }, 60200);
+    const filler = { writePosition: 65536 + 4096, flushPosition: 65536 + 4096 };
+    join('x').acknowledge({ ...ackAt(7), ...filler });
+    const all = { closedLsn: 7, flushPosition: 65536 + 4096, flushLsn: 7 };
+    expect(commit.update(all)).toBe(true);
+    expect(commit).toMatchObject({ position: 65536 + 4096, lsn: 7 });
+    expect(commit.reached('remote_flush', all)).toBe(7);
+  });
+
   it('known from an earlier term counts up to the opening of this one', () => {
     const policy = { synchronousCommit: 'local', standbys: undefined } as const;
     const commit = new CommitPlace(new Quorum(), policy, { position: 900, lsn: 9 });
-    commit.openedAt({ position: 600, lsn: 6 });
+    commit.openedAt({ position: 600, lsn: 6 }, 700);
     expect(commit).toMatchObject({ position: 600, lsn: 6 });
   });
 
