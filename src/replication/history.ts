@@ -1,4 +1,4 @@
-import type { HistoryEntry, Term } from '../native/native_log.js';
+import type { HistoryEntry, Place, Term } from '../native/native_log.js';
 
 /** Where batches start in an empty log: after the first segment's header. */
 export const firstPosition = 4096;
@@ -38,11 +38,11 @@ export function isHistory(history: readonly HistoryEntry[]): boolean {
 export interface Lineage {
   readonly history: readonly HistoryEntry[];
   /** Where its last batch ends. */
-  readonly end: number;
+  readonly end: Place;
 }
 
 /**
- * The position up to which two logs are the same, by their histories alone: after the longest
+ * The place up to which two logs are the same, by their histories alone: after the longest
  * common prefix of terms, the lower of the places where each goes on with a term of its own, or
  * ends. Lengths and last terms alone do not tell (KIP-101, KIP-279: a term without records in
  * between).
@@ -50,9 +50,9 @@ export interface Lineage {
  * Histories may have lost their oldest entries; undefined where what is left has nothing in common,
  * so that no fork point can be told.
  */
-export function forkPoint(a: Lineage, b: Lineage): number | undefined {
+export function forkPoint(a: Lineage, b: Lineage): Place | undefined {
   // An empty log has no history, and is the beginning of every log.
-  if (a.history.length === 0 || b.history.length === 0) return Math.min(goesOn(a, 0), goesOn(b, 0));
+  if (a.history.length === 0 || b.history.length === 0) return lower(goesOn(a, 0), goesOn(b, 0));
   let i = 0;
   let j = 0;
   if (!sameEntry(a.history[0]!, b.history[0]!)) {
@@ -68,11 +68,16 @@ export function forkPoint(a: Lineage, b: Lineage): number | undefined {
     i += 1;
     j += 1;
   }
-  return Math.min(goesOn(a, i), goesOn(b, j));
+  return lower(goesOn(a, i), goesOn(b, j));
 }
 
-function goesOn(log: Lineage, index: number): number {
-  return log.history[index]?.position ?? log.end;
+function goesOn(log: Lineage, index: number): Place {
+  const { position, lsn } = log.history[index] ?? log.end;
+  return { position, lsn };
+}
+
+function lower(a: Place, b: Place): Place {
+  return b.position < a.position ? b : a;
 }
 
 function sameEntry(a: HistoryEntry, b: HistoryEntry): boolean {

@@ -62,7 +62,7 @@ export class PrimarySession {
   #term: Term | undefined;
   #hello: StandbyHello | undefined;
   #position: StandbyPosition | undefined;
-  #start = 0;
+  #start: Place = { position: firstPosition, lsn: 0 };
 
   constructor(view: () => PrimaryView, session: number) {
     this.#view = view;
@@ -142,23 +142,20 @@ export class PrimarySession {
     if (!isHistory(position.history) || position.end.position < firstPosition) {
       return this.#refuse('WAL_PEER_INVALID', 'the history of the standby is none');
     }
-    const fork = forkPoint(
-      { history: view.history, end: view.closed.position },
-      { history: position.history, end: position.end.position },
-    );
+    const fork = forkPoint({ history: view.history, end: view.closed }, position);
     if (fork === undefined) {
       return this.#refuse('WAL_DIVERGED', 'the histories have nothing in common any more');
     }
     const refused =
-      this.#refuseAmnesia(position, fork, view) ??
-      this.#refuseLost(position, fork, view) ??
-      this.#refuseGone(fork, view);
+      this.#refuseAmnesia(position, fork.position, view) ??
+      this.#refuseLost(position, fork.position, view) ??
+      this.#refuseGone(fork.position, view);
     if (refused !== undefined) return refused;
     this.#position = position;
     this.#start = fork;
     this.#state = 'checksum';
-    if (fork <= firstPosition) return this.onChecksum(0);
-    return [{ do: 'checksum', position: fork }];
+    if (fork.position <= firstPosition) return this.onChecksum(0);
+    return [{ do: 'checksum', position: fork.position }];
   }
 
   /**
@@ -215,7 +212,7 @@ export class PrimarySession {
     assert(this.#state === 'checksum', 'a checksum was asked for');
     const position = this.#position!;
     const view = this.#view();
-    const isLonger = position.end.position > this.#start;
+    const isLonger = position.end.position > this.#start.position;
     if (crc === undefined || (!isLonger && crc !== position.crc)) {
       return this.#refuse(
         'WAL_DIVERGED',
@@ -224,10 +221,10 @@ export class PrimarySession {
     }
     this.#state = 'streaming';
     const progress = new Progress(this.#hello!.sender!.nodeId, this.#hello!.name);
-    progress.accepted(this.#start, view.closed.lsn);
+    progress.accepted(this.#start);
     const accept = {
       session: this.#session,
-      start: this.#start,
+      start: this.#start.position,
       crc,
       end: view.closed,
       commit: view.commit,

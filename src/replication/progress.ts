@@ -1,4 +1,5 @@
 import type { Place } from '../native/native_log.js';
+import { SentEnds } from './sent_ends.js';
 
 /**
  * Where a standby's connection is.
@@ -26,6 +27,9 @@ export interface Acknowledgement {
  * (SAFETY 4.4): what an earlier connection acknowledged says nothing about a standby that may
  * have been cut or wiped since.
  *
+ * Write and flush are ends of batches that were sent, with the LSNs that the primary itself knows
+ * for them: what a standby says decides only how far it is.
+ *
  * Invariants: flush <= write <= sent (positions); flush LSN <= write LSN <= the last LSN sent;
  * applyLsn <= flush LSN; rule <= ruleTold; none of them ever falls; all are 0 in `handshake`.
  */
@@ -34,9 +38,6 @@ export class Progress {
   readonly name: string;
   state: ProgressState = 'handshake';
   sentPosition = 0;
-  /**
-   * Last LSN in what was sent, or of the log when it was sent: an upper bound for honest answers.
-   */
   sentLsn = 0;
   writePosition = 0;
   writeLsn = 0;
@@ -51,6 +52,7 @@ export class Progress {
    * counting needs no look-up.
    */
   counts = false;
+  readonly #ends = new SentEnds();
 
   constructor(nodeId: string, name: string) {
     this.nodeId = nodeId;
@@ -58,15 +60,16 @@ export class Progress {
   }
 
   /** The handshake is through: the two logs are known to be the same up to `start`. */
-  accepted(start: number, lsn: number): void {
+  accepted(start: Place): void {
     this.state = 'catchup';
-    this.sentPosition = start;
-    this.sentLsn = lsn;
+    this.sent(start.position, start.lsn);
   }
 
+  /** A batch ends here, and all up to it was sent. */
   sent(position: number, lsn: number): void {
     this.sentPosition = position;
-    if (lsn > this.sentLsn) this.sentLsn = lsn;
+    this.sentLsn = lsn;
+    this.#ends.push(position, lsn);
   }
 
   /**
@@ -77,11 +80,20 @@ export class Progress {
   acknowledge(ack: Acknowledgement): string | undefined {
     const wrong = this.#judge(ack);
     if (wrong !== undefined) return wrong;
-    this.writePosition = ack.writePosition;
-    this.writeLsn = ack.writeLsn;
-    this.flushPosition = ack.flushPosition;
-    this.flushLsn = ack.flushLsn;
-    this.applyLsn = ack.applyLsn;
+    const ends = this.#ends;
+    const write = ends.find(ack.writePosition);
+    // An end that was taken before may be forgotten.
+    if (write >= 0 && ends.positionAt(write) > this.writePosition) {
+      this.writePosition = ends.positionAt(write);
+      this.writeLsn = ends.lsnAt(write);
+    }
+    const flush = ends.find(ack.flushPosition);
+    if (flush >= 0) {
+      this.flushPosition = ends.positionAt(flush);
+      this.flushLsn = ends.lsnAt(flush);
+      ends.forgetBelow(flush);
+    }
+    this.applyLsn = Math.min(ack.applyLsn, this.flushLsn);
     this.rule = ack.rule;
     return undefined;
   }
@@ -99,6 +111,13 @@ export class Progress {
     if (!areCounts(ack)) return 'an acknowledgement that is not a number';
     if (ack.writePosition > this.sentPosition || ack.writeLsn > this.sentLsn) {
       return 'an acknowledgement of what was not sent';
+    }
+    const ends = this.#ends;
+    if (
+      !ends.agrees(ack.writePosition, ack.writeLsn) ||
+      !ends.agrees(ack.flushPosition, ack.flushLsn)
+    ) {
+      return 'an acknowledgement of an LSN that is not at its position';
     }
     if (ack.flushPosition > ack.writePosition || ack.flushLsn > ack.writeLsn) {
       return 'an acknowledgement of a flush before the write';

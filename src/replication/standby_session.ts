@@ -152,10 +152,10 @@ export class StandbySession {
       return this.#fail('WAL_PEER_INVALID', 'the history of the primary is not of its term');
     }
     const fork = forkPoint(
-      { history: accept.history, end: accept.end.position },
-      { history: view.history, end: view.closed.position },
-    );
-    if (fork !== accept.start) {
+      { history: accept.history, end: accept.end },
+      { history: view.history, end: view.closed },
+    )?.position;
+    if (fork === undefined || fork !== accept.start) {
       return this.#fail('WAL_PEER_INVALID', 'the primary starts elsewhere than the logs fork');
     }
     const own = view.history.at(-1);

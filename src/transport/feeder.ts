@@ -122,25 +122,30 @@ export class Feeder {
   #feedLive(): void {
     const { native, progress } = this.#o;
     const closed = native.state[State.CLOSED_POSITION]!;
+    const closedLsn = native.state[State.CLOSED_LSN]!;
     while (progress.sentPosition < closed) {
       if (this.#writes.length >= liveWrites) return;
       const budget = liveBytes - this.#bytesUnderWay;
       if (budget <= 0) return;
       const from = progress.sentPosition;
-      let end = closed;
-      if (end - from > budget) end = this.#o.batchEnds.lastWithin(from, from + budget) ?? -1;
+      const end =
+        closed - from <= budget
+          ? { position: closed, lsn: closedLsn }
+          : this.#o.batchEnds.lastWithin(from, from + budget);
       const lost = from < native.state[State.RING_FLOOR]!;
-      if (lost || this.#avoidRing || (end < 0 && this.#writes.length === 0)) {
+      if (lost || this.#avoidRing || (end === undefined && this.#writes.length === 0)) {
         progress.state = 'catchup';
         return;
       }
-      if (end < 0) return;
-      this.#sendRing(from, end);
+      if (end === undefined) return;
+      this.#sendRing(from, end.position);
+      progress.sent(end.position, end.lsn);
+      this.#o.onSent();
     }
   }
 
   #sendRing(from: number, end: number): void {
-    const { ring, ringBytes, progress, native, socket } = this.#o;
+    const { ring, ringBytes, socket } = this.#o;
     assert(ring !== undefined, 'only a shared ring is sent from');
     const at = from % ringBytes;
     if (end - from <= copyBytes) {
@@ -159,8 +164,6 @@ export class Feeder {
       }
       socket.uncork();
     }
-    progress.sent(end, native.state[State.CLOSED_LSN]!);
-    this.#o.onSent();
   }
 
   #feedCopies(): void {
@@ -213,7 +216,7 @@ export class Feeder {
     }
     assert(read.next === from + read.length, 'what was read is contiguous');
     this.#sendCopy(buffer, read.offset, from, read.length);
-    progress.sent(read.next, Math.max(read.lsn, native.state[State.CLOSED_LSN]!));
+    progress.sent(read.next, read.lsn);
     this.#o.onSent();
     return true;
   }

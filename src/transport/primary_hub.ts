@@ -140,7 +140,7 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     this.#retention = new Retention(options.native);
     const limits = { ...defaultLimits, ...options.listenLimits };
     this.#listener = new Listener(limits, (socket) => this.#connected(socket));
-    this.batchEnds.push(options.native.state[State.CLOSED_POSITION]!);
+    this.#noteEnd();
     this.#advance();
   }
 
@@ -162,7 +162,7 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
   /** A batch was closed: it is sent at once. */
   closedAdvanced(): void {
     if (this.#closed) return;
-    this.batchEnds.push(this.native.state[State.CLOSED_POSITION]!);
+    this.#noteEnd();
     for (const link of this.#admitted.values()) link.feed();
   }
 
@@ -324,6 +324,11 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     }
     this.#sessions = (this.#sessions + 1) >>> 0;
     this.#links.add(new StandbyLink(socket, this.#sessions, this));
+  }
+
+  #noteEnd(): void {
+    const { state } = this.native;
+    this.batchEnds.push(state[State.CLOSED_POSITION]!, state[State.CLOSED_LSN]!);
   }
 
   /** The newest rule goes to every standby that is connected, and into the own control file. */

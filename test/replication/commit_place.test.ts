@@ -18,6 +18,8 @@ function ackAt(write: number, flush = write, apply = 0): Acknowledgement {
   };
 }
 
+const places = Array.from({ length: 40 }, (_, i) => ({ position: (i + 1) * 100, lsn: i + 1 }));
+
 function local(flush: number, closed = flush) {
   return { closedLsn: closed, flushPosition: flush * 100, flushLsn: flush };
 }
@@ -30,10 +32,10 @@ function setUp(synchronousCommit: CommitLevel, standbys?: string) {
   };
   const commit = new CommitPlace(quorum, policy, { position: 0, lsn: 0 });
   commit.openedAt({ position: 0, lsn: 0 }, 0);
-  const join = (nodeId: string, name = nodeId): Progress => {
+  const join = (nodeId: string, name = nodeId, sent = places): Progress => {
     const progress = new Progress(nodeId, name);
-    progress.accepted(0, 0);
-    progress.sent(1_000_000, 10_000);
+    progress.accepted({ position: 0, lsn: 0 });
+    for (const { position, lsn } of sent) progress.sent(position, lsn);
     progress.ruleTold = 1;
     progress.counts = policy.standbys !== undefined && admits(policy.standbys, name);
     quorum.add(progress);
@@ -112,7 +114,7 @@ describe('the commit place', () => {
   it('does not move before the opening of the term meets the policy', () => {
     const { commit, join } = setUp('remote_flush', 'ANY 1 (*)');
     commit.openedAt({ position: 500, lsn: 5 }, 600);
-    const x = join('x');
+    const x = join('x', 'x', [...places.slice(0, 5), { position: 600, lsn: 5 }]);
     x.acknowledge(ackAt(4));
     expect(commit.update(local(8))).toBe(false);
     expect(commit.reached('remote_flush', local(8))).toBe(0);
@@ -127,7 +129,10 @@ describe('the commit place', () => {
   it('does not move for the filler that may come before the opening', () => {
     const { commit, join } = setUp('remote_flush', 'ANY 1 (*)');
     commit.openedAt({ position: 65000, lsn: 5 }, 70000);
-    const x = join('x');
+    const x = join('x', 'x', [
+      { position: 65536 + 4096, lsn: 5 },
+      { position: 70000, lsn: 5 },
+    ]);
     const filler = { writePosition: 65536 + 4096, flushPosition: 65536 + 4096 };
     x.acknowledge({ ...ackAt(5), ...filler });
     expect(commit.update({ closedLsn: 5, flushPosition: 70000, flushLsn: 5 })).toBe(false);
@@ -140,7 +145,7 @@ describe('the commit place', () => {
     const { commit, join } = setUp('remote_flush', 'ANY 1 (*)');
     commit.openedAt({ position: 60000, lsn: 5 }, 60200);
     const filler = { writePosition: 65536 + 4096, flushPosition: 65536 + 4096 };
-    join('x').acknowledge({ ...ackAt(7), ...filler });
+    join('x', 'x', [{ position: 65536 + 4096, lsn: 7 }]).acknowledge({ ...ackAt(7), ...filler });
     const all = { closedLsn: 7, flushPosition: 65536 + 4096, flushLsn: 7 };
     expect(commit.update(all)).toBe(true);
     expect(commit).toMatchObject({ position: 65536 + 4096, lsn: 7 });
@@ -205,9 +210,9 @@ describe('the k-th place', () => {
 describe('an acknowledgement', () => {
   function progress(): Progress {
     const made = new Progress('x', 'x');
-    made.accepted(100, 1);
+    made.accepted({ position: 100, lsn: 1 });
     made.ruleTold = 1;
-    made.sent(1000, 10);
+    for (const { position, lsn } of places.slice(1, 10)) made.sent(position, lsn);
     expect(made.acknowledge(ackAt(5, 4, 3))).toBeUndefined();
     return made;
   }
@@ -215,6 +220,9 @@ describe('an acknowledgement', () => {
   it.each([
     ['past what was sent', ackAt(11, 4, 3)],
     ['of an LSN past what was sent', { ...ackAt(5, 4, 3), writeLsn: 11 }],
+    ['of an LSN past its position', { ...ackAt(5, 4, 3), writeLsn: 6 }],
+    ['of an LSN before its position', { ...ackAt(6, 5, 3), flushLsn: 4 }],
+    ['of an LSN past all that may end there', { ...ackAt(8, 4, 3), writePosition: 650 }],
     ['flushed before it is written', ackAt(5, 6, 3)],
     ['applied before it is flushed', ackAt(5, 4, 5)],
     ['backwards in its write', ackAt(4, 4, 3)],
@@ -229,6 +237,15 @@ describe('an acknowledgement', () => {
     const made = progress();
     expect(made.acknowledge(ack)).toMatch(/acknowledgement/);
     expect(made).toMatchObject({ writeLsn: 5, flushLsn: 4, applyLsn: 3, writePosition: 500 });
+  });
+
+  it('within a batch counts up to the end before it', () => {
+    const made = progress();
+    const within = { ...ackAt(8, 6, 6), writePosition: 799, writeLsn: 7, flushPosition: 650 };
+    expect(made.acknowledge(within)).toBeUndefined();
+    expect(made.write).toEqual({ position: 700, lsn: 7 });
+    expect(made.flush).toEqual({ position: 600, lsn: 6 });
+    expect(made.applyLsn).toBe(6);
   });
 
   it('before the handshake is through is refused', () => {

@@ -11,7 +11,7 @@ function setUp(standbys: string | undefined) {
   const connected = new Set<Progress>();
   const join = (nodeId: string, name = nodeId): Progress => {
     const progress = new Progress(nodeId, name);
-    progress.accepted(0, 0);
+    progress.accepted({ position: 0, lsn: 0 });
     rule.admit(progress);
     for (const each of [...connected, progress]) each.ruleTold = rule.newest.number;
     connected.add(progress);
@@ -128,7 +128,7 @@ describe('an acknowledgement', () => {
 
   it('is taken only under a rule that was told and is recorded', () => {
     const progress = new Progress('x', 'x');
-    progress.accepted(100, 0);
+    progress.accepted({ position: 100, lsn: 0 });
     progress.ruleTold = 2;
     expect(progress.acknowledge({ ...nothing, rule: 0 })).toBeUndefined();
     expect(progress.acknowledge({ ...something, rule: 0 })).toMatch(/under no rule/);

@@ -4,6 +4,7 @@ import { Backoff } from '../../src/replication/backoff.js';
 import { BatchEnds } from '../../src/replication/batch_ends.js';
 import { Heartbeat } from '../../src/replication/heartbeat.js';
 import { KnownCommit } from '../../src/replication/known_commit.js';
+import { SentEnds } from '../../src/replication/sent_ends.js';
 
 describe('a heartbeat', () => {
   const timing = { intervalMs: 1000, deadMs: 5000 };
@@ -61,19 +62,85 @@ describe('the ends of batches', () => {
         let end = 0;
         for (const length of batches) {
           end += length;
-          ends.push(end);
+          ends.push(end, kept.length + 1);
           kept.push(end);
         }
         const known = kept.slice(-16);
         const expected = known.filter((each) => each > from && each <= from + budget).at(-1);
         const found = ends.lastWithin(from, from + budget);
         // One end fewer may be known than is held: nothing may be found that is not an end.
-        if (found !== undefined) expect(found).toBe(expected);
-        else if (expected !== undefined)
+        if (found !== undefined) {
+          expect(found).toEqual({ position: expected, lsn: kept.indexOf(found.position) + 1 });
+        } else if (expected !== undefined)
           expect(kept.length > 16 && expected === known[0]).toBe(true);
       }),
       { numRuns: 500 },
     );
+  });
+});
+
+describe('the ends that were sent', () => {
+  const at = (n: number): [number, number] => [n * 100, n];
+
+  it('are bounded, give true places only, and a standby that acknowledges late still moves', () => {
+    const lags = fc.record({ sends: fc.nat({ max: 40 }), lag: fc.nat({ max: 300 }) });
+    fc.assert(
+      fc.property(fc.array(lags, { maxLength: 40 }), (steps) => {
+        const ends = new SentEnds(16);
+        let [sent, acknowledged, most] = [0, 0, 0];
+        for (const { sends, lag } of steps) {
+          for (let i = 0; i < sends; i += 1) {
+            sent += 1;
+            ends.push(...at(sent));
+          }
+          most = Math.max(most, sent - acknowledged);
+          acknowledged = Math.max(acknowledged, sent - lag);
+          expect(ends.agrees(...at(acknowledged))).toBe(sent > 0);
+          const found = ends.find(acknowledged * 100);
+          if (found < 0) continue;
+          const position = ends.positionAt(found);
+          expect(ends.lsnAt(found)).toBe(position / 100);
+          expect(position).toBeLessThanOrEqual(acknowledged * 100);
+          expect(acknowledged - position / 100).toBeLessThanOrEqual(most / 2);
+          ends.forgetBelow(found);
+        }
+        if (sent > 0) expect(ends.positionAt(ends.find(sent * 100))).toBe(sent * 100);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it('tell those of a standby well that is always far behind, and exactly once it is not', () => {
+    const ends = new SentEnds();
+    const acknowledged = (n: number): number => {
+      const found = ends.find(n * 100);
+      if (found < 0) return 0;
+      ends.forgetBelow(found);
+      return ends.positionAt(found) / 100;
+    };
+    let worst = 0;
+    for (let sent = 1; sent <= 200_000; sent += 1) {
+      ends.push(...at(sent));
+      const lag = sent - 20_000;
+      if (sent % 100 === 0 && lag > 100) worst = Math.max(worst, lag - acknowledged(lag));
+    }
+    expect(worst).toBeLessThan(100);
+    expect(acknowledged(200_000)).toBe(200_000);
+    for (let sent = 200_001; sent <= 201_000; sent += 1) ends.push(...at(sent));
+    for (let n = 200_900; n <= 201_000; n += 1) expect(acknowledged(n)).toBe(n);
+  });
+
+  it('do not agree with another LSN, also where an end was forgotten', () => {
+    const ends = new SentEnds(16);
+    for (let n = 10; n <= 100; n += 1) ends.push(...at(n));
+    expect(ends.agrees(10_000, 100)).toBe(true);
+    expect(ends.agrees(10_000, 99)).toBe(false);
+    expect(ends.agrees(10_100, 101)).toBe(false);
+    for (let n = 30; n <= 100; n += 1) {
+      expect(ends.agrees(n * 100, n)).toBe(true);
+      expect(ends.agrees(n * 100, n + 16)).toBe(false);
+      expect(ends.agrees(n * 100, n - 16)).toBe(false);
+    }
   });
 });
 

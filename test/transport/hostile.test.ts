@@ -97,6 +97,43 @@ describe('an acknowledgement that lies', () => {
     expect(primary.hub.status().rejected).toBe(5);
   });
 
+  describe('while it catches up', () => {
+    const inside = 4096 + 100_000;
+
+    /** Nothing of the log beyond some MiB is sent to it, and the first records are. */
+    async function behind(): Promise<RawStandby> {
+      await primary.close();
+      const record = 1 << 20;
+      const large = { segmentBytes: 32 << 20, maxRecordBytes: record, ringBytes: 8 << 20 };
+      primary = await PrimaryNode.open({ dir: freshDir('a'), ...large }, { policy });
+      for (let i = 0; i < 16; i += 1) await primary.batch(payload(i, record));
+      await primary.log.settled();
+      const raw = await admitted();
+      raw.socket.pause();
+      await until(() => primary.hub.status().standbys[0]!.sentPosition > inside);
+      return raw;
+    }
+
+    it('by the LSN of what was not sent drops the peer and moves nothing', async () => {
+      const raw = await behind();
+      const { lsn } = primary.log.closed;
+      raw.ack({ writePosition: inside, writeLsn: lsn, flushPosition: inside, flushLsn: lsn });
+      await until(() => primary.heard.length === 2);
+      expect(primary.heard[1]).toMatch(/^liar went: an acknowledgement/);
+      expect(primary.hub.commit.lsn).toBe(0);
+      expect(primary.hub.reached('remote_flush')).toBe(0);
+    });
+
+    it('by a place within a batch counts up to the end of the one before', async () => {
+      const raw = await behind();
+      raw.ack({ writePosition: inside, flushPosition: inside });
+      await until(() => primary.hub.status().standbys[0]?.counts === true);
+      const opening = { position: primary.log.native.info().opened, lsn: 0 };
+      expect(primary.hub.status().standbys).toMatchObject([{ write: opening, flush: opening }]);
+      expect(primary.hub.commit).toEqual(opening);
+    });
+  });
+
   it('by going backwards drops the peer', async () => {
     const { raw, place } = await honest();
     raw.ack({ writePosition: place.position, writeLsn: 2 });

@@ -187,7 +187,8 @@ describe('the rule for commits', () => {
       const { position } = await primary.batch('x');
       const raw = await RawStandby.admitted(primary.port, 'c'.repeat(32), 'c');
       await raw.until(() => raw.received > 0);
-      raw.ack({ writePosition: position, flushPosition: position, rule });
+      const all = { writePosition: position, writeLsn: 1, flushPosition: position, flushLsn: 1 };
+      raw.ack({ ...all, rule });
       await raw.closed;
       expect(primary.hub.status()).toMatchObject({ rejected: 1, commit: { lsn: 0 } });
     }
