@@ -138,6 +138,10 @@ export class Feeder {
         return;
       }
       if (end === undefined) return;
+      if (end.position - from > copyBytes && !this.#hold(from)) {
+        progress.state = 'catchup';
+        return;
+      }
       this.#sendRing(from, end.position);
       progress.sent(end.position, end.lsn);
       this.#o.onSent();
@@ -257,7 +261,17 @@ export class Feeder {
   #begin(write: Write): void {
     this.#writes.push(write);
     this.#bytesUnderWay += write.bytes;
-    if (write.from >= 0 && this.#pin < 0) this.#pin = this.#o.native.pin(write.from);
+  }
+
+  /** Keeps the ring from `from` on, before a write refers to it. False: the engine has no pin left. */
+  #hold(from: number): boolean {
+    if (this.#pin >= 0) return true;
+    try {
+      this.#pin = this.#o.native.pin(from);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   #written(error: Error | null | undefined): void {

@@ -261,6 +261,10 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     this.#retention.claim(nodeId, position);
   }
 
+  hasRoom(nodeId: string): boolean {
+    return this.#admitted.size < maxStandbys || this.#admitted.has(nodeId);
+  }
+
   admit(progress: Progress): NumberedRule {
     if (this.#rule.admit(progress)) this.#recordRule();
     return this.#rule.newest;
@@ -317,7 +321,7 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
   // -- inside --
 
   #connected(socket: Socket): void {
-    if (this.#closing || this.#stopped || this.#admitted.size >= maxStandbys) {
+    if (this.#closing || this.#stopped) {
       socket.on('error', () => undefined);
       socket.destroy();
       return;

@@ -50,6 +50,8 @@ export interface StandbyLinkHost {
   view(): PrimaryView;
   /** The log from `position` on is kept for this node from now on. */
   claim(nodeId: string, position: number): void;
+  /** Whether another standby can be let in; this one may take the place of an earlier connection. */
+  hasRoom(nodeId: string): boolean;
   /** A standby is let in: the rule to tell it, which names it if it may count. */
   admit(progress: Progress): NumberedRule;
   /** The handshake is through. */
@@ -229,8 +231,14 @@ export class StandbyLink implements FrameSink {
     this.#heartbeat.heard(this.#host.now());
     try {
       this.#reader.push(chunk, 0, chunk.length, this);
-    } catch (error) {
+    } catch (thrown) {
+      const error = WalError.from(thrown);
       if (!(error instanceof WalError)) throw error;
+      if (error !== thrown) {
+        // The engine's own error says nothing about the peer.
+        this.drop(error.message);
+        return;
+      }
       this.#host.rejected();
       if (this.#progress === undefined) this.#refuse(error.code, error.message);
       else this.drop(error.message);
@@ -312,6 +320,10 @@ export class StandbyLink implements FrameSink {
   #accept(accept: Omit<Accept, 'rule'>, progress: Progress): void {
     const host = this.#host;
     const { socket } = this;
+    if (!host.hasRoom(progress.nodeId)) {
+      this.#refuse('WAL_PEER_REFUSED', 'the primary feeds as many standbys as it can');
+      return;
+    }
     host.claim(progress.nodeId, accept.start);
     this.#releaseClaim();
     if (host.native.state[State.START_POSITION]! > accept.start) {

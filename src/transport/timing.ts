@@ -36,6 +36,6 @@ export interface ListenLimits {
   readonly connections: number;
 }
 
-/** The engine has 64 pins on its memory; each connection uses at most one. */
 export const defaultLimits: ListenLimits = { halfOpen: 32, connections: 80 };
+/** The engine has 64 pins on its memory; each standby uses at most one. */
 export const maxStandbys = 48;
