@@ -24,7 +24,7 @@ export class Retention {
     this.#native = native;
   }
 
-  /** To be called before it is checked that the log still reaches back to `position`. */
+  /** The standby is let in; the log reaches back to `position`. */
   claim(nodeId: string, position: number): void {
     this.#release(nodeId);
     const id = this.#native.retain(position);

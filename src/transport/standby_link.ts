@@ -324,12 +324,14 @@ export class StandbyLink implements FrameSink {
       this.#refuse('WAL_PEER_REFUSED', 'the primary feeds as many standbys as it can');
       return;
     }
-    host.claim(progress.nodeId, accept.start);
-    this.#releaseClaim();
-    if (host.native.state[State.START_POSITION]! > accept.start) {
+    // Claimed before it is looked up how far the log reaches back; let go when this is refused.
+    if (this.#claim < 0) this.#claim = host.native.retain(accept.start);
+    if (host.native.info().start.position > accept.start) {
       this.#refuse('WAL_LSN_GONE', 'the primary has just trimmed what the standby needs next');
       return;
     }
+    host.claim(progress.nodeId, accept.start);
+    this.#releaseClaim();
     const { epoch, incarnation } = this.#session.term;
     this.#tag = { session: this.#sessionNumber, epoch, incarnation };
     this.#progress = progress;

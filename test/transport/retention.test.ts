@@ -85,6 +85,27 @@ describe('a trim keeps', () => {
     await raw.closed;
   });
 
+  it('nothing for a standby that comes just too late for it', async () => {
+    const end = await write();
+    const { native } = primary.log;
+    const { retain } = native;
+    // The trim falls between the look at where the log starts and the claim.
+    const value = (position: number): number => {
+      Reflect.deleteProperty(native, 'retain');
+      void native.trim(end);
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
+      return retain.call(native, position);
+    };
+    Object.defineProperty(native, 'retain', { value, configurable: true });
+    const late = RawStandby.admitted(primary.port, 'e'.repeat(32), 'late');
+    await expect(late).rejects.toThrow('WAL_LSN_GONE');
+    await until(() => primary.hub.status().connections.connections === 0);
+    const start = await trimmed();
+    const later = await write();
+    expect(await trimmed()).toBeGreaterThan(start);
+    expect(await trimmed()).toBeGreaterThan(later - small.segmentBytes - 1);
+  });
+
   it('nothing for a standby that was never seen', async () => {
     const end = await write();
     expect(await trimmed()).toBeGreaterThan(end - small.segmentBytes - 1);
