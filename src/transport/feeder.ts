@@ -66,6 +66,7 @@ export class Feeder {
   #pin = -1;
   #avoidRing = false;
   #reading = false;
+  #stopped = false;
   #ended = false;
   #writesDone = 0;
 
@@ -106,8 +107,14 @@ export class Feeder {
     this.#avoidRing = true;
   }
 
+  /** Sends nothing more; what is under way goes on. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
   /** The socket is closed: nothing refers to the ring any more. */
   end(): void {
+    this.#stopped = true;
     this.#ended = true;
     this.#writes.length = 0;
     this.#free = [];
@@ -116,7 +123,7 @@ export class Feeder {
 
   /** Nothing more can be sent; writes under way may still refer to the ring. */
   #isOver(): boolean {
-    return this.#ended || !this.#o.socket.writable;
+    return this.#stopped || !this.#o.socket.writable;
   }
 
   #feedLive(): void {
@@ -179,7 +186,7 @@ export class Feeder {
     const { progress } = this.#o;
     this.#reading = true;
     try {
-      while (!this.#ended && progress.state === 'catchup') {
+      while (!this.#stopped && progress.state === 'catchup') {
         if (this.#goLive()) return;
         const buffer = this.#takeBuffer();
         if (buffer === undefined) return;
@@ -187,7 +194,7 @@ export class Feeder {
         if (!more) return;
       }
     } catch (error) {
-      if (!this.#ended) this.#o.onFailure(error);
+      if (!this.#stopped) this.#o.onFailure(error);
     } finally {
       this.#reading = false;
     }

@@ -138,23 +138,36 @@ export class StandbyLink implements FrameSink {
     this.socket.destroy();
   }
 
-  /** Sends the last commit place, lets what was sent leave, then ends the connection. */
+  /** Tells the commit place a last time, lets what was sent leave, then ends the connection. */
   endGently(reason: string): void {
-    if (!this.socket.writable) return;
-    this.pushCommit();
+    if (this.socket.destroyed || this.#isEnding) return;
     this.#reason = reason;
+    this.pushCommit();
+    this.#end();
+  }
+
+  /** Nothing may be written after this: it would cut off what was written before. */
+  #end(last?: Uint8Array): void {
+    this.#feeder?.stop();
     this.#destroyAt = this.#host.now() + this.#host.timing.close;
-    this.socket.end();
+    if (last === undefined) this.socket.end();
+    else this.socket.end(last);
+  }
+
+  get #isEnding(): boolean {
+    return this.#destroyAt !== Number.POSITIVE_INFINITY;
   }
 
   /** More was closed or flushed. */
   feed(): void {
+    if (this.#isEnding) return;
     if (this.#checksumAt >= 0) this.#lookUpChecksum();
     this.#feeder?.feed();
   }
 
   tick(nowMs: number): void {
     if (nowMs >= this.#destroyAt) this.socket.destroy();
+    if (this.#isEnding) return;
     if (this.#progress === undefined) {
       if (nowMs >= this.#deadline) this.drop('the handshake took too long');
       return;
@@ -178,6 +191,7 @@ export class StandbyLink implements FrameSink {
 
   /** The commit place moved: pushed at once, unless it went along with data already. */
   pushCommit(): void {
+    if (this.#isEnding) return;
     if (this.#progress !== undefined && this.#commitSent < this.#host.commitPlace().position) {
       this.#sendCommit();
     }
@@ -186,7 +200,7 @@ export class StandbyLink implements FrameSink {
   /** There is a newer rule. */
   tellRule(rule: NumberedRule): void {
     const progress = this.#progress!;
-    if (this.socket.destroyed) return;
+    if (this.socket.destroyed || this.#isEnding) return;
     progress.ruleTold = rule.number;
     this.socket.write(encodeRule(this.#tag!, rule));
   }
@@ -227,7 +241,7 @@ export class StandbyLink implements FrameSink {
   }
 
   #received(chunk: Buffer): void {
-    if (this.socket.destroyed || this.#destroyAt !== Number.POSITIVE_INFINITY) return;
+    if (this.socket.destroyed || this.#isEnding) return;
     this.#heartbeat.heard(this.#host.now());
     try {
       this.#reader.push(chunk, 0, chunk.length, this);
@@ -278,8 +292,7 @@ export class StandbyLink implements FrameSink {
 
   #answerHello(message: Uint8Array): void {
     if (this.#session.askedOnly) {
-      this.#destroyAt = this.#host.now() + this.#host.timing.close;
-      this.socket.end(message);
+      this.#end(message);
       return;
     }
     this.#reader.expect([MessageType.POSITION, MessageType.REFUSAL]);
@@ -303,7 +316,7 @@ export class StandbyLink implements FrameSink {
   }
 
   #checksum(crc: number | undefined): void {
-    if (this.#session.state !== 'checksum' || this.socket.destroyed) return;
+    if (this.#session.state !== 'checksum' || this.socket.destroyed || this.#isEnding) return;
     this.#perform(this.#session.onChecksum(crc));
   }
 
@@ -390,11 +403,10 @@ export class StandbyLink implements FrameSink {
   }
 
   #sendRefusal(refusal: Refusal): void {
-    if (this.socket.destroyed) return;
+    if (this.socket.destroyed || this.#isEnding) return;
     this.#reason = `refused: ${refusal.code}: ${refusal.message}`;
-    this.#destroyAt = this.#host.now() + this.#host.timing.close;
     this.#reader.expect([]);
-    this.socket.end(encodeRefusal(refusal));
+    this.#end(encodeRefusal(refusal));
   }
 
   #releaseClaim(): void {

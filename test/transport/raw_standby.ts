@@ -1,5 +1,5 @@
 import { connect, type Socket } from 'node:net';
-import type { Term } from '../../src/native/native_log.js';
+import type { Place, Term } from '../../src/native/native_log.js';
 import type { NumberedRule } from '../../src/replication/rule.js';
 import { FrameReader } from '../../src/wire/frame_reader.js';
 import {
@@ -17,6 +17,8 @@ import { decodeRule } from '../../src/wire/rule_message.js';
 import {
   type AckFields,
   ackBytes,
+  CommitView,
+  DataEnvelopeView,
   putAck,
   type SessionTag,
 } from '../../src/wire/stream_messages.js';
@@ -32,6 +34,10 @@ export class RawStandby {
   readonly rules: NumberedRule[] = [];
   received = 0;
   commits = 0;
+  /** The last one that it was told. */
+  commit: Place | undefined;
+  readonly #commitView = new CommitView();
+  readonly #dataView = new DataEnvelopeView();
   #reader = new FrameReader(Object.values(MessageType));
   #changed: (() => void)[] = [];
 
@@ -122,10 +128,17 @@ export class RawStandby {
     }
     if (type === MessageType.RULE) this.rules.push(decodeRule(bytes, start, end));
     if (type === MessageType.REFUSAL) this.refusal = decodeRefusal(bytes, start, end);
-    if (type === MessageType.COMMIT) this.commits += 1;
+    if (type === MessageType.COMMIT) {
+      this.commits += 1;
+      const view = this.#commitView.at(bytes, start);
+      this.commit = { position: view.commitPosition, lsn: view.commitLsn };
+    }
   }
 
-  data(): void {}
+  data(bytes: Uint8Array, start: number): void {
+    const view = this.#dataView.at(bytes, start);
+    this.commit = { position: view.commitPosition, lsn: view.commitLsn };
+  }
 
   dataBytes(_: Uint8Array, start: number, end: number): number {
     this.received += end - start;
