@@ -294,14 +294,14 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     this.#rejected += 1;
   }
 
-  fenced(action: PrimaryAction & { do: 'fenced' | 'split' | 'lost' }): void {
+  fenced(link: StandbyLink, action: PrimaryAction & { do: 'fenced' | 'split' | 'lost' }): void {
     if (this.#stopped) return;
     this.#stopped = true;
     if (action.do === 'fenced') this.#events.onHigherTerm(action.term);
     else if (action.do === 'split') this.#stopFor(splitError(action.term), action.term);
     else this.#stopFor(lostError(action.lsn), this.#options.term());
-    // The one that brought the news still gets its answer.
-    for (const link of this.#admitted.values()) link.drop('this primary has stopped');
+    // The one that brought the news still gets its answer; nobody else is let in or fed any more.
+    for (const each of this.#links) if (each !== link) each.drop('this primary has stopped');
   }
 
   closed(link: StandbyLink, reason: string): void {

@@ -60,7 +60,8 @@ export interface StandbyLinkHost {
   acknowledged(progress: Progress): void;
   /** What a peer sent was wrong. */
   rejected(): void;
-  fenced(action: PrimaryAction & { do: 'fenced' | 'split' | 'lost' }): void;
+  /** This link brought the news that acknowledging has to stop. */
+  fenced(link: StandbyLink, action: PrimaryAction & { do: 'fenced' | 'split' | 'lost' }): void;
   closed(link: StandbyLink, reason: string): void;
 }
 
@@ -285,7 +286,7 @@ export class StandbyLink implements FrameSink {
           this.#accept(action.accept, action.progress);
           break;
         default:
-          this.#host.fenced(action);
+          this.#host.fenced(this, action);
       }
     }
   }

@@ -5,7 +5,7 @@ import { runInNewContext } from 'node:vm';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { State } from '../../src/native/native_log.js';
 import { parseStandbys } from '../../src/replication/policy.js';
-import { encodeStandbyHello } from '../../src/wire/handshake_messages.js';
+import { encodePosition, encodeStandbyHello } from '../../src/wire/handshake_messages.js';
 import { MessageType } from '../../src/wire/message_type.js';
 import { freshDir } from '../helpers/temp.js';
 import { payload, randomFrom } from '../native/native.js';
@@ -342,6 +342,31 @@ describe('a stranger', () => {
     await end;
     clearInterval(drip);
     expect(performance.now() - started).toBeLessThan(2000);
+  });
+});
+
+describe('a split', () => {
+  it('that one standby tells of ends the others, also those that are only coming in', async () => {
+    const follower = await admitted('f'.repeat(32));
+    const coming = new RawStandby(primary.port);
+    sockets.push(coming.socket);
+    await coming.greet('d'.repeat(32), 'coming');
+    const { logId, salt, term } = coming.hello!;
+    const sender = { logId, salt, nodeId, term: { ...term, opener: nodeId } };
+    const teller = new RawStandby(primary.port);
+    sockets.push(teller.socket);
+    teller.socket.write(
+      encodeStandbyHello({ minVersion: 1, maxVersion: 1, name: 'teller', sender }),
+    );
+    await teller.closed;
+    expect(teller.refusal?.code).toBe('WAL_SPLIT');
+    const end = { position: 4096, lsn: 0 };
+    const commit = { position: 0, lsn: 0 };
+    coming.socket.write(encodePosition({ end, crc: 0, commit, history: [] }));
+    await Promise.all([coming.closed, follower.closed]);
+    expect(coming.accept).toBeUndefined();
+    expect(primary.hub.status().standbys).toEqual([]);
+    expect(primary.heard).toContain('WAL_SPLIT');
   });
 });
 
