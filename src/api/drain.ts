@@ -44,6 +44,15 @@ export class Drains {
     return taken + room.mostForRecord(this.#largest, open, taken) > room.free;
   }
 
+  /** Whether somebody waits for room, or was refused for want of it and could still not be taken. */
+  get wanted(): boolean {
+    if (this.waits.waiting) return true;
+    const room = this.#room;
+    const { refused, openSpace: open } = this.#appender;
+    if (refused === undefined) return false;
+    return ringSpace(room.layout, room.closed + open, refused) > room.ringFree - open;
+  }
+
   /**
    * Resolves when records of `bytes` in all fit; without it, when there is comfortable room, and
    * for what was refused last.

@@ -33,6 +33,7 @@ export class PrimaryDriver implements Driver {
       identity: { ...info, name: options.name },
       term: () => term,
       policy: commitPolicy(policy),
+      isRingWanted: () => core.drains.wanted,
       events: {
         onCommitMoved: () => this.#acknowledged(),
         onStandby: (change) => core.events.emit('standby', change),

@@ -44,6 +44,8 @@ export class Progress {
   flushPosition = 0;
   flushLsn = 0;
   applyLsn = 0;
+  /** Rises with every position that it says it has written or flushed. */
+  heard = 0;
   /** Newest rule that it was told, and that it has recorded: SAFETY 4.1. */
   ruleTold = 0;
   rule = 0;
@@ -80,6 +82,7 @@ export class Progress {
   acknowledge(ack: Acknowledgement): string | undefined {
     const wrong = this.#judge(ack);
     if (wrong !== undefined) return wrong;
+    this.heard = ack.writePosition + ack.flushPosition;
     const ends = this.#ends;
     const write = ends.find(ack.writePosition);
     // An end that was taken before may be forgotten.

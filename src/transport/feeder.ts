@@ -47,6 +47,23 @@ interface Write {
   readonly buffer: Uint8Array | undefined;
 }
 
+/** What a stall is told by. */
+export interface FeedMark {
+  /** Log bytes in writes that are over. */
+  readonly done: number;
+  readonly queued: number;
+  readonly heard: number;
+}
+
+/**
+ * Of the writes under way, what the kernel has not taken. One write may be all that is under way,
+ * and take a slow link longer than a stall may last; nothing public tells how far it is.
+ */
+function queuedBytes(socket: Socket): number {
+  const { _handle } = socket as { readonly _handle?: { readonly writeQueueSize?: number } | null };
+  return _handle?.writeQueueSize ?? 0;
+}
+
 /**
  * Sends the log to one standby, in order and without a gap.
  *
@@ -68,26 +85,28 @@ export class Feeder {
   #reading = false;
   #stopped = false;
   #ended = false;
-  #writesDone = 0;
+  #bytesDone = 0;
 
   constructor(options: FeederOptions) {
     this.#o = options;
   }
 
-  /** Writes that are over, ever: what a stall is told by. */
-  get writesDone(): number {
-    return this.#writesDone;
+  /** Whether nothing has left and nothing was acknowledged since `mark`, and something should. */
+  hasStalled(mark: FeedMark): boolean {
+    if (this.#bytesUnderWay === 0) return false;
+    const now = this.mark();
+    return now.done === mark.done && now.queued === mark.queued && now.heard === mark.heard;
+  }
+
+  mark(): FeedMark {
+    const { socket, progress } = this.#o;
+    return { done: this.#bytesDone, queued: queuedBytes(socket), heard: progress.heard };
   }
 
   /** The lowest position of the ring that a write under way refers to; infinite without one. */
   get holdsFrom(): number {
     for (const write of this.#writes) if (write.from >= 0) return write.from;
     return Number.POSITIVE_INFINITY;
-  }
-
-  /** Log bytes in socket writes that are not over. */
-  get bytesUnderWay(): number {
-    return this.#bytesUnderWay;
   }
 
   /** Memory of its own. */
@@ -286,7 +305,7 @@ export class Feeder {
     // After an error the socket closes, and `end` gives everything back.
     if (write === undefined || error || this.#ended) return;
     this.#bytesUnderWay -= write.bytes;
-    this.#writesDone += 1;
+    this.#bytesDone += write.bytes;
     if (write.from >= 0) this.#movePin();
     if (write.buffer !== undefined) this.#giveBack(write.buffer);
     this.feed();

@@ -51,6 +51,8 @@ export interface PrimaryHubOptions {
   /** The opening rule that it makes (replication/rule.ts) was recorded with the term. */
   readonly policy: CommitPolicy;
   readonly events: PrimaryHubEvents;
+  /** Whether somebody still waits for room in the ring, who had said so by `ringWanted`. */
+  readonly isRingWanted: () => boolean;
   readonly timing?: Partial<ReplicationTiming> | undefined;
   readonly listenLimits?: Partial<ListenLimits> | undefined;
   /** Page-aligned memory for reading segments. Default: the addon's. */
@@ -176,16 +178,21 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
   /**
    * The ring is full. Standbys that hold on to it are fed from copies from now on; one that makes
    * no progress meanwhile is dropped, since nothing else ends the writes that refer to the ring
-   * (SAFETY 5.5).
+   * (SAFETY 5.5). Goes on as long as it is wanted: who holds it may show only when the disk, which
+   * is behind, has caught up.
    */
   ringWanted(): void {
     if (this.#stallTimer !== undefined || this.#closing) return;
-    const holders = this.#holders();
-    for (const link of holders) link.feeder!.avoidRing();
-    const before = holders.map((link) => ({ link, done: link.feeder!.writesDone }));
+    const marks = this.#holders().map((link) => ({ link, mark: link.feeder!.mark() }));
+    for (const { link } of marks) link.feeder!.avoidRing();
     this.#stallTimer = setTimeout(() => {
       this.#stallTimer = undefined;
-      this.#dropStalled(before);
+      if (!this.#options.isRingWanted()) return;
+      for (const { link, mark } of marks) {
+        if (!link.feeder!.hasStalled(mark)) continue;
+        link.drop('the standby made no progress while the log memory was wanted');
+      }
+      this.ringWanted();
     }, this.timing.stall);
     this.#stallTimer.unref();
   }
@@ -409,16 +416,6 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
   #holders(): StandbyLink[] {
     const flushed = this.native.state[State.FLUSH_POSITION]!;
     return [...this.#admitted.values()].filter((link) => link.feeder!.holdsFrom < flushed);
-  }
-
-  #dropStalled(before: readonly { link: StandbyLink; done: number }[]): void {
-    for (const { link, done } of before) {
-      const feeder = link.feeder!;
-      if (feeder.writesDone === done && feeder.bytesUnderWay > 0) {
-        link.drop('the standby made no progress while the log memory was wanted');
-      }
-    }
-    if (this.#holders().length > 0) this.ringWanted();
   }
 
   #tick(): void {

@@ -400,6 +400,71 @@ describe('a standby that reads nothing', () => {
     await raw.closed;
   });
 
+  describe('and holds the ring', () => {
+    const stalled = 'liar went: the standby made no progress while the log memory was wanted';
+
+    /** Live, with more on the way than the kernel takes; what is on the way refers to the ring. */
+    async function holder(before?: () => Promise<void>): Promise<RawStandby> {
+      await primary.close();
+      const record = 256 << 10;
+      const large = { segmentBytes: 32 << 20, maxRecordBytes: record, ringBytes: 16 << 20 };
+      const timing = { ...quick, dead: 20_000 };
+      primary = await PrimaryNode.open({ dir: freshDir('a'), ...large }, { policy, timing });
+      const raw = await admitted();
+      await until(() => primary.hub.status().standbys[0]?.state === 'live');
+      raw.socket.pause();
+      await before?.();
+      const sent = (): number => primary.hub.status().standbys[0]?.sentPosition ?? -1;
+      while (sent() === primary.log.closed.position) {
+        await primary.batch(payload(1, record));
+        await new Promise((resolve) => setTimeout(resolve, 2));
+      }
+      await primary.log.settled();
+      return raw;
+    }
+
+    function pause(ms: number): Promise<void> {
+      return new Promise((resolve) => setTimeout(resolve, ms));
+    }
+
+    it('is dropped also if it came to hold it after the ring was asked for', async () => {
+      const raw = await holder(async () => {
+        primary.hub.ringWanted();
+        await pause(3 * (quick.stall ?? 0));
+        expect(primary.heard).toEqual(['liar came']);
+      });
+      await until(() => primary.heard.includes(stalled));
+      raw.socket.resume();
+      await raw.closed;
+    });
+
+    it('is left alone when nobody wants the ring any more', async () => {
+      const raw = await holder();
+      primary.hub.ringWanted();
+      primary.ringWanted = false;
+      await pause(5 * (quick.stall ?? 0));
+      expect(primary.heard).toEqual(['liar came']);
+      raw.socket.destroy();
+    });
+
+    it('makes progress as long as it acknowledges more of what it was sent', async () => {
+      const raw = await holder();
+      primary.hub.ringWanted();
+      const { sentPosition } = primary.hub.status().standbys[0]!;
+      let position = 4096;
+      for (let i = 0; i < 20; i += 1) {
+        await pause((quick.stall ?? 0) / 4);
+        position += 100;
+        // Within a batch: it counts up to the one before.
+        raw.ack({ writePosition: Math.min(position, sentPosition) });
+      }
+      expect(primary.heard).toEqual(['liar came']);
+      await until(() => primary.heard.includes(stalled));
+      raw.socket.resume();
+      await raw.closed;
+    });
+  });
+
   it('costs a bounded amount of memory, and is dropped for its silence', async () => {
     await primary.close();
     const timing = { ...quick, dead: 400 };

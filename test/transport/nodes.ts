@@ -29,6 +29,8 @@ export class PrimaryNode {
   readonly hub: PrimaryHub;
   readonly heard: string[] = [];
   commitMoves = 0;
+  /** Whether somebody waits for room in the ring. */
+  ringWanted = true;
   port = 0;
 
   private constructor(log: TestLog, options: Partial<PrimaryHubOptions>) {
@@ -39,6 +41,7 @@ export class PrimaryNode {
       identity: identityOf(log.native),
       term: () => term,
       policy: local,
+      isRingWanted: () => this.ringWanted,
       timing: quick,
       allocateAligned: (bytes) => binding.allocateAligned(bytes),
       events: {
