@@ -147,7 +147,7 @@ void Log::truncate(uint64_t position, const std::string& side_file) {
     if (position < commit_.position) {
       throw WalFailure("WAL_COMMITTED_LOST",
                        "a cut at " + std::to_string(position) +
-                           " would remove records that are known to be committed");
+                           " would remove what is known to be committed");
     }
   }
   Chain end = chain_at(position);

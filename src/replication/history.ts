@@ -21,6 +21,18 @@ export function showTerm(term: Term): string {
   return `${term.epoch}.${term.incarnation} of ${term.opener.slice(0, 8)}`;
 }
 
+/**
+ * What of a standby's commit place lies past `bound`. It may be no record, but an opening or a
+ * filler (docs/adr/0005).
+ */
+export function showPast(commit: Place, bound: Place): string {
+  if (commit.lsn > bound.lsn) return `LSN ${commit.lsn} to be committed`;
+  return (
+    `the log to be committed past LSN ${commit.lsn}, up to a term's opening or a segment's end ` +
+    'behind it'
+  );
+}
+
 /** Whether terms rise strictly and positions and LSNs do not fall: anything else is no history. */
 export function isHistory(history: readonly HistoryEntry[]): boolean {
   for (let i = 0; i < history.length; i += 1) {

@@ -9,7 +9,14 @@ import type {
 } from '../wire/handshake_messages.js';
 import { maxProtocol, minProtocol } from '../wire/message_type.js';
 import { assert } from './assert.js';
-import { compareTerms, firstPosition, forkPoint, isHistory, showTerm } from './history.js';
+import {
+  compareTerms,
+  firstPosition,
+  forkPoint,
+  isHistory,
+  showPast,
+  showTerm,
+} from './history.js';
 import type { NodeIdentity } from './identity.js';
 import { Progress } from './progress.js';
 
@@ -148,7 +155,7 @@ export class PrimarySession {
     }
     const refused =
       this.#refuseAmnesia(position, fork.position, view) ??
-      this.#refuseLost(position, fork.position, view) ??
+      this.#refuseLost(position, fork, view) ??
       this.#refuseGone(fork.position, view);
     if (refused !== undefined) return refused;
     this.#position = position;
@@ -177,23 +184,24 @@ export class PrimarySession {
   /** SAFETY 2.5 and 3.8: nothing is cut below what the standby knows to be committed. */
   #refuseLost(
     position: StandbyPosition,
-    fork: number,
+    fork: Place,
     view: PrimaryView,
   ): PrimaryAction[] | undefined {
     const { commit } = position;
-    const isLonger = position.end.position > fork;
+    const isLonger = position.end.position > fork.position;
     if (position.history.at(-1)?.epoch === this.term.epoch) {
-      const bound = isLonger ? fork : view.closed.position;
-      if (commit.position <= bound) return undefined;
+      const bound = isLonger ? fork : view.closed;
+      if (commit.position <= bound.position) return undefined;
       const text =
-        `the standby knows LSN ${commit.lsn} to be committed, ` +
+        `the standby knows ${showPast(commit, bound)}; ` +
         `the primary's log ends or differs before it`;
       return [...this.#refuse('WAL_COMMITTED_LOST', text), { do: 'lost', ...commit }];
     }
-    if (!isLonger || commit.position <= fork) return undefined;
+    if (!isLonger || commit.position <= fork.position) return undefined;
     return this.#refuse(
       'WAL_DIVERGED',
-      `the standby knows LSN ${commit.lsn} to be committed, past where this primary's term began`,
+      `the standby knows ${showPast(commit, fork)}; this primary's log has what it has in common ` +
+        `with it up to LSN ${fork.lsn}, and goes on otherwise. The standby has to be seeded anew`,
     );
   }
 

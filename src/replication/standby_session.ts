@@ -10,7 +10,14 @@ import type {
 import { maxProtocol, minProtocol } from '../wire/message_type.js';
 import type { SessionTag } from '../wire/stream_messages.js';
 import { assert } from './assert.js';
-import { compareTerms, firstPosition, forkPoint, isHistory, showTerm } from './history.js';
+import {
+  compareTerms,
+  firstPosition,
+  forkPoint,
+  isHistory,
+  showPast,
+  showTerm,
+} from './history.js';
 import { identityMismatch, type NodeIdentity } from './identity.js';
 
 /** What a session sees of its standby, looked up when it is needed. */
@@ -154,18 +161,18 @@ export class StandbySession {
     const fork = forkPoint(
       { history: accept.history, end: accept.end },
       { history: view.history, end: view.closed },
-    )?.position;
-    if (fork === undefined || fork !== accept.start) {
+    );
+    if (fork?.position !== accept.start) {
       return this.#fail('WAL_PEER_INVALID', 'the primary starts elsewhere than the logs fork');
     }
     const own = view.history.at(-1);
-    const isLonger = view.closed.position > fork;
+    const isLonger = view.closed.position > fork.position;
     if (isLonger && (own === undefined || compareTerms(own, this.#term!) !== 'older')) {
       return this.#refuse('WAL_DIVERGED', 'the primary has less of its own term than this standby');
     }
     const lost = this.#lost(view, accept, fork);
     if (lost !== undefined) return lost;
-    if (!isLonger && fork > firstPosition && accept.crc !== view.crc) {
+    if (!isLonger && fork.position > firstPosition && accept.crc !== view.crc) {
       return this.#refuse('WAL_DIVERGED', `the logs differ at LSN ${view.closed.lsn}`);
     }
     this.#accept = accept;
@@ -183,21 +190,22 @@ export class StandbySession {
   }
 
   /** SAFETY 2.5 in the same epoch, 3.8 under a newer one. */
-  #lost(view: StandbyView, accept: Accept, fork: number): StandbyAction[] | undefined {
-    const isLonger = view.closed.position > fork;
-    const lsn = view.commit.lsn;
+  #lost(view: StandbyView, accept: Accept, fork: Place): StandbyAction[] | undefined {
+    const isLonger = view.closed.position > fork.position;
+    const { commit } = view;
     if (view.history.at(-1)?.epoch === this.#term!.epoch) {
-      const bound = isLonger ? fork : accept.end.position;
-      if (view.commit.position <= bound) return undefined;
+      const bound = isLonger ? fork : accept.end;
+      if (commit.position <= bound.position) return undefined;
       return this.#refuse(
         'WAL_COMMITTED_LOST',
-        `LSN ${lsn} is committed, and the primary's log ends or differs before it`,
+        `this standby knows ${showPast(commit, bound)}; ` +
+          `the primary's log ends or differs before it`,
       );
     }
-    if (!isLonger || view.commit.position <= fork) return undefined;
+    if (!isLonger || commit.position <= fork.position) return undefined;
     return this.#refuse(
       'WAL_DIVERGED',
-      `LSN ${lsn} is committed here, and the new primary's log does not have it`,
+      `this standby knows ${showPast(commit, fork)}; the new primary's log does not have that`,
     );
   }
 

@@ -199,6 +199,30 @@ describe('the handshake', () => {
     ]);
   });
 
+  it('tells a committed record that is missing from an opening or a filler without one', () => {
+    const end = { position: at(51).position, lsn: 50 };
+    const onPosition = (epoch: number, opener: string, commit: Place): string => {
+      const term = { epoch, opener, incarnation: epoch === 1 ? 3 : 1 };
+      const history = [first, opened(epoch, opener, term.incarnation, 50)];
+      const session = new PrimarySession(
+        () => primaryView({ nodeId: opener, history, end: 60 }),
+        1,
+      );
+      const sender = { logId: log.logId, salt: log.salt, nodeId: c, term };
+      session.onHello({ minVersion: 1, maxVersion: 1, name: 's', sender });
+      const position = { end: { ...end, lsn: commit.lsn }, crc: 0, commit };
+      const [refused] = session.onPosition({ ...position, history: [first, again] });
+      return refused?.do === 'refuse' ? `${refused.refusal.code}: ${refused.refusal.message}` : '';
+    };
+    const record = /knows LSN 51 to be committed;/;
+    const noRecord = /committed past LSN 50, up to a term's opening or a segment's end behind it;/;
+    expect(onPosition(2, b, { ...end, lsn: 51 })).toMatch(record);
+    expect(onPosition(2, b, end)).toMatch(noRecord);
+    expect(onPosition(2, b, end)).toMatch(/^WAL_DIVERGED: .* in common with it up to LSN 50,/);
+    expect(onPosition(1, a, { ...end, lsn: 51 })).toMatch(record);
+    expect(onPosition(1, a, end)).toMatch(noRecord);
+  });
+
   it('fences an old primary that a standby of a newer epoch calls', () => {
     const story = handshake(
       { nodeId: a, history: [first], end: 50 },
