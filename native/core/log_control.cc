@@ -145,9 +145,8 @@ void Log::truncate(uint64_t position, const std::string& side_file) {
   {
     std::lock_guard<std::mutex> guard(mutex_);
     if (position < commit_.position) {
-      throw WalFailure("WAL_COMMITTED_LOST",
-                       "a cut at " + std::to_string(position) +
-                           " would remove what is known to be committed");
+      throw WalFailure("WAL_COMMITTED_LOST", "a cut at " + std::to_string(position) +
+                                                 " would remove what is known to be committed");
     }
   }
   Chain end = chain_at(position);

@@ -44,7 +44,7 @@ export class Drains {
     return taken + room.mostForRecord(this.#largest, open, taken) > room.free;
   }
 
-  /** Whether somebody waits for room, or was refused for want of it and could still not be taken. */
+  /** Whether somebody waits for room, or was refused for want of it and would be again. */
   get wanted(): boolean {
     if (this.waits.waiting) return true;
     const room = this.#room;

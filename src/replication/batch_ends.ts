@@ -3,7 +3,8 @@ import { assert } from './assert.js';
 
 /**
  * Where the latest batches end, and the LSNs there: so that a sender whose budget does not take all
- * that is closed can stop at the end of a batch. Remembers a bounded number; the oldest are forgotten.
+ * that is closed can stop at the end of a batch. Remembers a bounded number; the oldest are
+ * forgotten.
  */
 export class BatchEnds {
   readonly #ends: Float64Array;

@@ -289,7 +289,7 @@ export class Feeder {
     this.#bytesUnderWay += write.bytes;
   }
 
-  /** Keeps the ring from `from` on, before a write refers to it. False: the engine has no pin left. */
+  /** Keeps the ring from `from` on for the writes to come. False: the engine has no pin left. */
   #hold(from: number): boolean {
     if (this.#pin >= 0) return true;
     try {

@@ -50,7 +50,7 @@ export interface StandbyLinkHost {
   view(): PrimaryView;
   /** The log from `position` on is kept for this node from now on. */
   claim(nodeId: string, position: number): void;
-  /** Whether another standby can be let in; this one may take the place of an earlier connection. */
+  /** Whether this node can be let in; it may take the place of its earlier connection. */
   hasRoom(nodeId: string): boolean;
   /** A standby is let in: the rule to tell it, which names it if it may count. */
   admit(progress: Progress): NumberedRule;
