@@ -23,7 +23,7 @@ export function showTerm(term: Term): string {
 
 /**
  * What of a standby's commit place lies past `bound`. It may be no record, but an opening or a
- * filler (docs/adr/0005).
+ * filler (docs/adr/0006).
  */
 export function showPast(commit: Place, bound: Place): string {
   if (commit.lsn > bound.lsn) return `LSN ${commit.lsn} to be committed`;

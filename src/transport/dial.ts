@@ -20,7 +20,7 @@ export function dial(
   buffer: Uint8Array,
   handlers: DialHandlers,
 ): Socket {
-  let failure: Error | undefined;
+  let failure: NodeJS.ErrnoException | undefined;
   const socket = connect({
     host: target.host,
     port: target.port,
@@ -33,7 +33,9 @@ export function dial(
     failure = error;
   });
   socket.on('close', () => {
-    const text = failure?.message ?? 'the primary closed the connection';
+    // A write that crossed the end of the connection fails; the end is the news.
+    const isEnd = failure === undefined || failure.code === 'EPIPE';
+    const text = isEnd ? 'the primary closed the connection' : failure?.message;
     handlers.onClose(new WalError('WAL_IO', `${where}: ${text}`, { cause: failure }));
   });
   return socket;

@@ -16,11 +16,18 @@ const policy = { synchronousCommit: 'remote_flush', standbys: parseStandbys('ANY
 const nodeId = 'e'.repeat(32);
 
 /** Memory in use, after what nobody refers to any more was let go. */
-function collected(): number {
+async function collected(): Promise<number> {
   setFlagsFromString('--expose-gc');
-  (runInNewContext('gc') as () => void)();
-  const { heapUsed, external } = process.memoryUsage();
-  return heapUsed + external;
+  const gc = runInNewContext('gc') as () => void;
+  let least = Number.POSITIVE_INFINITY;
+  // Memory of buffers goes back in turns after the one in which they were found unused.
+  for (let i = 0; i < 8; i += 1) {
+    gc();
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    const { heapUsed, external } = process.memoryUsage();
+    least = Math.min(least, heapUsed + external);
+  }
+  return least;
 }
 
 let primary: PrimaryNode;
@@ -323,10 +330,10 @@ describe('a stranger', () => {
       await until(() => primary.hub.status().connections.connections === 0);
     };
     for (let i = 0; i < 10; i += 1) await round();
-    const before = collected();
+    const before = await collected();
     for (let i = 0; i < 60; i += 1) await round();
     // 1,800 of them: 1.2 KB each would be found.
-    expect(collected() - before).toBeLessThan(2 * 1024 * 1024);
+    expect((await collected()) - before).toBeLessThan(2 * 1024 * 1024);
     await primary.batch('it goes on');
     await until(() => primary.hub.reached('local') === 1);
   });
