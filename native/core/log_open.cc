@@ -189,7 +189,10 @@ void Log::recover(const LogOptions& options) {
       load_tail(align_down(rewrite_from, kBlock), from, true);
     make_segment_header(identity_, from, chain_.lsn, chain_.crc, ring_->at(from));
     while (!segments_->promise()) segments_->prepare(1);
-    write_range(from, chain_.position);
+    // With zeros after it: the spare may be the very file whose header was lost, and a batch that
+    // survived in it would be a part of the log again, now that its header is back.
+    std::memset(ring_->at(chain_.position), 0, kBlock);
+    write_range(from, chain_.position + kBlock);
     recovery_.rewritten_bytes = kSegmentHeaderBytes;
   } else {
     load_tail(from, chain_.position, !control.clean || at_first_batch);
