@@ -1,8 +1,7 @@
 // Power loss at every instant of a workload, over every kind of loss; and then again during the
 // recovery.
-#include <mutex>
-
 #include "log_fixture.h"
+#include "recorder.h"
 
 namespace walmirror::test {
 namespace {
@@ -39,34 +38,8 @@ struct Knowledge {
   }
 };
 
-struct Instant {
-  DiskState disk;
-  Knowledge known;
-};
-
-/// Remembers each instant of a file system, with what was known by then.
-class Recorder {
- public:
-  explicit Recorder(Knowledge known) : known_(std::move(known)) {}
-
-  void watch(MemoryFileSystem& files) {
-    files.watch([this](const DiskState& disk) {
-      std::lock_guard guard(mutex_);
-      instants_.push_back({disk, known_});
-    });
-  }
-  void learn(const std::function<void(Knowledge&)>& change) {
-    std::lock_guard guard(mutex_);
-    change(known_);
-  }
-  const Knowledge& known() const { return known_; }
-  std::vector<Instant>& instants() { return instants_; }
-
- private:
-  std::mutex mutex_;
-  Knowledge known_;
-  std::vector<Instant> instants_;
-};
+using Instant = InstantOf<Knowledge>;
+using Recorder = RecorderOf<Knowledge>;
 
 struct Workload {
   uint64_t seed;

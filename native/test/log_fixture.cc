@@ -46,6 +46,10 @@ void Owner::open_term() {
   Id self = log_->control().node_id;
   Term next{last.epoch + 1, self, 1};
   if (last.epoch > 0 && last.opener == self) next = {last.epoch, self, last.incarnation + 1};
+  open_term(next);
+}
+
+void Owner::open_term(const Term& next) {
   log_->store_term(next);
   while (!log_->frame_opening()) wait_for_progress();
   settle();

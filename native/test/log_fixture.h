@@ -28,6 +28,7 @@ class Owner {
 
   /// Opens the next term of this node and waits for its opening to be flushed.
   void open_term();
+  void open_term(const Term& next);
   /// Returns its LSN; waits while the ring is full.
   uint64_t append(const std::string& data);
   void close_batch();

@@ -49,12 +49,6 @@ void get(const Blocks& blocks, uint64_t offset, uint8_t* bytes, uint64_t size) {
   }
 }
 
-void flush_sector(Inode& inode, uint64_t sector) {
-  uint8_t bytes[kSector];
-  get(inode.cache, sector * kSector, bytes, kSector);
-  put(inode.disk, sector * kSector, bytes, kSector);
-}
-
 void flush_range(Inode& inode, uint64_t offset, uint64_t size) {
   auto first = inode.dirty.lower_bound(offset / kSector);
   auto last = inode.dirty.lower_bound((offset + size + kSector - 1) / kSector);
@@ -75,6 +69,30 @@ class MemoryLock : public DirectoryLock {
 };
 
 }  // namespace
+
+const std::array<uint64_t, 8>& Block::sector_sums() const {
+  if (summed_) return sums_;
+  for (size_t sector = 0; sector < sums_.size(); sector++) {
+    uint64_t sum = 0;
+    uint64_t any = 0;
+    for (size_t at = sector * kSector; at < (sector + 1) * kSector; at += 8) {
+      uint64_t word;
+      std::memcpy(&word, data() + at, sizeof word);
+      any |= word;
+      sum = (sum ^ word) * 0x9e3779b97f4a7c15;
+      sum ^= sum >> 29;
+    }
+    sums_[sector] = any == 0 ? 0 : sum | 1;
+  }
+  summed_ = true;
+  return sums_;
+}
+
+void flush_sector(Inode& inode, uint64_t sector) {
+  uint8_t bytes[kSector];
+  get(inode.cache, sector * kSector, bytes, kSector);
+  put(inode.disk, sector * kSector, bytes, kSector);
+}
 
 class MemoryFile : public File {
  public:
@@ -191,7 +209,10 @@ std::unique_ptr<File> MemoryFileSystem::open(const std::string& path, OpenMode m
 
 bool MemoryFileSystem::exists(const std::string& path) {
   std::lock_guard guard(mutex_);
-  return state_.directories.back().contains(path);
+  // The directory itself is there once something is in it.
+  auto at = state_.directories.back().lower_bound(path);
+  return at != state_.directories.back().end() &&
+         (at->first == path || at->first.starts_with(path + "/"));
 }
 
 void MemoryFileSystem::rename(const std::string& from, const std::string& to) {

@@ -20,9 +20,20 @@ namespace walmirror::test {
 
 constexpr uint64_t kSector = 512;
 
-using Block = std::array<uint8_t, 4096>;
-/// A missing block is all zeros. Blocks are never changed once shared, so that a snapshot is a copy
-/// of pointers.
+/// Never changed once shared, so that a snapshot is a copy of pointers.
+struct Block : std::array<uint8_t, 4096> {
+  Block() = default;
+  Block(const Block& other) : std::array<uint8_t, 4096>(other) {}
+
+  /// A hash of each sector, 0 for zeros; one thread at a time.
+  const std::array<uint64_t, 8>& sector_sums() const;
+
+ private:
+  mutable bool summed_ = false;
+  mutable std::array<uint64_t, 8> sums_{};
+};
+
+/// A missing block is all zeros.
 using Blocks = std::vector<std::shared_ptr<const Block>>;
 
 struct Inode {
@@ -86,6 +97,9 @@ class MemoryFileSystem : public FileSystem {
 };
 
 enum class Loss { kAllUnflushed, kNothing, kSomeSectors };
+
+/// The disk gets what the cache holds of this sector.
+void flush_sector(Inode& inode, uint64_t sector);
 
 /// Directories, files and segment headers in a few lines, for the message of a failed check.
 std::string describe(const DiskState& state);
