@@ -108,11 +108,13 @@ std::shared_ptr<Segment> Segments::load_file(const std::string& name, uint64_t s
     valid = false;
   }
   uint64_t size = file->size();
-  if (valid && header.start + identity_.segment_bytes > start) {
-    if (size != identity_.segment_bytes) {
-      throw WalFailure("WAL_CORRUPT", path + " is not as long as a segment: it was cut, or grew")
-          .at(path, size, 0);
-    }
+  bool kept = valid && header.start + identity_.segment_bytes > start;
+  // Without a header too: a crash leaves a segment's file whole, since it was whole as a spare.
+  if (size != identity_.segment_bytes && (kept || (!valid && !spare))) {
+    throw WalFailure("WAL_CORRUPT", path + " is not as long as a segment: it was cut, or grew")
+        .at(path, size, 0);
+  }
+  if (kept) {
     auto segment = std::make_shared<Segment>();
     segment->number = header.start / identity_.segment_bytes;
     segment->first_lsn = header.first_lsn;
