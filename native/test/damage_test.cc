@@ -328,7 +328,7 @@ struct Strides {
 Strides strides() {
   if (kSlow) return {9973, 1999, 997, 1};
   if (exhaustive()) return {1, 1, 1, 16};
-  return {211, 97, 29, 1};
+  return {509, 199, 61, 1};
 }
 
 using Job = std::function<void(Damage&)>;

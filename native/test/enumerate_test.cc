@@ -17,24 +17,33 @@ struct Limits {
   ImageLimits images;
   /// One image in so many goes on after its recovery, chosen by its hash.
   uint64_t goes_on;
+  /// Of the instants, one in so many is that of a kill too.
+  uint64_t kills;
   int workers;
 };
 
 Limits limits() {
-  if (kSlow) return {3, 20, {3, 12}, 16, 1};
-  if (exhaustive()) return {4, 1, {12, 512}, 1, 2};
-  return {4, 24, {8, 32}, 6, 2};
+  if (kSlow) return {3, 20, {3, 12}, 16, 4, 1};
+  if (exhaustive()) return {4, 1, {12, 128}, 1, 1, 2};
+  return {4, 48, {8, 24}, 8, 2, 2};
 }
 
 /// Shared by the workers.
 struct Counts {
   std::atomic<uint64_t> workloads{0};
   std::atomic<uint64_t> instants{0};
+  std::atomic<uint64_t> kills{0};
   std::atomic<uint64_t> images{0};
   std::atomic<uint64_t> recoveries{0};
   std::atomic<uint64_t> second_images{0};
   std::atomic<uint64_t> second_recoveries{0};
 };
+
+uint64_t number_of(const Ops& ops) {
+  uint64_t number = 0;
+  for (Op op : ops) number = number * kOps + static_cast<uint64_t>(op);
+  return number;
+}
 
 unsigned long long count(const std::atomic<uint64_t>& counter) { return counter.load(); }
 
@@ -59,7 +68,6 @@ class Enumerator {
     }
     counts_.workloads++;
     for (size_t i = 0; i < instants.size(); i++) {
-      counts_.instants++;
       try {
         check_instant(instants[i], i);
       } catch (const std::exception& error) {
@@ -75,7 +83,7 @@ class Enumerator {
     if (!check(start, ops) || ops.size() == most) return;
     for (size_t op = 0; op < kOps; op++) {
       ops.push_back(static_cast<Op>(op));
-      if (ops.size() < limits_.operations || longest_++ % limits_.longest == 0)
+      if (ops.size() < limits_.operations || number_of(ops) % limits_.longest == 0)
         check_all_longer(start, ops, most);
       ops.pop_back();
     }
@@ -88,6 +96,8 @@ class Enumerator {
   };
 
   void check_instant(const InstantOf<Known>& instant, uint64_t seed) {
+    counts_.instants++;
+    if (seed % limits_.kills == 0) check_kill(instant, seed);
     for_each_image(instant.disk, limits_.images, seed,
                    [&](ImageHash hash, const std::function<DiskState()>& build) {
                      counts_.images++;
@@ -113,6 +123,15 @@ class Enumerator {
     } catch (const std::exception& error) {
       throw CheckFailed(std::string(error.what()) + "; the image was" + describe(image));
     }
+  }
+
+  /// The process dies and the disk does not: what is not flushed is still read by the next process,
+  /// and the power may be lost then.
+  void check_kill(const InstantOf<Known>& instant, uint64_t seed) {
+    counts_.kills++;
+    std::vector<InstantOf<Known>> instants;
+    recover(std::make_shared<MemoryFileSystem>(instant.disk), instant.known, &instants);
+    check_second_loss(seed, instants);
   }
 
   /// At one instant of the recovery or of what followed, and at the end.
@@ -145,7 +164,6 @@ class Enumerator {
 
   Counts& counts_;
   Limits limits_ = limits();
-  uint64_t longest_ = 0;
   std::unordered_map<ImageHash, Entry> seen_;
 };
 
@@ -178,10 +196,11 @@ TEST(EnumeratedPowerLossesLoseNothingAcknowledgedAndInventNothing) {
                                 unit.ops.size() == 1 ? 1 : limits().operations);
   });
   std::printf(
-      "       %llu workloads, %llu instants, %llu images, %llu recoveries; second losses: %llu "
-      "images, %llu recoveries\n",
+      "       %llu workloads, %llu instants, %llu images, %llu recoveries; %llu kills; "
+      "second losses: %llu images, %llu recoveries\n",
       count(counts->workloads), count(counts->instants), count(counts->images),
-      count(counts->recoveries), count(counts->second_images), count(counts->second_recoveries));
+      count(counts->recoveries), count(counts->kills), count(counts->second_images),
+      count(counts->second_recoveries));
   CHECK(counts->workloads > 10);
 }
 
