@@ -175,10 +175,10 @@ class Log {
   // log_append.cc
   uint64_t room(uint64_t position) const;
   void set_capacity(uint64_t need);
-  void frame(Kind kind, uint64_t payload, uint32_t count);
+  void frame(Kind kind, uint64_t payload, uint32_t count, std::optional<History> history = {});
   void frame_filler();
   bool roll(uint64_t need);
-  void publish();
+  void publish(const Place& end, std::optional<History> history);
   void note_index(uint64_t position, uint64_t lsn);
   uint64_t clock_us();
   void check_usable() const;
@@ -186,12 +186,13 @@ class Log {
   void parse_received();
   void parse_or_drop();
   bool promise_segment();
-  void note_term(const BatchHeader& header, const uint8_t* batch);
+  std::optional<History> history_with(const BatchHeader& header, const uint8_t* batch) const;
   void refuse_if_never_fits(uint64_t size) const;
   void finish_filler(uint64_t end);
   // log_writer.cc
   void writer_main();
   Place take_target() const;
+  bool flush(const Place& from, const Place& target);
   void write_range(uint64_t from, uint64_t to);
   void write_part(const std::shared_ptr<Segment>& segment, uint64_t from, uint64_t to);
   void tick(std::chrono::steady_clock::time_point now);
@@ -203,6 +204,8 @@ class Log {
   void store_watermark(bool clean);
   void task_main();
   void fail(const WalFailure& failure);
+  void fail_as_caught();
+  bool has_failed() const;
   void wait_until_flushed();
   void refresh_control(Control& control) const;
   // log_control.cc
@@ -250,6 +253,9 @@ class Log {
   std::deque<Place> pending_;  // ends of closed batches not yet flushed
   Place flushed_;
   std::optional<WalFailure> failure_;
+  /// Made ahead: when it is needed, there is no memory to make it.
+  WalFailure out_of_memory_{"WAL_FLUSH_FAILED",
+                            "out of memory: the log has stopped, nothing more of it is flushed"};
   bool writer_waits_ = false;
   bool stopping_ = false;
   bool closed_down_ = false;

@@ -125,7 +125,8 @@ void Log::close_batch(uint64_t payload, uint32_t count) {
 }
 
 /// Header and checksum around a payload that lies in the ring; from then on the batch may be sent.
-void Log::frame(Kind kind, uint64_t payload, uint32_t count) {
+/// `history`: with this batch. Where memory runs out, nothing has changed.
+void Log::frame(Kind kind, uint64_t payload, uint32_t count, std::optional<History> history) {
   uint8_t* batch = ring_->at(chain_.position);
   uint64_t length = align_up(kBatchHeaderBytes + payload, identity_.align);
   std::memset(batch + kBatchHeaderBytes + payload, 0, length - kBatchHeaderBytes - payload);
@@ -156,13 +157,15 @@ void Log::frame(Kind kind, uint64_t payload, uint32_t count) {
   header.crc = crc32c(0, batch + 8, length - 8);
   std::memcpy(batch + offsetof(BatchHeader, crc), &header.crc, sizeof header.crc);
   note_index(chain_.position, chain_.lsn);
-  advance(identity_, chain_, header);
+  Chain next = chain_;
+  advance(identity_, next, header);
   if (kind == Kind::kFiller) {
-    uint64_t start = chain_.position - kSegmentHeaderBytes;
-    make_segment_header(identity_, start, chain_.lsn, chain_.crc, ring_->at(start));
+    uint64_t start = next.position - kSegmentHeaderBytes;
+    make_segment_header(identity_, start, next.lsn, next.crc, ring_->at(start));
   }
+  publish(next.place(), std::move(history));
+  chain_ = next;
   received_ = chain_.position;
-  publish();
 }
 
 void Log::note_index(uint64_t position, uint64_t lsn) {
@@ -173,11 +176,12 @@ void Log::note_index(uint64_t position, uint64_t lsn) {
   last_indexed_ = position;
 }
 
-void Log::publish() {
+void Log::publish(const Place& end, std::optional<History> history) {
   bool wake;
   {
     std::lock_guard<std::mutex> guard(mutex_);
-    pending_.push_back(chain_.place());
+    pending_.push_back(end);
+    if (history) history_ = std::move(*history);
     wake = writer_waits_;
     writer_waits_ = false;
   }
@@ -230,11 +234,7 @@ bool Log::frame_opening() {
   std::string payload = encode_history(history);
   capacity_ = 0;
   std::memcpy(ring_->at(chain_.position) + kBatchHeaderBytes, payload.data(), payload.size());
-  {
-    std::lock_guard<std::mutex> guard(mutex_);
-    history_ = std::move(history);
-  }
-  frame(Kind::kTermOpened, payload.size(), 0);
+  frame(Kind::kTermOpened, payload.size(), 0, std::move(history));
   opened_ = chain_.position;
   opening_from_.reset();
   appending_ = true;

@@ -53,8 +53,8 @@ void Log::store(const std::function<void(Control&)>& change, ControlFile::Copies
       refresh_control(control);
       change(control);
     });
-  } catch (const WalFailure& failure) {
-    fail(failure);
+  } catch (...) {
+    fail_as_caught();
     throw;
   }
 }
@@ -153,9 +153,9 @@ void Log::truncate(uint64_t position, const std::string& side_file) {
   write_side_file(end, chain_.position, side_file);
   try {
     cut(end);
-  } catch (const WalFailure& failure) {
+  } catch (...) {
     // Half cut: what is in memory and on the disk may differ. Opening it again repeats the cut.
-    fail(failure);
+    fail_as_caught();
     throw;
   }
 }

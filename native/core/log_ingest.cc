@@ -100,17 +100,19 @@ void Log::parse_received() {
       // full disk pauses a standby, it does not end it.
       if (!promise_segment()) return;
     }
-    note_term(header, batch);
+    std::optional<History> history = history_with(header, batch);
     last_clock_us_ = std::max(last_clock_us_, header.wall_clock_us);
     wall_clock_us_.store(last_clock_us_, std::memory_order_relaxed);
     note_index(chain_.position, chain_.lsn);
-    advance(identity_, chain_, header);
-    publish();
+    Chain next = chain_;
+    advance(identity_, next, header);
+    publish(next.place(), std::move(history));
+    chain_ = next;
   }
 }
 
-/// Keeps the history that the log itself tells.
-void Log::note_term(const BatchHeader& header, const uint8_t* batch) {
+/// The history that the log itself tells, if this batch changes it.
+std::optional<History> Log::history_with(const BatchHeader& header, const uint8_t* batch) const {
   Term term{header.epoch, header.opener, header.incarnation};
   History history = this->history();
   if (header.kind == static_cast<uint8_t>(Kind::kTermOpened)) {
@@ -123,10 +125,9 @@ void Log::note_term(const BatchHeader& header, const uint8_t* batch) {
   } else if (header.kind == static_cast<uint8_t>(Kind::kFiller)) {
     note_term_of_filler(header, history);
   } else {
-    return;
+    return std::nullopt;
   }
-  std::lock_guard<std::mutex> guard(mutex_);
-  history_ = std::move(history);
+  return history;
 }
 
 /// A batch is published whole: one that this ring can not hold would stall the session without a

@@ -28,6 +28,11 @@ std::optional<WalFailure> Log::failure() const {
   return failure_;
 }
 
+bool Log::has_failed() const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  return failure_.has_value();
+}
+
 Place Log::flushed() const {
   std::lock_guard<std::mutex> guard(mutex_);
   return flushed_;
@@ -41,10 +46,30 @@ LogStatistics Log::statistics() const {
 void Log::fail(const WalFailure& failure) {
   {
     std::lock_guard<std::mutex> guard(mutex_);
-    if (!failure_) failure_ = failure;
+    try {
+      if (!failure_) failure_ = failure;
+    } catch (const std::bad_alloc&) {
+      failure_ = std::move(out_of_memory_);
+    }
   }
   flush_moved_.notify_all();
   progress_();
+}
+
+/// What is being caught is final for the log. Takes no memory: there may be none.
+void Log::fail_as_caught() {
+  try {
+    throw;
+  } catch (const WalFailure& failure) {
+    fail(failure);
+  } catch (...) {
+    {
+      std::lock_guard<std::mutex> guard(mutex_);
+      if (!failure_) failure_ = std::move(out_of_memory_);
+    }
+    flush_moved_.notify_all();
+    progress_();
+  }
 }
 
 /// The furthest batch end that one flush takes. Called with mutex_ held and pending_ not empty.
@@ -66,17 +91,10 @@ void Log::writer_main() {
       Place target = take_target();
       lock.unlock();
       auto began = Clock::now();
-      try {
-        write_range(from.position, target.position);
-      } catch (const WalFailure& cause) {
-        WalFailure failure("WAL_FLUSH_FAILED", std::string("a flush failed: ") + cause.what());
-        failure.at(cause.file, from.position, from.lsn + 1).error_number = cause.error_number;
-        fail(failure);
-        lock.lock();
-        continue;
-      }
+      bool done = flush(from, target);
       auto ended = Clock::now();
       lock.lock();
+      if (!done) continue;
       flushed_ = target;
       while (!pending_.empty() && pending_.front().position <= target.position)
         pending_.pop_front();
@@ -104,6 +122,23 @@ void Log::writer_main() {
       writer_wakes_.wait_until(lock, next_tick_);
     }
     writer_waits_ = false;
+  }
+}
+
+/// False: it failed, and that is final for the log.
+bool Log::flush(const Place& from, const Place& target) {
+  try {
+    try {
+      write_range(from.position, target.position);
+      return true;
+    } catch (const WalFailure& cause) {
+      WalFailure failure("WAL_FLUSH_FAILED", std::string("a flush failed: ") + cause.what());
+      failure.at(cause.file, from.position, from.lsn + 1).error_number = cause.error_number;
+      throw failure;
+    }
+  } catch (...) {
+    fail_as_caught();
+    return false;
   }
 }
 
@@ -196,8 +231,8 @@ void Log::housekeeper_main() {
     try {
       if (due) store_watermark(false);
       more = segments_->prepare(target);
-    } catch (const WalFailure& failure) {
-      fail(failure);
+    } catch (...) {
+      fail_as_caught();
       failed = true;
     }
     // The owner waits for a segment, or for word that there is no space for one.
@@ -239,7 +274,11 @@ void Log::task_main() {
       std::function<void()> task = std::move(tasks_.front());
       tasks_.pop_front();
       lock.unlock();
-      task();
+      try {
+        task();
+      } catch (...) {  // A task tells its errors itself: this one found no memory to.
+        fail_as_caught();
+      }
       task = nullptr;
       lock.lock();
       continue;
@@ -272,11 +311,11 @@ void Log::close() {
   if (task_.joinable()) task_.join();
   if (writer_.joinable()) writer_.join();
   if (housekeeper_.joinable()) housekeeper_.join();
-  if (control_ != nullptr && segments_ != nullptr && ring_ != nullptr && !failure()) {
+  if (control_ != nullptr && segments_ != nullptr && ring_ != nullptr && !has_failed()) {
     try {
       store_watermark(true);
-    } catch (const WalFailure& failure) {
-      fail(failure);
+    } catch (...) {
+      fail_as_caught();
     }
   }
   // The object may live on in JavaScript for long; its files must not.

@@ -317,11 +317,11 @@ bool Segments::prepare(size_t target) {
   for (auto& spare : spares_) {
     if (spare->unfillable || spare->written >= identity_.segment_bytes || !spare->former.expired())
       continue;
+    // Never freed: a thread may still be writing it while the process ends.
+    static const auto& zeros = *new AlignedBuffer(AlignedBuffer::zeroed(kZeroStep));
     spare->busy = true;
     auto chosen = spare;
     lock.unlock();
-    // Never freed: a thread may still be writing it while the process ends.
-    static const auto& zeros = *new AlignedBuffer(AlignedBuffer::zeroed(kZeroStep));
     uint64_t size = std::min(kZeroStep, identity_.segment_bytes - chosen->written);
     Slice slice{zeros.data(), size};
     try {
