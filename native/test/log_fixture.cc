@@ -38,7 +38,9 @@ void Owner::wait_for_progress() {
   if (auto failure = log_->failure()) throw *failure;
   std::unique_lock lock(mutex_);
   uint64_t seen = news_;
-  moved_.wait_for(lock, std::chrono::milliseconds(2), [&] { return news_ != seen; });
+  bool moved = moved_.wait_for(lock, std::chrono::milliseconds(2), [&] { return news_ != seen; });
+  waits_without_news_ = moved ? 0 : waits_without_news_ + 1;
+  if (waits_without_news_ > 5000) throw CheckFailed("the log makes no progress");
 }
 
 void Owner::open_term() {

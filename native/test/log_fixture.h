@@ -34,15 +34,16 @@ class Owner {
   void close_batch();
   /// Waits until all that is closed is flushed, or throws the log's failure.
   void settle();
+  /// Waits a moment for news, or throws the log's failure. Throws too where there is none for long.
+  void wait_for_progress();
   /// Ends the log without an orderly close, as well as that can be done within a process.
   void drop() { log_.reset(); }
 
  private:
-  void wait_for_progress();
-
   std::mutex mutex_;
   std::condition_variable moved_;
   uint64_t news_ = 0;
+  int waits_without_news_ = 0;
   std::unique_ptr<Log> log_;
   uint64_t payload_ = 0;
   uint32_t count_ = 0;

@@ -8,12 +8,12 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <random>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "allocations.h"
 #include "file_system.h"
 
 namespace walmirror::test {
@@ -90,7 +90,7 @@ class MemoryFileSystem : public FileSystem {
   }
   void change_directory(const std::function<void(Directory&)>& change);
 
-  std::recursive_mutex mutex_;
+  DiskMutex mutex_;
   DiskState state_;
   std::function<void(const DiskState&)> on_step_;
   std::set<std::string> locked_;

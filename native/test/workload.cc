@@ -88,7 +88,7 @@ void ingest_to(Owner& owner, const Source& source, uint64_t end) {
     uint64_t taken = owner->ingest(bytes + (at - kFirstBatch), end - at);
     at += taken;
     // It waits for a segment, or for the ring.
-    if (owner->closed().position < end) std::this_thread::yield();
+    if (owner->closed().position < end) owner.wait_for_progress();
   }
   owner.settle();
 }
@@ -293,7 +293,12 @@ void Run::add_record(uint32_t size) {
   uint64_t lsn = recorder_.known().tags.size() + 1;
   // Known before it is there: an instant may fall between the two.
   recorder_.learn([&](Known& known) { known.tags.push_back(tag); });
-  CHECK_EQ(owner_->append(record_of_tag(tag, lsn)), lsn);
+  try {
+    CHECK_EQ(owner_->append(record_of_tag(tag, lsn)), lsn);
+  } catch (...) {
+    recorder_.learn([](Known& known) { known.tags.pop_back(); });
+    throw;
+  }
 }
 
 const Place* Run::next_end(uint64_t after) const {
@@ -433,6 +438,14 @@ bool Run::close() {
   acknowledge();
   owner_.reset();
   return true;
+}
+
+void Run::go_on() {
+  if (owner_ == nullptr) return;
+  holding_of(owner_->log());
+  if (!(*owner_)->appending()) return;
+  append();
+  commit();
 }
 
 Holding recover(const std::shared_ptr<MemoryFileSystem>& files, const Known& known,

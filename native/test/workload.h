@@ -80,6 +80,14 @@ class Run {
   /// From here on instants are recorded.
   void record();
   std::vector<InstantOf<Known>>& instants() { return recorder_.instants(); }
+  const Known& known() const { return recorder_.known(); }
+  DiskState disk() { return files_->state(); }
+  /// The log has failed for good.
+  bool stopped() { return owner_ != nullptr && (*owner_)->failure(); }
+  /// Reads all, and appends and commits a record where this is a primary.
+  void go_on();
+  /// Ends the process, as it were.
+  void drop() { owner_.reset(); }
   /// Waits until no thread of the log changes the disk any more, and ends the recording.
   void stop_recording();
 

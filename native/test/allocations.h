@@ -1,0 +1,34 @@
+// Memory that runs out: every allocation of the process, by `new`, of aligned buffers and of
+// mappings, can be made to fail by its number.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+
+namespace walmirror::test {
+
+/// While it lives, the n-th allocation of any thread from its making on fails (1 is the first);
+/// with `ever_after`, all that follow fail too. One at a time.
+class FailingAllocations {
+ public:
+  FailingAllocations(uint64_t nth, bool ever_after);
+  ~FailingAllocations();
+  FailingAllocations(const FailingAllocations&) = delete;
+  FailingAllocations& operator=(const FailingAllocations&) = delete;
+
+  /// Allocations so far.
+  uint64_t seen() const;
+};
+
+/// A disk has memory of its own: what is allocated on a thread that holds this neither counts nor
+/// fails.
+class DiskMutex {
+ public:
+  void lock();
+  void unlock();
+
+ private:
+  std::recursive_mutex mutex_;
+};
+
+}  // namespace walmirror::test
