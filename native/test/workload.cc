@@ -456,17 +456,20 @@ Holding recover(const std::shared_ptr<MemoryFileSystem>& files, const Known& kno
   Holding found = holding_of(owner.log());
   known.check(found);
   if (instants == nullptr) return found;
+  // Asked before: the log calls the recorder with its own locks held.
+  Place flushed = owner->flushed();
   recorder.learn([&](Known& now) {
     now.tags.resize(found.last_lsn);
-    now.acknowledged = owner->flushed();
+    now.acknowledged = flushed;
     now.fork.reset();
     now.term = found.term;
   });
   Term next{found.term.epoch + 1, owner->control().node_id, 1};
   owner.open_term(next);
+  flushed = owner->flushed();
   recorder.learn([&](Known& now) {
     now.term = next;
-    now.acknowledged = owner->flushed();
+    now.acknowledged = flushed;
   });
   for (uint32_t size : {kSmall, kBig}) {
     uint64_t lsn = recorder.known().tags.size() + 1;
@@ -475,7 +478,8 @@ Holding recover(const std::shared_ptr<MemoryFileSystem>& files, const Known& kno
   }
   owner.close_batch();
   owner.settle();
-  recorder.learn([&](Known& now) { now.acknowledged = owner->flushed(); });
+  flushed = owner->flushed();
+  recorder.learn([&](Known& now) { now.acknowledged = flushed; });
   files->watch(nullptr);
   recorder.instants().push_back({files->state(), recorder.known()});
   *instants = std::move(recorder.instants());
