@@ -70,6 +70,8 @@ export class Appender {
   #endOfTurn = false;
   /** A batch is to be closed when the round under way is over. */
   #due = false;
+  /** It has outlived a tick for that. */
+  #spared = false;
   #standbyWait: NodeJS.Timeout | undefined;
   #refused: readonly number[] | undefined;
 
@@ -305,11 +307,10 @@ export class Appender {
     if (!this.#due) return;
     const state = this.#state;
     const closed = state[State.CLOSED_POSITION] as number;
-    const flushed = state[State.FLUSH_POSITION] as number;
-    if (this.#host.committedPosition() >= closed || flushed < closed) {
-      // Behind those who were woken; or more waits for the disk already, which is not to run dry.
+    if (this.#host.committedPosition() >= closed) {
+      // Behind those who were woken.
       queueMicrotask(this.#closeDue);
-    } else {
+    } else if ((state[State.FLUSH_POSITION] as number) >= closed) {
       this.#waitForStandbys();
     }
   }
@@ -421,9 +422,14 @@ export class Appender {
     if (size > this.#room - this.#at || (tick === 2 && this.#mayClose())) this.#openBatch(size);
   }
 
-  /** Whether the open batch, which is due, is closed now or at the next tick. */
+  /**
+   * Whether the open batch is closed now or at the next tick. One that waits for the round under
+   * way is spared once: those whom the end of that round wakes are to be in it.
+   */
   #mayClose(): boolean {
-    if (!this.#inGroup && this.room.allowsSplit(recordSize(this.maxRecord))) return true;
+    const spared = this.#due && !this.#spared;
+    this.#spared = spared || this.#spared;
+    if (!spared && !this.#inGroup && this.room.allowsSplit(recordSize(this.maxRecord))) return true;
     Atomics.compareExchange(this.#tick, Word.TICK, 2, 1);
     return false;
   }
@@ -468,6 +474,7 @@ export class Appender {
 
   /** The open batch is no longer ours: the next append opens another. */
   #sealed(): void {
+    this.#spared = false;
     this.#base += this.#count;
     this.#count = 0;
     this.#start = 0;
