@@ -99,7 +99,7 @@ class OutOfMemory {
     for (Loss loss : {Loss::kNothing, Loss::kAllUnflushed}) {
       auto found = std::make_shared<MemoryFileSystem>(after_power_loss(run.disk(), loss, random));
       std::vector<InstantOf<Known>> instants;
-      recover(found, run.known(), &instants);
+      recover(found, run.known(), loss == Loss::kNothing ? nullptr : &instants);
     }
   }
 

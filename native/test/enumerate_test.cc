@@ -25,7 +25,7 @@ struct Limits {
 Limits limits() {
   if (kSlow) return {3, 20, {3, 12}, 16, 4, 1};
   if (exhaustive()) return {4, 1, {12, 128}, 1, 1, 2};
-  return {4, 48, {8, 24}, 8, 2, 2};
+  return {4, 48, {8, 16}, 10, 4, 2};
 }
 
 /// Shared by the workers.
@@ -134,9 +134,11 @@ class Enumerator {
     check_second_loss(seed, instants);
   }
 
-  /// At one instant of the recovery or of what followed, and at the end.
+  /// Right after the opening, which has told what there is; at one instant of it or of what
+  /// followed; and at the end.
   void check_second_loss(ImageHash hash, const std::vector<InstantOf<Known>>& instants) {
     std::mt19937_64 random(hash);
+    check_second(instants.front(), Loss::kAllUnflushed, random);
     const InstantOf<Known>& some = instants[random() % instants.size()];
     for (Loss loss : {Loss::kAllUnflushed, Loss::kNothing, Loss::kSomeSectors})
       check_second(some, loss, random);

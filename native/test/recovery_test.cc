@@ -117,6 +117,43 @@ TEST(RecoveryFlushesTheFirstHeaderAgainWhenNoWatermarkCoversIt) {
   check_all(again, 5);
 }
 
+TEST(RecoveryDoesNotBringBackABatchWhoseSegmentLostItsHeader) {
+  // The first flush of a segment: all of it reaches the disk but for the header, and the rename of
+  // the file does not. Recovery writes the header again, maybe to that very file.
+  DiskState torn;
+  auto files = std::make_shared<MemoryFileSystem>();
+  uint64_t last = 0;
+  {
+    Owner owner(small_options(), files);
+    owner.open_term();
+    files->watch([&](const DiskState& state) {
+      for (const auto& [number, inode] : state.inodes) {
+        if (!inode.dirty.contains(0) || !inode.dirty.contains(kBlock / kSector)) continue;
+        uint32_t magic = 0;
+        if (inode.cache[0] != nullptr) std::memcpy(&magic, inode.cache[0]->data(), sizeof magic);
+        if (magic != kSegmentMagic || !torn.inodes.empty()) continue;
+        torn = state;
+        torn.inodes[number].dirty.erase(0);
+      }
+    });
+    while (torn.inodes.empty()) {
+      last = owner->closed().lsn;
+      append_some(owner, 1, 4000);
+    }
+    files->watch(nullptr);
+  }
+  CHECK(torn.directories.size() > 1);
+  torn.directories.resize(1);
+  auto found = power_lost(torn, Loss::kNothing);
+  {
+    Owner owner(small_options(), found);
+    check_all(owner, last, 4000);
+    found = power_lost(found->state());
+  }
+  Owner again(small_options(), found);
+  check_all(again, last, 4000);
+}
+
 TEST(RecoveryAfterACutOfAnOldPrimarysTailFindsNoCorruption) {
   // The tail was flushed in several steps, so that its later batches call its earlier ones durable;
   // they stay in the file behind the cut, framed by this very node.

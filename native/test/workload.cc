@@ -464,6 +464,7 @@ Holding recover(const std::shared_ptr<MemoryFileSystem>& files, const Known& kno
     now.fork.reset();
     now.term = found.term;
   });
+  InstantOf<Known> opened{files->state(), recorder.known()};
   Term next{found.term.epoch + 1, owner->control().node_id, 1};
   owner.open_term(next);
   flushed = owner->flushed();
@@ -481,8 +482,9 @@ Holding recover(const std::shared_ptr<MemoryFileSystem>& files, const Known& kno
   flushed = owner->flushed();
   recorder.learn([&](Known& now) { now.acknowledged = flushed; });
   files->watch(nullptr);
-  recorder.instants().push_back({files->state(), recorder.known()});
   *instants = std::move(recorder.instants());
+  instants->insert(instants->begin(), std::move(opened));
+  instants->push_back({files->state(), recorder.known()});
   return found;
 }
 

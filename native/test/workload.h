@@ -123,7 +123,8 @@ class Run {
 };
 
 /// Opens what is found and checks it. `instants`: goes on with a term of its own and two records,
-/// and tells each instant of the opening and of that.
+/// and tells each instant of the opening and of that; before them the one between the two, and at
+/// the end the last.
 Holding recover(const std::shared_ptr<MemoryFileSystem>& files, const Known& known,
                 std::vector<InstantOf<Known>>* instants);
 
