@@ -140,6 +140,18 @@ describe('commit', () => {
     }
   });
 
+  it('keeps committers that were woken together in one batch', async () => {
+    const log = await openLog({});
+    const committer = async (): Promise<void> => {
+      for (let i = 0; i < 200; i++) await log.commit(log.append('x'));
+    };
+    await Promise.all(Array.from({ length: 64 }, committer));
+    let batches = 0;
+    for await (const _ of log.read({ live: false })) batches += 1;
+    // In two groups, however unequal, there would be 32 records a batch (docs/adr/0003).
+    expect((64 * 200) / batches).toBeGreaterThan(45);
+  });
+
   it('commits of records in closed batches, and of the open one, in any order', async () => {
     const log = await openLog({ ...small, maxBatchBytes: 4096 });
     const lsns = Array.from({ length: 100 }, () => log.append(Buffer.alloc(500)));

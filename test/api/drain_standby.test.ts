@@ -23,8 +23,10 @@ it('drain resolves though a standby talks and reads nothing', async () => {
       log.append(Buffer.alloc(256 << 10, i));
     }
     await log.drain();
+    // What it promises for this turn: the next record is taken.
+    bytes += 256 << 10;
+    log.append(Buffer.alloc(256 << 10));
     expect((await log.commit()).lsn).toBe(bytes / (256 << 10));
-    expect(log.needsDrain).toBe(false);
   } finally {
     clearInterval(talk);
     raw.socket.destroy();
