@@ -29,6 +29,8 @@ export default defineConfig({
           name: 'system',
           include: ['test/system/**/*.test.ts'],
           testTimeout: 120_000,
+          // Each file keeps the processors busy by itself.
+          fileParallelism: false,
         },
       },
     ],

@@ -14,6 +14,11 @@ import { PrimaryNode, quick, StandbyNode, until } from '../transport/nodes.js';
 
 /** Rounds for each load; WALMIRROR_KILL_ROUNDS for more. */
 const ROUNDS = Number(process.env.WALMIRROR_KILL_ROUNDS ?? 40);
+/**
+ * So many tails have to be cut in them. A busy machine may kill most primaries in idle moments:
+ * then there are more rounds, and never fewer tails.
+ */
+const TAILS = Math.ceil(ROUNDS / 8);
 
 const policy = { synchronousCommit: 'remote_flush', standbys: parseStandbys('ANY 1 (*)') } as const;
 const options: Partial<OpenOptions> = {
@@ -49,9 +54,10 @@ async function rounds(load: string, seed: number, parent: string): Promise<void>
   await first.close();
   let primary: PrimaryNode | undefined;
   const log = new Lives(dir, load);
+  const tails = () => readdirSync(standbyDir).filter((name) => name.endsWith('.diverged')).length;
   let longer = 0;
   try {
-    for (let life = 1; life <= ROUNDS; life++) {
+    for (let life = 1; life <= ROUNDS || (tails() < TAILS && life <= 5 * ROUNDS); life++) {
       const death = { after: 'open', milliseconds: 60 + random(150) } as const;
       const told = await log.one(life, options, death, slowDisk, (port) => {
         proxy.target = port;
@@ -87,15 +93,14 @@ async function rounds(load: string, seed: number, parent: string): Promise<void>
   expect(Buffer.concat(its.records).equals(Buffer.concat(mine.records))).toBe(true);
   // Each tail is kept aside, and nothing else was cut. (One that the next life was too short for
   // is found twice.)
-  const aside = readdirSync(standbyDir).filter((name) => name.endsWith('.diverged'));
-  expect(aside.length).toBeLessThanOrEqual(longer);
-  expect(aside.length).toBeGreaterThan(ROUNDS / 20);
+  expect(tails()).toBeLessThanOrEqual(longer);
+  expect(tails()).toBeGreaterThanOrEqual(TAILS);
 }
 
 describe.skipIf(reason)(
   'a standby rejoins its primary, killed under load and started again, at the fork',
   () => {
-    const timeout = 60_000 + ROUNDS * 4000;
+    const timeout = 60_000 + ROUNDS * 8000;
     it.concurrent.each([
       ['many', 71],
       ['many_committers', 72],
