@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { type NativeLog, type Place, State } from '../native/native_log.js';
+import { type NativeLog, type Place, type ReadResult, State } from '../native/native_log.js';
 import { assert } from '../replication/assert.js';
 import type { BatchEnds } from '../replication/batch_ends.js';
 import type { Progress } from '../replication/progress.js';
@@ -18,7 +18,8 @@ const liveWrites = 1024;
 /** A standby in catch-up that is this close to the end goes live. */
 const liveLag = 1024 * 1024;
 const copyBufferBytes = 1024 * 1024;
-const copyBuffers = 2;
+/** One being read, two on their way. */
+const copyBuffers = 3;
 const block = 4096;
 
 export interface FeederOptions {
@@ -47,6 +48,13 @@ interface Write {
   readonly buffer: Uint8Array | undefined;
 }
 
+/** Batches that are being read. */
+interface Copy {
+  readonly from: number;
+  readonly buffer: Uint8Array;
+  readonly read: ReadResult | Promise<ReadResult>;
+}
+
 /** What a stall is told by. */
 export interface FeedMark {
   /** Log bytes in writes that are over. */
@@ -69,7 +77,7 @@ function queuedBytes(socket: Socket): number {
  *
  * Live: what was closed is written to the socket at once, as a view of the ring, pinned until the
  * write is over. Catch-up: whole batches are copied, from the ring or else from the segments,
- * into two buffers of its own. A standby falls from live to catch-up when more is closed than may
+ * into a few buffers of its own. A standby falls from live to catch-up when more is closed than may
  * be under way, or when the ring is wanted; it comes back when it is close to the end.
  * `sentPosition` is always the end of a batch.
  */
@@ -83,6 +91,8 @@ export class Feeder {
   #pin = -1;
   #avoidRing = false;
   #reading = false;
+  /** The copy that follows the one being sent. */
+  #ahead: Copy | undefined;
   #stopped = false;
   #ended = false;
   #bytesDone = 0;
@@ -136,6 +146,7 @@ export class Feeder {
     this.#stopped = true;
     this.#ended = true;
     this.#writes.length = 0;
+    this.#ahead = undefined;
     this.#free = [];
     this.#releasePin();
   }
@@ -206,10 +217,11 @@ export class Feeder {
     this.#reading = true;
     try {
       while (!this.#stopped && progress.state === 'catchup') {
-        if (this.#goLive()) return;
-        const buffer = this.#takeBuffer();
-        if (buffer === undefined) return;
-        const more = await this.#copy(buffer);
+        if (this.#ahead === undefined && this.#goLive()) return;
+        const copy = this.#ahead ?? this.#beginCopy(progress.sentPosition);
+        if (copy === undefined) return;
+        this.#ahead = undefined;
+        const more = this.#sendCopy(copy, await copy.read);
         if (!more) return;
       }
     } catch (error) {
@@ -231,27 +243,42 @@ export class Feeder {
     return progress.state === 'live';
   }
 
-  /** Sends one buffer of whole batches. False: there is nothing to read now. */
-  async #copy(buffer: Uint8Array): Promise<boolean> {
-    const { native, progress } = this.#o;
-    const from = progress.sentPosition;
-    const closed = native.state[State.CLOSED_POSITION]!;
+  /** Reads whole batches into a buffer. undefined: there is none. */
+  #beginCopy(from: number): Copy | undefined {
+    const buffer = this.#takeBuffer();
+    if (buffer === undefined) return undefined;
+    const { native } = this.#o;
     const read =
-      native.readRing(buffer, from, closed) ??
-      (await native.readInto(buffer, from, native.state[State.FLUSH_POSITION]!));
+      native.readRing(buffer, from, native.state[State.CLOSED_POSITION]!) ??
+      native.readInto(buffer, from, native.state[State.FLUSH_POSITION]!);
+    return { from, buffer, read };
+  }
+
+  /** The disk reads the next copy while this one leaves. */
+  #readAhead(from: number): void {
+    if (this.#o.native.state[State.FLUSH_POSITION]! - from <= liveLag) return;
+    const ahead = this.#beginCopy(from);
+    // What fails is told when its turn comes, if it comes.
+    if (ahead?.read instanceof Promise) ahead.read.catch(() => undefined);
+    this.#ahead = ahead;
+  }
+
+  /** False: there is nothing to send now. */
+  #sendCopy({ buffer, from }: Copy, read: ReadResult): boolean {
     if (this.#isOver()) return false;
     if (read.length === 0) {
       this.#dropOrGive(buffer, read.need);
       return read.need > 0;
     }
     assert(read.next === from + read.length, 'what was read is contiguous');
-    this.#sendCopy(buffer, read.offset, from, read.length);
-    progress.sent(read.next, read.lsn);
+    this.#readAhead(read.next);
+    this.#writeCopy(buffer, read.offset, from, read.length);
+    this.#o.progress.sent(read.next, read.lsn);
     this.#o.onSent();
     return true;
   }
 
-  #sendCopy(buffer: Uint8Array, offset: number, from: number, length: number): void {
+  #writeCopy(buffer: Uint8Array, offset: number, from: number, length: number): void {
     const { socket } = this.#o;
     socket.cork();
     for (let done = 0; done < length; done += messageBytes) {
