@@ -58,8 +58,14 @@ export class Output {
   async flush(): Promise<void> {
     this.#push();
     if (this.#error === undefined && this.#queued > 0) {
-      // Called after all that was written before, or with the error that ended the stream.
-      await new Promise<void>((resolve) => this.#stream.write('', () => resolve()));
+      // Called after all that was written before, or with the error that ended the stream: a file
+      // tells it here before its 'error' event.
+      await new Promise<void>((resolve) => {
+        this.#stream.write('', (error) => {
+          this.#error ??= error ?? undefined;
+          resolve();
+        });
+      });
     }
     if (this.#error !== undefined) throw this.#error;
     this.#queued = 0;

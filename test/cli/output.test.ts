@@ -126,4 +126,10 @@ describe('an output', () => {
     output.write(Buffer.from('b'));
     await expect(output.close()).rejects.toThrow('broken');
   });
+
+  it('rejects the first flush to a file that takes nothing', async () => {
+    const output = Output.open('/dev/full', 'append');
+    output.write(Buffer.from('a'));
+    await expect(output.flush()).rejects.toMatchObject({ code: 'ENOSPC' });
+  });
 });
