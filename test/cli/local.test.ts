@@ -204,6 +204,21 @@ describe('dump', () => {
     expect({ stdout, stderr }).toEqual({ stdout: `${'x'.repeat(1000)}\n0\n`, stderr: '' });
   });
 
+  it.each([['dump'], ['status'], ['verify', '--json'], ['primary']])(
+    '%s fails when its output cannot be written',
+    async (name, ...more) => {
+      const dir = logDir();
+      await succeed(['primary', '--dir', dir], 'a\n');
+      const command = `"$0" dist/cli/main.js "$@" < /dev/null > /dev/full; echo "$?"`;
+      const args = [name, '--dir', dir, ...more];
+      const shell = spawn('bash', ['-c', command, process.execPath, ...args]);
+      const [stdout, stderr] = await Promise.all([text(shell.stdout), text(shell.stderr)]);
+      expect(stdout).toBe('1\n');
+      expect(stderr.replace(/^{"error":(.*)}$/m, '$1')).toMatch(/ENOSPC: no space left.*\n$/);
+      expect(stderr).not.toMatch(/ {4}at /);
+    },
+  );
+
   it('goes across segments', { timeout: 60_000 }, async () => {
     const dir = logDir();
     const line = 'y'.repeat(99_999);
