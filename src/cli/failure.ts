@@ -12,6 +12,7 @@ const ownHints: Readonly<Partial<Record<WalErrorCode, string>>> = {
   WAL_NO_STANDBYS: "Pass --standbys 'ANY 1 (*)', or another --sync level.",
   WAL_IS_STANDBY:
     'Make it the primary with `walmirror promote`, or follow with `walmirror standby`.',
+  WAL_WAS_PRIMARY: 'Open it with `walmirror primary`, or follow from an empty directory.',
 };
 
 /** The library's names of what was typed, and how it is typed. */
@@ -46,10 +47,8 @@ export function report(raised: unknown, json: boolean): number {
   // Whoever read our output has seen enough.
   if (isErrno(error, 'EPIPE')) return 0;
   if (error instanceof Reported) return EXIT_FAILURE;
-  if (error instanceof CommanderError) {
-    // Its message is printed by then. Code 0: --help and --version.
-    return error.exitCode === 0 ? 0 : EXIT_USAGE;
-  }
+  // Code 0: --help and --version.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : badUsage(error, json);
   const own = error instanceof WalError ? ownHints[error.code] : undefined;
   const text = error instanceof Error ? error.message : String(error);
   const message = own === undefined ? text : asTyped(text);
@@ -63,6 +62,15 @@ export function report(raised: unknown, json: boolean): number {
     if (unexpected(error)) process.stderr.write(`${error.stack}\n`);
   }
   return isUsage(error) ? EXIT_USAGE : EXIT_FAILURE;
+}
+
+/** Printed by then, but not as JSON. */
+function badUsage({ message }: CommanderError, json: boolean): number {
+  if (json) {
+    const error = { code: null, message: message.replace(/^error: /, ''), hint: '' };
+    process.stderr.write(`${JSON.stringify({ error })}\n`);
+  }
+  return EXIT_USAGE;
 }
 
 /** Wrong options that the library refuses are bad usage of the command. */

@@ -13,14 +13,14 @@ import { checkRequired } from './options.js';
 export async function run(argv: readonly string[]): Promise<number> {
   const json = argv.includes('--json');
   try {
-    await createProgram().parseAsync(argv);
+    await createProgram(json).parseAsync(argv);
     return 0;
   } catch (error) {
     return report(error, json);
   }
 }
 
-function createProgram(): Command {
+function createProgram(json: boolean): Command {
   const program = new Command('walmirror')
     .description('A write-ahead log and its standbys, from the command line.')
     .version(packageVersion(), '--version', 'print the version')
@@ -46,6 +46,7 @@ Exit codes: 0 done, 1 failed (stderr says why), 2 bad usage.`,
     // ours.
     command.exitOverride().helpOption('--help', 'show this help').allowExcessArguments(false);
     command.helpCommand(false);
+    if (json) command.configureOutput({ outputError: () => {} });
     if (command !== program) command.hook('preAction', (_, chosen) => checkRequired(chosen));
   }
   return program;

@@ -125,6 +125,17 @@ describe('failure ends with 1, with a message and a hint on stderr', () => {
     expect(JSON.parse(stderr)).toMatchObject({ error: { code: 'WAL_NOT_FOUND' } });
   });
 
+  it.each([
+    [['status', '--dri', 'x', '--json'], "unknown option '--dri'\n(Did you mean --dir?)"],
+    [['status', '--json'], "required option '--dir <path>' not specified"],
+    [['primary', '--dir', 'x', '--name', 'a b', '--json'], '--name takes 1 to 63'],
+  ])('bad usage as JSON too: %j', async (args, message) => {
+    const { code, stderr } = await walmirror(args);
+    expect(code).toBe(2);
+    const { error } = JSON.parse(stderr);
+    expect(error).toMatchObject({ code: null, message: expect.stringContaining(message) });
+  });
+
   it('refuses to listen off this machine unless it is asked for by name', async () => {
     const args = ['primary', '--dir', `${tempDir('cli')}/log`, '--listen', '0.0.0.0:0'];
     const { code, stderr } = await walmirror(args);
