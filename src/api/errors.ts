@@ -63,12 +63,13 @@ export class WalError extends Error {
   override readonly name = 'WalError';
   readonly code: WalErrorCode;
   readonly hint: string;
-  readonly lsn?: number;
-  readonly file?: string;
-  readonly offset?: number;
-  readonly outcome?: Outcome;
+  // Declared only: what does not apply is not there, and not printed as undefined.
+  declare readonly lsn?: number;
+  declare readonly file?: string;
+  declare readonly offset?: number;
+  declare readonly outcome?: Outcome;
   /** With WAL_PRIMARY_REACHABLE: what to decide by. */
-  readonly oldPrimary?: OldPrimary;
+  declare readonly oldPrimary?: OldPrimary;
 
   constructor(code: WalErrorCode, message: string, details: WalErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
