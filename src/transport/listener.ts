@@ -37,7 +37,9 @@ export class Listener {
   }
 
   async listen(options: ListenOptions): Promise<Endpoint> {
-    const host = await listenAddress(options.host, options.plaintext);
+    const host = await listenAddress(options.host, options.plaintext).catch((error: unknown) => {
+      throw error instanceof WalError ? error : listenError(options, error as Error);
+    });
     const server = createServer({ highWaterMark: 64 * 1024 }, (socket) => this.#accept(socket));
     this.#server = server;
     await new Promise<void>((resolve, reject) => {

@@ -75,6 +75,11 @@ describe('Log.open', () => {
     await expect(
       Log.open({ dir: log.dir, listen: { host: '192.0.2.1', port: 0, plaintext: true } }),
     ).rejects.toThrow(/192\.0\.2\.1/);
+    const nowhere = { host: 'nowhere.invalid', port: 0, plaintext: true };
+    await expect(Log.open({ dir: log.dir, listen: nowhere })).rejects.toMatchObject({
+      code: 'WAL_IO',
+      message: expect.stringMatching(/^cannot listen on nowhere\.invalid:0: /),
+    });
     await (await Log.open({ dir: log.dir })).close();
   });
 
