@@ -132,10 +132,10 @@ function remoteError({ code, message, hint, oldPrimary }: Record<string, unknown
   );
 }
 
-/** ECONNREFUSED: a socket file that a killed process left. */
+/** ECONNREFUSED: a socket file that a killed process left. ENOTDIR: the path leads to a file. */
 function nobodyListens(error: unknown): boolean {
   const code = (error as NodeJS.ErrnoException).code;
-  return code === 'ENOENT' || code === 'ECONNREFUSED';
+  return code === 'ENOENT' || code === 'ENOTDIR' || code === 'ECONNREFUSED';
 }
 
 function unreachable(error: unknown): WalError {

@@ -99,6 +99,9 @@ describe('the control socket', () => {
     const nobody = { listening: false };
     expect(await controlRequest(dir, { cmd: 'status' })).toEqual(nobody);
     expect(await controlRequest(join(dir, 'none'), { cmd: 'status' })).toEqual(nobody);
+    const file = join(tempDir('control'), 'file');
+    writeFileSync(file, '');
+    expect(await controlRequest(file, { cmd: 'status' })).toEqual(nobody);
     await leaveStaleSocket(dir);
     expect(await controlRequest(dir, { cmd: 'status' })).toEqual(nobody);
   });
