@@ -67,7 +67,11 @@ class PosixFile : public File {
       }
       if (got == 0) break;
       total += static_cast<size_t>(got);
-      if (direct_ && static_cast<size_t>(got) % kBlock != 0) break;  // the end of the file
+      if (!direct_ || static_cast<size_t>(got) % kBlock == 0) continue;
+      // The end of the file. Before it, this is how a disk says that it can not read on: what
+      // follows must not look like zeros.
+      if (offset + total < this->size()) fail("pread", path_, EIO);
+      break;
     }
     return total;
   }

@@ -8,8 +8,9 @@
 
 namespace walmirror::test {
 
-/// Sanitizers make everything many times slower; what repeats itself then does so less often.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+/// Sanitizers and counters make everything many times slower; what repeats itself then does so less
+/// often.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(WALMIRROR_COVERAGE)
 constexpr bool kSlow = true;
 #else
 constexpr bool kSlow = false;
