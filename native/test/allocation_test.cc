@@ -109,11 +109,11 @@ class OutOfMemory {
 };
 
 TEST(OutOfMemoryAtAnyAllocationIsAnErrorOrACleanStopAndTheLogIsWhole) {
-  std::vector<Start> starts = make_starts();
+  Start start = make_used_start();
   Shared<Counts> counts;
   size_t scenarios = std::size(kScenarios);
   share_work(kSlow ? 1 : 2, 2 * scenarios, [&](size_t i) {
-    OutOfMemory(starts.back(), kScenarios[i % scenarios], *counts).check_each(i >= scenarios);
+    OutOfMemory(start, kScenarios[i % scenarios], *counts).check_each(i >= scenarios);
   });
   std::printf("       %llu failed allocations, %llu errors, %llu logs stopped later\n",
               static_cast<unsigned long long>(counts->failures),

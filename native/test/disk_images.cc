@@ -1,6 +1,7 @@
 #include "disk_images.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "format.h"
 
@@ -44,20 +45,36 @@ struct FileView {
   const Inode* inode = nullptr;
 };
 
+enum class Outcome : uint8_t { kOld, kNew, kMixed };
+
 /// A sector that may be on the disk or not.
 struct Change {
   size_t file;
-  uint64_t sector;
-  uint64_t delta;  // of the image's hash
+  std::vector<uint64_t> sectors;  // of kSector bytes
+  uint64_t delta_new = 0;         // of the image's hash
+  uint64_t delta_mixed = 0;
 };
 
-using Subset = std::vector<bool>;
+using Subset = std::vector<Outcome>;
+
+/// Every other eight bytes of this sector have reached the disk.
+void mix_sector(Inode& inode, uint64_t sector) {
+  uint64_t number = sector * kSector / kBlock;
+  bool empty = number >= inode.disk.size() || inode.disk[number] == nullptr;
+  auto fresh = empty ? std::make_shared<Block>() : std::make_shared<Block>(*inode.disk[number]);
+  if (empty) fresh->fill(0);
+  flush_sector(inode, sector);
+  uint64_t from = sector * kSector % kBlock;
+  for (uint64_t at = from; at < from + kSector; at += 16)
+    std::memcpy(fresh->data() + at, inode.disk[number]->data() + at, 8);
+  inode.disk[number] = std::move(fresh);
+}
 
 /// One directory that a power loss may leave.
 class Outcomes {
  public:
-  Outcomes(const DiskState& state, const Directory& directory)
-      : state_(state), directory_(directory) {
+  Outcomes(const DiskState& state, const Directory& directory, const DiskModel& disk)
+      : state_(state), directory_(directory), disk_(disk) {
     for (const auto& [path, number] : directory)
       files_.push_back({path, hash_of_path(path), number, &state.inodes.at(number)});
     for (size_t file = 0; file < files_.size(); file++) look_at(file);
@@ -72,10 +89,11 @@ class Outcomes {
     for (size_t file : resized_) least[file] = files_[file].inode->disk_size;
     uint64_t hash = base_;
     for (size_t i = 0; i < changes_.size(); i++) {
-      if (!kept[i]) continue;
+      if (kept[i] == Outcome::kOld) continue;
       const Change& change = changes_[i];
-      hash += change.delta;
-      uint64_t end = std::min((change.sector + 1) * kSector, files_[change.file].inode->cache_size);
+      hash += kept[i] == Outcome::kNew ? change.delta_new : change.delta_mixed;
+      uint64_t end =
+          std::min((change.sectors.back() + 1) * kSector, files_[change.file].inode->cache_size);
       least[change.file] = std::max(least[change.file], end);
     }
     for (uint64_t grown = 0; grown < uint64_t{1} << resized_.size(); grown++) {
@@ -95,13 +113,23 @@ class Outcomes {
     const FileView& file = files_[number];
     const Inode& inode = *file.inode;
     base_ += hash_of_blocks(file.hash, inode.disk);
+    size_t first = changes_.size();
     for (uint64_t sector : inode.dirty) {
       uint64_t before = sum_of(inode.disk, sector);
       uint64_t after = sum_of(inode.cache, sector);
       if (before == after) continue;
-      uint64_t delta =
-          hash_of_sector(file.hash, sector, after) - hash_of_sector(file.hash, sector, before);
-      changes_.push_back({number, sector, delta});
+      bool same =
+          changes_.size() > first &&
+          sector * kSector / disk_.sector == changes_.back().sectors[0] * kSector / disk_.sector;
+      if (!same) changes_.push_back({number, {}});
+      Change& change = changes_.back();
+      change.sectors.push_back(sector);
+      uint64_t was = hash_of_sector(file.hash, sector, before);
+      change.delta_new += hash_of_sector(file.hash, sector, after) - was;
+      if (!disk_.mixes) continue;
+      Inode mixed = inode;
+      mix_sector(mixed, sector);
+      change.delta_mixed += hash_of_sector(file.hash, sector, sum_of(mixed.disk, sector)) - was;
     }
     if (inode.disk_size != inode.cache_size) {
       resized_.push_back(number);
@@ -120,7 +148,11 @@ class Outcomes {
       inode.dirty.clear();
     }
     for (size_t i = 0; i < changes_.size(); i++) {
-      if (kept[i]) flush_sector(image.inodes[files_[changes_[i].file].number], changes_[i].sector);
+      Inode& inode = image.inodes[files_[changes_[i].file].number];
+      for (uint64_t sector : changes_[i].sectors) {
+        if (kept[i] == Outcome::kNew) flush_sector(inode, sector);
+        if (kept[i] == Outcome::kMixed) mix_sector(inode, sector);
+      }
     }
     for (size_t file : resized_) image.inodes[files_[file].number].disk_size = sizes[file];
     for (auto& [number, inode] : image.inodes) {
@@ -132,20 +164,37 @@ class Outcomes {
 
   const DiskState& state_;
   const Directory& directory_;
+  DiskModel disk_;
   std::vector<FileView> files_;
   std::vector<Change> changes_;
   std::vector<size_t> resized_;  // files whose size is not flushed
   ImageHash base_ = 0;
 };
 
+/// All of them, counted in the base of the outcomes that a sector may have.
+void for_each_of_all(size_t size, unsigned outcomes,
+                     const std::function<void(const Subset&)>& visit) {
+  Subset kept(size, Outcome::kOld);
+  for (;;) {
+    visit(kept);
+    size_t i = 0;
+    while (i < size && static_cast<unsigned>(kept[i]) + 1 == outcomes) kept[i++] = Outcome::kOld;
+    if (i == size) return;
+    kept[i] = static_cast<Outcome>(static_cast<unsigned>(kept[i]) + 1);
+  }
+}
+
+bool are_few(size_t size, unsigned outcomes, const ImageLimits& limits) {
+  double all = 1;
+  for (size_t i = 0; i < size && all < 1e18; i++) all *= outcomes;
+  return all <= static_cast<double>(uint64_t{1} << limits.full_bits);
+}
+
 void for_each_subset(size_t size, const ImageLimits& limits, std::mt19937_64& random,
                      const std::function<void(const Subset&)>& visit) {
-  Subset kept(size);
-  if (size <= limits.full_bits) {
-    for (uint64_t bits = 0; bits < uint64_t{1} << size; bits++) {
-      for (size_t i = 0; i < size; i++) kept[i] = (bits >> i & 1) != 0;
-      visit(kept);
-    }
+  unsigned outcomes = limits.disk.mixes ? 3 : 2;
+  if (are_few(size, outcomes, limits)) {
+    for_each_of_all(size, outcomes, visit);
     return;
   }
   uint64_t left = limits.samples;
@@ -154,24 +203,30 @@ void for_each_subset(size_t size, const ImageLimits& limits, std::mt19937_64& ra
     left--;
     visit(subset);
   };
-  take(Subset(size, false));
-  take(Subset(size, true));
+  take(Subset(size, Outcome::kOld));
+  take(Subset(size, Outcome::kNew));
+  if (limits.disk.mixes) take(Subset(size, Outcome::kMixed));
   for (size_t i = 0; i < size; i++) {
     for (bool most : {false, true}) {
-      Subset one(size, most);
-      one[i] = !most;
+      Subset one(size, most ? Outcome::kNew : Outcome::kOld);
+      one[i] = most ? Outcome::kOld : limits.disk.mixes ? Outcome::kMixed : Outcome::kNew;
       take(one);
     }
   }
+  Subset kept(size);
   for (size_t i = 1; i < size; i++) {
     for (bool first : {false, true}) {
-      for (size_t j = 0; j < size; j++) kept[j] = (j < i) == first;
+      for (size_t j = 0; j < size; j++) kept[j] = (j < i) == first ? Outcome::kNew : Outcome::kOld;
       take(kept);
     }
   }
   while (left > 0) {
     uint64_t eighths = 1 + random() % 7;
-    for (size_t i = 0; i < size; i++) kept[i] = random() % 8 < eighths;
+    for (size_t i = 0; i < size; i++) {
+      bool arrived = random() % 8 < eighths;
+      bool mixed = limits.disk.mixes && random() % 4 == 0;
+      kept[i] = mixed ? Outcome::kMixed : arrived ? Outcome::kNew : Outcome::kOld;
+    }
     take(kept);
   }
 }
@@ -193,7 +248,7 @@ void for_each_image(
     const std::function<void(ImageHash, const std::function<DiskState()>&)>& visit) {
   std::mt19937_64 random(seed);
   for (const Directory& directory : state.directories) {
-    Outcomes outcomes(state, directory);
+    Outcomes outcomes(state, directory, limits.disk);
     for_each_subset(outcomes.changes().size(), limits, random,
                     [&](const Subset& kept) { outcomes.for_each_size(kept, visit); });
   }

@@ -8,11 +8,12 @@
 
 namespace walmirror::test {
 
-/// 2^full_bits subsets of sectors at most; where there are more, `samples` of them: none, all, each
-/// sector alone, all but each, each prefix and suffix, and the rest drawn.
+/// 2^full_bits outcomes of sectors at most; where there are more, `samples` of them: none, all,
+/// each sector alone, all but each, each prefix and suffix, and the rest drawn.
 struct ImageLimits {
   uint32_t full_bits = 8;
   uint32_t samples = 64;
+  DiskModel disk{};
 };
 
 /// Equal for images with the same files of the same content and size, whatever their inodes.

@@ -114,14 +114,18 @@ class MemoryFile : public File {
     }
     bool fails = counts_down_to_zero(system_.fail_write_in);
     Inode& inode = system_.state_.inodes.at(inode_);
-    uint64_t at = offset;
-    for (size_t i = 0; i < count; i++) {
-      put(inode.cache, at, static_cast<const uint8_t*>(slices[i].data), slices[i].size);
-      at += slices[i].size;
+    bool is_log = durable && path_.find("/control") == std::string::npos;
+    if (is_log && counts_down_to_zero(system_.fault_write_in)) {
+      if (system_.write_fault == WriteFault::kLost) return;
+      if (system_.write_fault == WriteFault::kMisdirected) {
+        offset = (offset + system_.misdirected_by) % (inode.cache_size - size + kBlock);
+      } else {
+        put_slices(inode, offset, size / 2 / kSector * kSector, slices, count);
+        flush_range(inode, offset, size / 2 / kSector * kSector);
+        fail("pwritev2", path_, system_.fail_errno);
+      }
     }
-    for (uint64_t sector = offset / kSector; sector * kSector < offset + size; sector++)
-      inode.dirty.insert(sector);
-    inode.cache_size = std::max(inode.cache_size, offset + size);
+    put_slices(inode, offset, size, slices, count);
     system_.step();
     if (fails) {
       // As Linux does: the pages count as clean although the disk never got them, and reads give
@@ -140,6 +144,10 @@ class MemoryFile : public File {
     const Inode& inode = system_.state_.inodes.at(inode_);
     if (offset >= inode.cache_size) return 0;
     size = std::min<uint64_t>(size, inode.cache_size - offset);
+    auto spoiled = system_.spoiled_.lower_bound({inode_, offset / kSector});
+    if (spoiled != system_.spoiled_.end() &&
+        *spoiled < std::pair{inode_, (offset + size) / kSector})
+      fail("pread", path_, EIO);
     get(inode.cache, offset, static_cast<uint8_t*>(data), size);
     return size;
   }
@@ -171,6 +179,21 @@ class MemoryFile : public File {
   }
 
  private:
+  /// The first `size` bytes of them.
+  void put_slices(Inode& inode, uint64_t offset, uint64_t size, const Slice* slices, size_t count) {
+    uint64_t at = offset;
+    for (size_t i = 0; i < count && at < offset + size; i++) {
+      uint64_t part = std::min<uint64_t>(slices[i].size, offset + size - at);
+      put(inode.cache, at, static_cast<const uint8_t*>(slices[i].data), part);
+      at += part;
+    }
+    for (uint64_t sector = offset / kSector; sector * kSector < offset + size; sector++) {
+      inode.dirty.insert(sector);
+      system_.spoiled_.erase({inode_, sector});
+    }
+    inode.cache_size = std::max(inode.cache_size, offset + size);
+  }
+
   void check_direct(uint64_t offset, const void* data, uint64_t size) const {
     if (!direct_) return;
     if (offset % kBlock != 0 || size % kBlock != 0 ||
@@ -248,6 +271,22 @@ std::vector<std::string> MemoryFileSystem::list(const std::string& path) {
 void MemoryFileSystem::watch(std::function<void(const DiskState&)> on_step) {
   std::lock_guard guard(mutex_);
   on_step_ = std::move(on_step);
+}
+
+void MemoryFileSystem::flip(const std::string& path, uint64_t bit) {
+  std::lock_guard guard(mutex_);
+  Inode& inode = state_.inodes.at(state_.directories.back().at(path));
+  for (Blocks* blocks : {&inode.cache, &inode.disk}) {
+    uint8_t byte;
+    get(*blocks, bit / 8, &byte, 1);
+    byte ^= static_cast<uint8_t>(1 << bit % 8);
+    put(*blocks, bit / 8, &byte, 1);
+  }
+}
+
+void MemoryFileSystem::spoil(const std::string& path, uint64_t sector) {
+  std::lock_guard guard(mutex_);
+  spoiled_.insert({state_.directories.back().at(path), sector});
 }
 
 DiskState MemoryFileSystem::state() {

@@ -15,10 +15,18 @@
 
 #include "allocations.h"
 #include "file_system.h"
+#include "format.h"
 
 namespace walmirror::test {
 
 constexpr uint64_t kSector = 512;
+
+/// What a disk writes whole, or not at all.
+struct DiskModel {
+  uint64_t sector = kSector;
+  /// A sector under way may also be left half old, half new.
+  bool mixes = false;
+};
 
 /// Never changed once shared, so that a snapshot is a copy of pointers.
 struct Block : std::array<uint8_t, 4096> {
@@ -54,6 +62,13 @@ struct DiskState {
   uint64_t next_inode = 1;
 };
 
+/// What a disk that lies does with a write.
+enum class WriteFault {
+  kLost,         // says that it is done; the old bytes stay
+  kMisdirected,  // says that it is done; it is, in another place
+  kShort,        // does a part of it and fails
+};
+
 class MemoryFileSystem : public FileSystem {
  public:
   MemoryFileSystem() = default;
@@ -75,6 +90,15 @@ class MemoryFileSystem : public FileSystem {
   std::atomic<int> fail_write_in{0};
   std::atomic<int> fail_sync_in{0};
   std::atomic<int> fail_errno{5};
+  /// Does this with the n-th durable write to a segment from now on, once.
+  std::atomic<int> fault_write_in{0};
+  WriteFault write_fault = WriteFault::kLost;
+  /// Where a misdirected write goes: so much further, around the end of the file.
+  uint64_t misdirected_by = kBlock;
+  /// A bit of a file decays.
+  void flip(const std::string& path, uint64_t bit);
+  /// Reading this sector of a file fails from now on, until it is written.
+  void spoil(const std::string& path, uint64_t sector);
   /// No file can be made any more.
   std::atomic<bool> full{false};
   /// Files that are open now, and the most that were.
@@ -94,6 +118,7 @@ class MemoryFileSystem : public FileSystem {
   DiskState state_;
   std::function<void(const DiskState&)> on_step_;
   std::set<std::string> locked_;
+  std::set<std::pair<uint64_t, uint64_t>> spoiled_;  // inode, sector
 };
 
 enum class Loss { kAllUnflushed, kNothing, kSomeSectors };

@@ -33,6 +33,14 @@ void take_turns(Progress& progress, size_t units, const std::function<void(size_
 
 bool exhaustive() { return std::getenv("WALMIRROR_EXHAUSTIVE") != nullptr; }
 
+bool in_part(size_t number) {
+  const char* part = std::getenv("WALMIRROR_PART");
+  unsigned long k = 0;
+  unsigned long n = 1;
+  if (part != nullptr) CHECK(std::sscanf(part, "%lu/%lu", &k, &n) == 2 && k >= 1 && k <= n);
+  return part == nullptr || number % n == k - 1;
+}
+
 void share_work(int workers, size_t units, const std::function<void(size_t)>& work) {
   Shared<Progress> progress;
   std::vector<pid_t> children;

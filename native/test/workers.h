@@ -14,6 +14,9 @@ namespace walmirror::test {
 /// Whether all is to be tried that can be, however long it takes: `make exhaustive`.
 bool exhaustive();
 
+/// WALMIRROR_PART=k/n: whether this one is among the k-th of n parts; else all are.
+bool in_part(size_t number);
+
 /// Memory that processes share after a fork. T: atomics and plain arrays.
 template <class T>
 class Shared {

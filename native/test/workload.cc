@@ -24,9 +24,8 @@ Id id_of(uint8_t byte) {
 uint64_t add_tag(uint64_t sum, Tag tag) { return sum * 0x9e3779b97f4a7c15 + tag + 1; }
 
 /// An empty log, closed cleanly.
-std::shared_ptr<MemoryFileSystem> make_log(uint8_t node, Role role) {
+std::shared_ptr<MemoryFileSystem> make_log(LogOptions options, uint8_t node, Role role) {
   auto files = std::make_shared<MemoryFileSystem>();
-  LogOptions options = workload_options();
   options.role = role;
   Owner(options, files)->close();
   std::unique_ptr<ControlFile> control = ControlFile::open(*files, "d", false);
@@ -49,7 +48,7 @@ void write_batch(Owner& owner, Source& source, uint32_t writer, std::vector<uint
 }
 
 void write_batches(Owner& owner, Source& source, uint32_t writer, uint64_t segments) {
-  uint64_t bytes = workload_options().segment_bytes;
+  uint64_t bytes = owner->identity().segment_bytes;
   while (owner->closed().position < segments * bytes) {
     for (int i = 0; i < 5; i++) write_batch(owner, source, writer, {kSmall});
     for (int i = 0; i < 2; i++) write_batch(owner, source, writer, {kBig, kBig, kBig, kBig});
@@ -60,25 +59,6 @@ void finish(Owner& owner, Source& source) {
   source.history = owner->history();
   source.term = owner->term();
   source.bytes = read_bytes(owner.log(), kFirstBatch);
-}
-
-/// Six segments, a second term in the middle of the second.
-Source make_source() {
-  Source source;
-  auto files = make_log(0xaa, Role::kPrimary);
-  for (int life = 0; life < 2; life++) {
-    Owner owner(workload_options(), files);
-    owner.open_term();
-    source.ends.push_back(owner->closed().place());
-    if (life == 0) {
-      for (int i = 0; i < 6; i++) write_batch(owner, source, 1, {kBig, kBig, kBig, kBig});
-    } else {
-      write_batches(owner, source, 1, 6);
-    }
-    finish(owner, source);
-    owner->close();
-  }
-  return source;
 }
 
 void ingest_to(Owner& owner, const Source& source, uint64_t end) {
@@ -96,7 +76,8 @@ void ingest_to(Owner& owner, const Source& source, uint64_t end) {
 /// What another primary made of `source` from `fork` on, in a much later epoch.
 Source leave_at(const Source& source, Place fork) {
   Source other;
-  Owner owner(workload_options(), make_log(0xbb, Role::kStandby));
+  other.options = source.options;
+  Owner owner(source.options, make_log(source.options, 0xbb, Role::kStandby));
   owner->store_role(Role::kStandby, source.term, "p", "");
   owner->begin_ingest(source.history);
   ingest_to(owner, source, fork.position);
@@ -104,7 +85,7 @@ Source leave_at(const Source& source, Place fork) {
   other.ends.push_back(fork);
   owner.open_term({source.term.epoch + 10, owner->control().node_id, 1});
   other.ends.push_back(owner->closed().place());
-  write_batches(owner, other, 2, fork.position / workload_options().segment_bytes + 3);
+  write_batches(owner, other, 2, fork.position / source.options.segment_bytes + 3);
   finish(owner, other);
   return other;
 }
@@ -117,7 +98,11 @@ Place first_end_from(const Source& source, uint64_t position) {
 }
 
 Start make_start(const std::string& name, const Source& source, Place fork) {
-  Start start{name, {}, {}, source, leave_at(source, fork), fork};
+  Start start{name, {}, {{}, {.sector = kBlock}}, {}, source, leave_at(source, fork), fork};
+  if (source.options.padded) {
+    start.name = "padded, " + name;
+    start.disks = {{.mixes = true}};
+  }
   start.known.acknowledged = {kFirstBatch, 0, 0};
   return start;
 }
@@ -130,18 +115,18 @@ DiskState settled(const DiskState& state) {
 
 Start make_fresh(const Source& source) {
   Start start = make_start("fresh", source, source.ends[1]);
-  start.disk = settled(make_log(0xcc, Role::kStandby)->state());
+  start.disk = settled(make_log(source.options, 0xcc, Role::kStandby)->state());
   return start;
 }
 
 /// Received to near the end of the third segment; the first one was recycled.
 Start make_used(const Source& source) {
-  uint64_t segment = workload_options().segment_bytes;
+  uint64_t segment = source.options.segment_bytes;
   Place fork = first_end_from(source, 2 * segment - 5000);
   Place end = first_end_from(source, 3 * segment - 2600);
   Start start = make_start("used", source, fork);
-  auto files = make_log(0xcc, Role::kStandby);
-  Owner owner(workload_options(), files);
+  auto files = make_log(source.options, 0xcc, Role::kStandby);
+  Owner owner(source.options, files);
   owner->store_role(Role::kStandby, source.term, "p", "");
   owner->begin_ingest(source.history);
   ingest_to(owner, source, end.position);
@@ -158,6 +143,25 @@ Start make_used(const Source& source) {
 }
 
 }  // namespace
+
+Source make_source(bool padded) {
+  Source source;
+  source.options = workload_options(padded);
+  auto files = make_log(source.options, 0xaa, Role::kPrimary);
+  for (int life = 0; life < 2; life++) {
+    Owner owner(source.options, files);
+    owner.open_term();
+    source.ends.push_back(owner->closed().place());
+    if (life == 0) {
+      for (int i = 0; i < 6; i++) write_batch(owner, source, 1, {kBig, kBig, kBig, kBig});
+    } else {
+      write_batches(owner, source, 1, 6);
+    }
+    finish(owner, source);
+    owner->close();
+  }
+  return source;
+}
 
 std::string text_of(const Ops& ops) {
   static const char* const names[kOps] = {"append",   "commit",  "roll", "recycle",
@@ -220,22 +224,27 @@ void Known::check(const Holding& found) const {
   if (!term_may_follow(term, found.term)) fail("the term fell");
 }
 
-LogOptions workload_options() {
+LogOptions workload_options(bool padded) {
   LogOptions options = small_options();
   options.max_record_bytes = 1024;
-  options.segment_bytes = 5 * kBlock;
+  options.padded = padded;
+  options.segment_bytes = (padded ? 7 : 5) * kBlock;
   options.log_id = id_of(0x11);
   options.salt = 7;
   return options;
 }
 
 std::vector<Start> make_starts() {
-  Source source = make_source();
   std::vector<Start> starts;
-  starts.push_back(make_fresh(source));
-  starts.push_back(make_used(source));
+  for (bool padded : {false, true}) {
+    Source source = make_source(padded);
+    starts.push_back(make_fresh(source));
+    starts.push_back(make_used(source));
+  }
   return starts;
 }
+
+Start make_used_start() { return make_used(make_source(false)); }
 
 Run::Run(const Start& start)
     : start_(start),
@@ -277,7 +286,7 @@ bool Run::apply(Op op) {
 }
 
 void Run::open() {
-  owner_ = std::make_unique<Owner>(workload_options(), files_);
+  owner_ = std::make_unique<Owner>(start_.source.options, files_);
   primary_ = false;
   follows_ = false;
   acknowledge();
@@ -355,7 +364,7 @@ bool Run::commit() {
 
 /// To the first batch, or more, of the next segment.
 bool Run::roll() {
-  uint64_t bytes = workload_options().segment_bytes;
+  uint64_t bytes = segment_bytes();
   uint64_t next = ((*owner_)->closed().position / bytes + 1) * bytes;
   if (primary_) {
     while ((*owner_)->closed().position < next) add_record(kBig);
@@ -383,7 +392,7 @@ uint64_t Run::lsn_before(uint64_t position) {
 }
 
 bool Run::recycle() {
-  uint64_t bytes = workload_options().segment_bytes;
+  uint64_t bytes = segment_bytes();
   Place flushed = (*owner_)->flushed();
   uint64_t first = flushed.position / bytes * bytes + kSegmentHeaderBytes;
   if (first <= (*owner_)->start().position) return false;

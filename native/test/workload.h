@@ -45,6 +45,7 @@ struct Known {
 
 /// A primary's log, as it is sent to a standby.
 struct Source {
+  LogOptions options;
   std::string bytes;  // from the first batch on
   std::vector<Tag> tags;
   std::vector<Place> ends;  // of each batch
@@ -52,11 +53,16 @@ struct Source {
   Term term;
 };
 
+/// Six segments, a second term in the middle of the second.
+Source make_source(bool padded);
+
 /// Where a workload begins: a standby that is not running. Its primary goes on as `source`; the
 /// primary that it may be told of, as `other`, which left that log at `fork`.
 struct Start {
   std::string name;
   DiskState disk;
+  /// What a crash may leave on it.
+  std::vector<DiskModel> disks;
   Known known;
   Source source;
   Source other;
@@ -64,10 +70,12 @@ struct Start {
 };
 
 /// A log without a record, closed cleanly, and one of several segments and terms, killed, with old
-/// bytes in its spare. Nothing in them depends on the time or on chance, nor does what is made of
-/// them.
+/// bytes in its spare; then the same with padded batches, for disks that leave a sector half old,
+/// half new. Nothing in them depends on the time or on chance, nor does what is made of them.
 std::vector<Start> make_starts();
-LogOptions workload_options();
+/// The second of them alone.
+Start make_used_start();
+LogOptions workload_options(bool padded = false);
 
 /// Runs operations one by one; each is durable or failed when it returns, but for appends.
 class Run {
@@ -105,6 +113,7 @@ class Run {
   void receive(Place end);
   void follow(const Source& source);
   uint64_t lsn_before(uint64_t position);
+  uint64_t segment_bytes() const { return start_.source.options.segment_bytes; }
   void acknowledge();
 
   const Start& start_;
