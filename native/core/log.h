@@ -231,11 +231,11 @@ class Log {
   RecoveryReport recovery_;
 
   // The owner's.
-  Chain chain_;                           // the closed end
-  uint64_t capacity_ = 0;                 // payload bytes of the open batch
-  std::optional<uint64_t> opening_from_;  // where the term that is being opened begins
-  uint64_t opened_ = 0;                   // where the opening of the term ends
-  uint64_t received_ = 0;                 // standby: bytes received up to here
+  Chain chain_;            // the closed end
+  uint64_t capacity_ = 0;  // payload bytes of the open batch
+  bool opening_ = false;   // what is framed belongs to the term that is being opened
+  uint64_t opened_ = 0;    // where the opening of the term ends
+  uint64_t received_ = 0;  // standby: bytes received up to here
   uint64_t ring_valid_from_ = 0;
   uint64_t promised_until_ = 0;  // nobody may newly hold on to what appends up to here overwrite
   uint64_t last_indexed_ = 0;

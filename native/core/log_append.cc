@@ -132,7 +132,7 @@ void Log::frame(Kind kind, uint64_t payload, uint32_t count, std::optional<Histo
   std::memset(batch + kBatchHeaderBytes + payload, 0, length - kBatchHeaderBytes - payload);
   // A term begins where its opening does or, where that needs a segment of its own, at the filler
   // before it (docs/adr/0004). Nothing else is framed in a term that is not opened.
-  Term term = opening_from_ ? this->term() : chain_.term;
+  Term term = opening_ ? this->term() : chain_.term;
   BatchHeader header{};
   header.magic = kBatchMagic;
   header.length = static_cast<uint32_t>(length);
@@ -160,6 +160,8 @@ void Log::frame(Kind kind, uint64_t payload, uint32_t count, std::optional<Histo
   Chain next = chain_;
   advance(identity_, next, header);
   if (kind == Kind::kFiller) {
+    // Known from here on: a watermark may be stored before the opening is framed.
+    if (opening_) note_term_of_filler(header, history.emplace(this->history()));
     uint64_t start = next.position - kSegmentHeaderBytes;
     make_segment_header(identity_, start, next.lsn, next.crc, ring_->at(start));
   }
@@ -212,17 +214,13 @@ void Log::put(uint64_t at, const uint8_t* data, uint64_t size) {
 
 bool Log::frame_opening() {
   check_usable();
-  if (!opening_from_) opening_from_ = chain_.position;
-  HistoryEntry entry;
-  History history;
-  {
-    std::lock_guard<std::mutex> guard(mutex_);
-    entry = {term_, *opening_from_, chain_.lsn};
-    history = history_;
-  }
+  opening_ = true;
+  History history = this->history();
   received_ = chain_.position;  // what was received of a batch that never came whole
   ingesting_ = false;
-  history.push_back(entry);
+  // It begins here, or with the filler that was framed for it.
+  if (history.empty() || !(history.back().term == term()))
+    history.push_back({term(), chain_.position, chain_.lsn});
   if (history.size() > kMaxHistory) history.erase(history.begin());
   uint64_t size = encode_history(history).size();
   if (size > room(chain_.position)) {
@@ -236,7 +234,7 @@ bool Log::frame_opening() {
   std::memcpy(ring_->at(chain_.position) + kBatchHeaderBytes, payload.data(), payload.size());
   frame(Kind::kTermOpened, payload.size(), 0, std::move(history));
   opened_ = chain_.position;
-  opening_from_.reset();
+  opening_ = false;
   appending_ = true;
   set_capacity(0);
   return true;
