@@ -23,6 +23,7 @@ enum StateIndex {
   kStartPosition,
   kStartLsn,
   kSegmentFree,
+  kSlowFlushes,
   kStateLength = 16,
 };
 
@@ -227,6 +228,7 @@ void NativeLog::refresh() {
   state[kStartPosition] = static_cast<double>(start.position);
   state[kStartLsn] = static_cast<double>(start.lsn);
   state[kSegmentFree] = static_cast<double>(log_->segment_free());
+  state[kSlowFlushes] = static_cast<double>(log_->slow_flushes());
   if (words_copy_ != nullptr) *words_copy_ = log_->tick_word()->load(std::memory_order_relaxed);
 }
 
@@ -331,6 +333,8 @@ Napi::Value NativeLog::get_info(const Napi::CallbackInfo& info) {
   object.Set("flushes", number(env, statistics.flushes));
   object.Set("flushedBytes", number(env, statistics.flushed_bytes));
   object.Set("slowestFlushMs", Napi::Number::New(env, statistics.slowest_flush_ms));
+  object.Set("slowFlushes", number(env, statistics.slow_flushes));
+  object.Set("lastSlowFlushMs", Napi::Number::New(env, statistics.last_slow_flush_ms));
   object.Set("segments", number(env, log_->segment_count()));
   object.Set("spareSegments", number(env, log_->spare_count()));
   return object;

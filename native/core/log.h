@@ -60,6 +60,9 @@ struct LogStatistics {
   uint64_t flushes = 0;
   uint64_t flushed_bytes = 0;
   double slowest_flush_ms = 0;
+  /// Of a second or more, and how long the last of them took.
+  uint64_t slow_flushes = 0;
+  double last_slow_flush_ms = 0;
 };
 
 class Log {
@@ -82,6 +85,7 @@ class Log {
   Control control() const { return control_->current(); }
   const RecoveryReport& recovery() const { return recovery_; }
   LogStatistics statistics() const;
+  uint64_t slow_flushes() const { return slow_flushes_.load(std::memory_order_acquire); }
   bool direct() const { return segments_->direct(); }
   size_t segment_count() const { return segments_->count(); }
   size_t spare_count() const { return segments_->spare_count(); }
@@ -274,6 +278,7 @@ class Log {
 
   std::atomic<uint64_t> flush_position_{0};
   std::atomic<uint64_t> wall_clock_us_{0};
+  std::atomic<uint64_t> slow_flushes_{0};
   std::array<std::atomic<uint64_t>, kPins> pins_;
   std::atomic<int32_t> tick_{kAsleep};
   std::chrono::steady_clock::time_point next_tick_{};

@@ -17,6 +17,7 @@ namespace {
 constexpr uint64_t kMostPerFlush = 8u << 20;
 constexpr uint64_t kWatermarkEvery = 64u << 20;
 constexpr auto kIdleWatermark = std::chrono::milliseconds(50);
+constexpr double kSlowFlushMs = 1000;
 constexpr auto kSpaceRetry = std::chrono::milliseconds(100);
 /// Ticks without an append before the ticker sleeps.
 constexpr int kIdleTicks = 20;
@@ -104,6 +105,10 @@ void Log::writer_main() {
       statistics_.flushed_bytes += target.position - from.position;
       double took = std::chrono::duration<double, std::milli>(ended - began).count();
       statistics_.slowest_flush_ms = std::max(statistics_.slowest_flush_ms, took);
+      if (took >= kSlowFlushMs) {
+        statistics_.last_slow_flush_ms = took;
+        slow_flushes_.store(++statistics_.slow_flushes, std::memory_order_release);
+      }
       bool wake_housekeeper = watermark_due(ended) || stored_watermark_.position == from.position ||
                               (from.position % identity_.segment_bytes <= spares_from() &&
                                target.position % identity_.segment_bytes > spares_from());

@@ -13,9 +13,6 @@ import type { ReaderHost } from './reader.js';
 import type { LogStatus } from './status.js';
 import { Wakeups } from './wakeup.js';
 
-/** A flush that takes this long is worth telling about. */
-const SLOW_FLUSH_MS = 1000;
-
 /**
  * What an open log is made of, and the one place where its engine's news arrive: flushes, closed
  * batches, failures. `Log` is the face of it, the driver what the role does.
@@ -43,8 +40,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   /** The status as it was when the native side was closed. */
   lastStatus: LogStatus | undefined;
   #driver: Driver | undefined;
-  #lastProgress = 0;
-  #slowestFlushMs = 0;
+  #slowFlushes = 0;
 
   constructor(native: NativeLog, options: ResolvedOptions) {
     this.native = native;
@@ -209,17 +205,10 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     this.#watchFlushes();
   }
 
-  /**
-   * A slow flush leaves a gap between two reports at least as long: only then is it worth asking.
-   */
   #watchFlushes(): void {
-    const now = performance.now();
-    const gap = now - this.#lastProgress;
-    this.#lastProgress = now;
-    if (gap < SLOW_FLUSH_MS) return;
-    const { slowestFlushMs } = this.native.info();
-    if (slowestFlushMs < SLOW_FLUSH_MS || slowestFlushMs <= this.#slowestFlushMs) return;
-    this.#slowestFlushMs = slowestFlushMs;
-    this.events.emit('slowFlush', { milliseconds: slowestFlushMs });
+    const count = this.native.state[State.SLOW_FLUSHES] ?? 0;
+    if (count === this.#slowFlushes) return;
+    this.#slowFlushes = count;
+    this.events.emit('slowFlush', { milliseconds: this.native.info().lastSlowFlushMs });
   }
 }

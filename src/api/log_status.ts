@@ -32,6 +32,7 @@ export function logStatus(core: LogCore): LogStatus {
       count: info.flushes,
       bytes: info.flushedBytes,
       slowestMs: info.slowestFlushMs,
+      slow: info.slowFlushes,
     },
     ...driver.status(),
     recovery: core.info.recovery,

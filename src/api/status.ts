@@ -83,7 +83,13 @@ export interface LogStatus {
   readonly applyLsn: number | null;
   readonly ring: { readonly bytes: number; readonly free: number };
   readonly segments: { readonly bytes: number; readonly used: number; readonly spare: number };
-  readonly flushes: { readonly count: number; readonly bytes: number; readonly slowestMs: number };
+  readonly flushes: {
+    readonly count: number;
+    readonly bytes: number;
+    readonly slowestMs: number;
+    /** Flushes that took a second or more: each is a `slowFlush` event too. */
+    readonly slow: number;
+  };
   /** Where the primary listens; null if it does not. */
   readonly listening: { readonly host: string; readonly port: number } | null;
   /** Primary: the standbys that are connected. */

@@ -99,6 +99,9 @@ export interface NativeInfo {
   readonly flushes: number;
   readonly flushedBytes: number;
   readonly slowestFlushMs: number;
+  /** Of a second or more, and how long the last of them took. */
+  readonly slowFlushes: number;
+  readonly lastSlowFlushMs: number;
   readonly segments: number;
   readonly spareSegments: number;
 }
@@ -131,6 +134,8 @@ export const State = {
   START_LSN: 11,
   /** Bytes up to the end of the last segment that is ready. */
   SEGMENT_FREE: 12,
+  /** Flushes that took a second or more: see `info()`. */
+  SLOW_FLUSHES: 13,
   LENGTH: 16,
 } as const;
 
