@@ -1,6 +1,7 @@
 #include "batch.h"
 
 #include "crc32c.h"
+#include "planted.h"
 
 namespace walmirror {
 
@@ -39,7 +40,8 @@ const char* check_fields(const LogIdentity& identity, const Chain& chain, const 
   if (header.version != kFormatVersion) return "unknown format version";
   if (header.log_id != identity.log_id || header.salt != identity.salt)
     return "a batch of another log";
-  if (header.position != chain.position) return "a batch of another position";
+  if (header.position != chain.position && !PLANTED(any_position))
+    return "a batch of another position";
   if (header.length < kBatchHeaderBytes || header.length % identity.align != 0)
     return "impossible length";
   bool filler = header.kind == static_cast<uint8_t>(Kind::kFiller);
@@ -60,7 +62,8 @@ const char* check_fields(const LogIdentity& identity, const Chain& chain, const 
   if (header.watermark > header.position || header.zero != 0) return "impossible watermark";
   if (!link) return nullptr;
   if (header.first_lsn != chain.lsn + 1) return "LSN out of order";
-  if (header.prev_crc != chain.crc) return "does not continue the batch before it";
+  if (header.prev_crc != chain.crc && !PLANTED(chain_unchecked))
+    return "does not continue the batch before it";
   if (!term_may_follow(chain.term, {header.epoch, header.opener, header.incarnation}))
     return "term falls";
   return nullptr;
@@ -78,7 +81,7 @@ Check check_batch(const LogIdentity& identity, const Chain& chain, const uint8_t
   if (const char* reason = check_fields(identity, chain, header, link))
     return {Verdict::kBad, 0, reason};
   if (available < header.length) return {Verdict::kShort, header.length};
-  if (crc32c(0, bytes + 8, header.length - 8) != header.crc)
+  if (crc32c(0, bytes + 8, header.length - 8) != header.crc && !PLANTED(checksum_unchecked))
     return {Verdict::kBad, 0, "checksum does not match"};
   const uint8_t* payload = bytes + kBatchHeaderBytes;
   if (!all_zero(payload + header.payload, header.length - kBatchHeaderBytes - header.payload)) {

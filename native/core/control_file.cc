@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "crc32c.h"
+#include "planted.h"
 
 namespace walmirror {
 namespace {
@@ -139,7 +140,8 @@ std::unique_ptr<ControlFile> ControlFile::open(FileSystem& files, const std::str
   auto file = files.open(path, read_only ? OpenMode::kRead : OpenMode::kReadWrite, true);
   std::unique_ptr<ControlFile> control(new ControlFile(std::move(file), path));
   control->load();
-  if (!read_only) control->settle();
+  if (PLANTED(bad_control_is_none) && control->sequence_ == 0) return nullptr;
+  if (!read_only && !PLANTED(control_in_a_cache_believed)) control->settle();
   return control;
 }
 
@@ -165,7 +167,7 @@ void ControlFile::load() {
   if (newer_format)
     throw WalFailure("WAL_VERSION", path_ + " was written by another format version")
         .at(path_, 0, 0);
-  if (sequence_ == 0) {
+  if (sequence_ == 0 && !PLANTED(bad_control_is_none)) {
     throw WalFailure("WAL_CORRUPT",
                      "neither copy in " + path_ + " verifies; restore it from a backup")
         .at(path_, 0, 0);
@@ -184,7 +186,8 @@ void ControlFile::write_copy() {
   encode(control_, sequence_ + 1, copy.data());
   Slice slice{copy.data(), kControlCopyBytes};
   // Copies alternate by the parity of their sequence, so that the newer one is never overwritten.
-  file_->write((sequence_ % 2) * kControlCopyBytes, &slice, 1, true);
+  uint64_t copy_number = PLANTED(newest_control_overwritten) ? 0 : sequence_ % 2;
+  file_->write(copy_number * kControlCopyBytes, &slice, 1, true);
   sequence_++;
 }
 

@@ -5,6 +5,7 @@
 
 #include "crc32c.h"
 #include "log.h"
+#include "planted.h"
 
 namespace walmirror {
 
@@ -23,7 +24,9 @@ uint64_t Log::ring_floor() const {
 uint64_t Log::ring_free() const {
   // The last block that was flushed stays: the next flush writes it again with what follows.
   uint64_t floor = align_down(flush_position_.load(std::memory_order_acquire), kBlock);
-  for (const auto& pin : pins_) floor = std::min(floor, pin.load(std::memory_order_acquire));
+  for (const auto& pin : pins_) {
+    if (!PLANTED(pin_ignored)) floor = std::min(floor, pin.load(std::memory_order_acquire));
+  }
   uint64_t used = std::max(chain_.position, received_) - floor;
   return used >= ring_->size() ? 0 : ring_->size() - used;
 }
@@ -104,7 +107,7 @@ uint64_t Log::clock_us() {
   auto now = std::chrono::system_clock::now().time_since_epoch();
   auto us =
       static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(now).count());
-  last_clock_us_ = std::max(last_clock_us_, us);
+  last_clock_us_ = PLANTED(clock_falls) ? us : std::max(last_clock_us_, us);
   wall_clock_us_.store(last_clock_us_, std::memory_order_relaxed);
   return last_clock_us_;
 }
@@ -161,7 +164,8 @@ void Log::frame(Kind kind, uint64_t payload, uint32_t count, std::optional<Histo
   advance(identity_, next, header);
   if (kind == Kind::kFiller) {
     // Known from here on: a watermark may be stored before the opening is framed.
-    if (opening_) note_term_of_filler(header, history.emplace(this->history()));
+    if (opening_ && !PLANTED(term_of_a_filler_forgotten))
+      note_term_of_filler(header, history.emplace(this->history()));
     uint64_t start = next.position - kSegmentHeaderBytes;
     make_segment_header(identity_, start, next.lsn, next.crc, ring_->at(start));
   }
@@ -225,6 +229,9 @@ bool Log::frame_opening() {
   uint64_t size = encode_history(history).size();
   if (size > room(chain_.position)) {
     if (!roll(size)) return false;
+    // A window wide enough to be found in.
+    if (PLANTED(term_of_a_filler_forgotten))
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
     if (size > room(chain_.position))
       throw WalFailure("WAL_UNSUPPORTED", "the history does not fit into a segment");
   }

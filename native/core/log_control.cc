@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "log.h"
+#include "planted.h"
 
 namespace walmirror {
 namespace {
@@ -71,6 +72,7 @@ void Log::store_term(const Term& term, const std::optional<Rule>& rule) {
   if (rule) require_fits(*rule);
   wait_until_flushed();
   store([&](Control& control) {
+    if (PLANTED(term_not_stored)) return;
     control.role = Role::kPrimary;
     control.term = term;
     control.primary_name.clear();
@@ -144,7 +146,7 @@ void Log::truncate(uint64_t position, const std::string& side_file) {
   }
   {
     std::lock_guard<std::mutex> guard(mutex_);
-    if (position < commit_.position) {
+    if (position < commit_.position && !PLANTED(committed_cut)) {
       throw WalFailure("WAL_COMMITTED_LOST", "a cut at " + std::to_string(position) +
                                                  " would remove what is known to be committed");
     }
@@ -170,7 +172,7 @@ void Log::cut(const Chain& end) {
     flush_position_.store(end.position);
   }
   store([&](Control& control) {
-    control.cut_under_way = true;
+    control.cut_under_way = !PLANTED(cut_not_stored);
     control.fork_position = end.position;
   });
   finish_cut(end);
@@ -205,7 +207,7 @@ void Log::write_side_file(const Chain& from, uint64_t to, const std::string& sid
     offset += end - at;
     at = end;
   }
-  file->sync();
+  if (!PLANTED(side_file_not_flushed)) file->sync();
   // What is aside already stays. The same cut, repeated after a crash, finds its own file there.
   std::string stem = path.substr(0, path.size() - std::strlen(kSideFileEnd));
   for (int n = 2; files_->exists(path); n++) {
@@ -228,7 +230,7 @@ void Log::finish_cut(const Chain& end) {
   uint64_t at = align_down(end.position, kBlock);
   segment->file()->read(at % identity_.segment_bytes, piece.data(), kBlock);
   std::memset(piece.data() + (end.position - at), 0, piece.size() - (end.position - at));
-  while (at < identity_.segment_end(end.position)) {
+  while (at < identity_.segment_end(end.position) && !PLANTED(cut_leaves_its_tail)) {
     uint64_t size = std::min<uint64_t>(piece.size(), identity_.segment_end(end.position) - at);
     Slice slice{piece.data(), size};
     segment->file()->write(at % identity_.segment_bytes, &slice, 1, true);
@@ -247,7 +249,9 @@ void Log::trim(uint64_t position) {
   {
     std::lock_guard<std::mutex> guard(mutex_);
     limit = std::min({limit, commit_.position, flushed_.position});
-    for (const auto& [claim, kept] : claims_) limit = std::min(limit, kept);
+    for (const auto& [claim, kept] : claims_) {
+      if (!PLANTED(claim_ignored)) limit = std::min(limit, kept);
+    }
   }
   uint64_t number = identity_.segment_of(limit);
   std::shared_ptr<Segment> first = segments_->find(number);
@@ -257,11 +261,12 @@ void Log::trim(uint64_t position) {
   {
     std::lock_guard<std::mutex> guard(mutex_);
     for (const auto& [claim, kept] : claims_) {
-      if (kept < start) return;
+      if (kept < start && !PLANTED(claim_ignored)) return;
     }
     start_position_ = start;
     start_lsn_ = first->first_lsn - 1;
   }
+  if (PLANTED(trimmed_before_stored)) segments_->recycle_below(number);
   // Stored before a segment goes: a log whose start is not where it was last known is damaged.
   store([&](Control& control) {
     control.start_position = start;

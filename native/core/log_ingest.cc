@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "log.h"
+#include "planted.h"
 
 namespace walmirror {
 
@@ -76,6 +77,8 @@ void Log::parse_received() {
       refuse_if_never_fits(check.need);
       return;
     }
+    if (PLANTED(received_unverified) && std::strstr(check.reason, "checksum") != nullptr)
+      check = {Verdict::kValid};
     if (check.verdict == Verdict::kBad) {
       throw WalFailure("WAL_PEER_INVALID",
                        "at position " + std::to_string(chain_.position) +

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "log.h"
+#include "planted.h"
 
 namespace walmirror {
 namespace {
@@ -147,6 +148,7 @@ void Log::recover(const LogOptions& options) {
   received_ = chain_.position;
   history_ = end.history;
   term_ = control.term;
+  if (PLANTED(older_control_accepted)) term_ = chain_.term;
   if (chain_.term.epoch > term_.epoch ||
       (chain_.term.epoch == term_.epoch && chain_.term.incarnation > term_.incarnation)) {
     // SAFETY 2.2: the term is stored before a batch of it is written.
@@ -192,7 +194,7 @@ void Log::recover(const LogOptions& options) {
     // With zeros after it: the spare may be the very file whose header was lost, and a batch that
     // survived in it would be a part of the log again, now that its header is back.
     std::memset(ring_->at(chain_.position), 0, kBlock);
-    write_range(from, chain_.position + kBlock);
+    write_range(from, chain_.position + (PLANTED(stale_batch_comes_back) ? 0 : kBlock));
     recovery_.rewritten_bytes = kSegmentHeaderBytes;
   } else {
     load_tail(from, chain_.position, !control.clean || at_first_batch);
@@ -219,7 +221,7 @@ void Log::load_tail(uint64_t from, uint64_t to, bool rewrite) {
     uint64_t offset = at % identity_.segment_bytes;
     segment->file()->read(offset, piece.data(), size);
     std::memset(piece.data() + (end - at), 0, size - (end - at));
-    if (rewrite) {
+    if (rewrite && !PLANTED(tail_not_rewritten)) {
       Slice slice{piece.data(), size};
       segment->file()->write(offset, &slice, 1, true);
       recovery_.rewritten_bytes += size;

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "log.h"
+#include "planted.h"
 
 namespace walmirror {
 
@@ -83,6 +84,8 @@ ReadOutcome read_segment(const LogIdentity& identity, const Segments& segments, 
     const uint8_t* batch = buffer + (chain.position - block);
     uint64_t available = block + got > chain.position ? block + got - chain.position : 0;
     Check check = check_batch(identity, chain, batch, available, link);
+    if (PLANTED(served_unverified) && std::strstr(check.reason, "checksum") != nullptr)
+      check = {Verdict::kValid};
     if (check.verdict == Verdict::kBad) {
       throw WalFailure("WAL_CORRUPT", segment->path + " at offset " +
                                           std::to_string(chain.position % identity.segment_bytes) +

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "log.h"
+#include "planted.h"
 
 namespace walmirror {
 
@@ -96,6 +97,7 @@ void Log::writer_main() {
       auto ended = Clock::now();
       lock.lock();
       if (!done) continue;
+      if (PLANTED(flushed_with_those_before)) target = pending_.back();
       flushed_ = target;
       while (!pending_.empty() && pending_.front().position <= target.position)
         pending_.pop_front();
@@ -137,6 +139,7 @@ bool Log::flush(const Place& from, const Place& target) {
       write_range(from.position, target.position);
       return true;
     } catch (const WalFailure& cause) {
+      if (PLANTED(failed_flush_believed)) return true;
       WalFailure failure("WAL_FLUSH_FAILED", std::string("a flush failed: ") + cause.what());
       failure.at(cause.file, from.position, from.lsn + 1).error_number = cause.error_number;
       throw failure;
@@ -190,7 +193,8 @@ void Log::write_part(const std::shared_ptr<Segment>& segment, uint64_t from, uin
     std::memset(tail_block_.data() + (to - whole), 0, kBlock - (to - whole));
     slices[count++] = {tail_block_.data(), kBlock};
   }
-  segment->file()->write(first % identity_.segment_bytes, slices, count, true);
+  segment->file()->write(first % identity_.segment_bytes, slices, count,
+                         !PLANTED(acknowledged_before_flush));
 }
 
 bool Log::watermark_due(Clock::time_point now) const {
@@ -205,6 +209,7 @@ bool Log::watermark_due(Clock::time_point now) const {
 void Log::refresh_control(Control& control) const {
   std::lock_guard<std::mutex> guard(mutex_);
   control.watermark = flushed_;
+  if (PLANTED(watermark_ahead) && !pending_.empty()) control.watermark = pending_.back();
   control.commit = commit_;
   control.history = history_;
   control.wall_clock_us = wall_clock_us_.load(std::memory_order_relaxed);

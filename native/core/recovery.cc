@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "crc32c.h"
+#include "planted.h"
 
 namespace walmirror {
 namespace {
@@ -147,10 +147,10 @@ class EndSearch {
   /// False: the log ends here. Throws where it must not.
   bool goes_on(uint64_t reach) {
     uint64_t durable = control_.watermark.position;
-    bool below = end_.chain.position < durable;
+    bool below = end_.chain.position < durable && !PLANTED(cut_below_watermark);
     if (!below && (control_.cut_under_way || control_.clean)) return false;
     ProofSearch proof(identity_, segments_, control_, end_.chain);
-    if (!below && !proof.found(reach)) return false;
+    if (!below && (PLANTED(no_proof_sought) || !proof.found(reach))) return false;
     // Where another process works on the log, it may have written on since the bytes were read.
     walker_.refresh();
     if (!at_the_cut() && (last_ = walker_.next()) == Step::kBatch) {
@@ -175,7 +175,7 @@ void note_first_missing(const Segments& segments, const LogIdentity& identity,
   uint64_t first = identity.segment_of(control.start_position);
   uint64_t last = identity.segment_of(control.watermark.position - 1);
   for (uint64_t number = first; number <= last; number++) {
-    if (segments.find(number) != nullptr) continue;
+    if (segments.find(number) != nullptr || PLANTED(missing_segment_is_the_end)) continue;
     if (number == last &&
         control.watermark.position <= number * identity.segment_bytes + kSegmentHeaderBytes)
       continue;

@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "planted.h"
+
 namespace walmirror {
 namespace {
 
@@ -57,7 +59,7 @@ void Segments::load(uint64_t start) {
     std::shared_ptr<Segment> segment = load_file(name, start);
     if (segment == nullptr) continue;
     auto [at, fresh] = segments_.emplace(segment->number, segment);
-    if (!fresh) {
+    if (!fresh && !PLANTED(doubled_segment_accepted)) {
       throw WalFailure("WAL_CORRUPT",
                        segment->path + " and " + at->second->path +
                            " claim the same place in the log; move the wrong one away")
@@ -102,7 +104,7 @@ std::shared_ptr<Segment> Segments::load_file(const std::string& name, uint64_t s
   if (valid && (header.log_id != identity_.log_id || header.salt != identity_.salt ||
                 header.segment_bytes != identity_.segment_bytes ||
                 header.start % identity_.segment_bytes != 0)) {
-    if (!spare)
+    if (!spare && !PLANTED(foreign_segment_reused))
       throw WalFailure("WAL_CORRUPT", path + " belongs to another log; move it away")
           .at(path, 0, 0);
     valid = false;
@@ -110,7 +112,8 @@ std::shared_ptr<Segment> Segments::load_file(const std::string& name, uint64_t s
   uint64_t size = file->size();
   bool kept = valid && header.start + identity_.segment_bytes > start;
   // Without a header too: a crash leaves a segment's file whole, since it was whole as a spare.
-  if (size != identity_.segment_bytes && (kept || (!valid && !spare))) {
+  if (size != identity_.segment_bytes && !PLANTED(cut_segment_accepted) &&
+      (kept || (!valid && !spare))) {
     throw WalFailure("WAL_CORRUPT", path + " is not as long as a segment: it was cut, or grew")
         .at(path, size, 0);
   }
@@ -126,6 +129,7 @@ std::shared_ptr<Segment> Segments::load_file(const std::string& name, uint64_t s
   }
   // Whether it is missed, recovery finds out by number (SAFETY 6.4); until then it stays as it is.
   if (!spare && !valid) unreadable_.push_back(path);
+  if (PLANTED(unreadable_segment_removed) && !read_only_ && !spare && !valid) files_->remove(path);
   if (read_only_ || (!spare && !valid)) return nullptr;
   // Left over from trimming, or from a crash before its first flush.
   bool enough = spares_.size() >= kMostSpares;
@@ -295,7 +299,7 @@ bool Segments::prepare(size_t target) {
       file = files_->open(path, OpenMode::kCreate, true);
       file->allocate(identity_.segment_bytes);
       file->sync();
-      files_->sync_directory(directory_);
+      if (!PLANTED(name_not_flushed)) files_->sync_directory(directory_);
     } catch (const WalFailure& failure) {
       if (file != nullptr) files_->remove(path);
       if (failure.code != "WAL_NO_SPACE") throw;

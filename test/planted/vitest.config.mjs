@@ -1,0 +1,24 @@
+import { defineConfig } from 'vitest/config';
+import { inTypeScript } from './plants.mjs';
+
+const name = process.env.WALMIRROR_PLANT;
+const plant = inTypeScript.find((each) => each.name === name);
+if (name !== undefined && plant === undefined) throw new Error(`no bug is called ${name}`);
+
+const planting = {
+  name: 'planting',
+  enforce: 'pre',
+  transform(code, id) {
+    if (plant === undefined || !id.split('?')[0].endsWith(`/${plant.file}`)) return undefined;
+    if (code.split(plant.find).length !== 2) {
+      throw new Error(`${plant.file}: what ${plant.name} replaces is not there once`);
+    }
+    return { code: code.replace(plant.find, () => plant.replace), map: null };
+  },
+};
+
+export default defineConfig({
+  root: new URL('../..', import.meta.url).pathname,
+  plugins: [planting],
+  test: { pool: 'forks', maxWorkers: 1, testTimeout: 30_000 },
+});
