@@ -115,7 +115,8 @@ Napi::Value NativeReader::get_info(const Napi::CallbackInfo& info) {
     recovery.Set(key, Napi::Number::New(env, 0));
   }
   object.Set("recovery", recovery);
-  for (const char* key : {"flushes", "flushedBytes", "slowestFlushMs", "slowFlushes", "lastSlowFlushMs", "spareSegments"}) {
+  for (const char* key : {"flushes", "flushedBytes", "slowestFlushMs", "slowFlushes",
+                          "lastSlowFlushMs", "spareSegments"}) {
     object.Set(key, Napi::Number::New(env, 0));
   }
   object.Set("segments", number(env, shared->reader->segment_count()));
