@@ -12,8 +12,11 @@ export interface LogEvents {
   standby: [change: StandbyChange];
   /** Standby: the link to the primary is up. */
   connected: [link: { readonly primary: string; readonly term: Term }];
-  /** Standby: the link to the primary is down; it comes back by itself. */
-  disconnected: [link: { readonly reason: string }];
+  /**
+   * Standby: the link to the primary is down; it comes back by itself. `final`: not before
+   * somebody has acted, since the two do not belong together as they are.
+   */
+  disconnected: [link: { readonly reason: string; readonly final: boolean }];
   /** A flush took a second or more. */
   slowFlush: [flush: { readonly milliseconds: number }];
 }

@@ -3,25 +3,32 @@ import type { Log } from '../api/log.js';
 import { aborted } from './stop.js';
 import { notice } from './terminal.js';
 
-/** Says on stderr what happens to the log, with --verbose. */
+/**
+ * Says on stderr what happens to the log, with --verbose; without it, only that somebody has to
+ * act.
+ */
 export function narrate(log: Log, verbose: boolean): void {
+  tellDisconnections(log, verbose);
   if (!verbose) return;
   log.on('standby', ({ name, connected, reason }) => {
     notice(connected ? `standby ${name} connected` : `standby ${name} left: ${reason}`);
   });
-  // Once, and not at every attempt to come back.
-  let last = '';
-  log.on('connected', ({ primary }) => {
-    last = '';
-    notice(`connected to primary ${primary}`);
-  });
-  log.on('disconnected', ({ reason }) => {
-    if (reason !== last) notice(`disconnected: ${reason}`);
-    last = reason;
-  });
+  log.on('connected', ({ primary }) => notice(`connected to primary ${primary}`));
   log.on('role', ({ role, term }) => notice(`now ${role}, epoch ${term.epoch}`));
   log.on('slowFlush', ({ milliseconds }) => {
     notice(`a flush took ${(milliseconds / 1000).toFixed(1)} s`);
+  });
+}
+
+/** Each reason once, and not at every attempt to come back. */
+function tellDisconnections(log: Log, verbose: boolean): void {
+  let last = '';
+  log.on('connected', () => {
+    last = '';
+  });
+  log.on('disconnected', ({ reason, final }) => {
+    if (reason !== last && (verbose || final)) notice(`disconnected: ${reason}`);
+    last = reason;
   });
 }
 

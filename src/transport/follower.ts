@@ -17,7 +17,7 @@ export interface FollowerEvents {
   /** The commit place moved, or this log reaches further into it. Called synchronously. */
   onCommitMoved(): void;
   onConnected?(link: { readonly primary: string; readonly term: Term }): void;
-  onDisconnected?(link: { readonly reason: string }): void;
+  onDisconnected?(link: { readonly reason: string; readonly final: boolean }): void;
   /** This standby cannot go on: its own log failed, or WAL_COMMITTED_LOST. */
   onFailed?(error: WalError): void;
 }
@@ -259,7 +259,7 @@ export class Follower implements PrimaryLinkHost {
     this.#streamingSince = Number.NaN;
     this.#linkClosed?.();
     if (this.#state !== 'following') return;
-    this.#options.events.onDisconnected?.({ reason: error.message });
+    this.#options.events.onDisconnected?.({ reason: error.message, final: isFinal(error) });
     if (this.native.state[State.FAILED] !== 0) this.#fail(ownFailure(this.native));
     else if (error.code === 'WAL_COMMITTED_LOST') this.#fail(error);
     else this.#retry(error);
