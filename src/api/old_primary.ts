@@ -90,12 +90,15 @@ export function describeOldPrimary(old: OldPrimary): readonly [string, string] {
 
 export function describeRule(rule: UpstreamRule | null): string {
   if (rule === null) return 'whether synchronous commit was in force is unknown';
+  return `synchronous commit was ${ruleState(rule)}`;
+}
+
+/** "in force: ..." or "not in force ...". */
+export function ruleState(rule: UpstreamRule): string {
   const { synchronousCommit: level, synchronousStandbys: standbys, inForce } = rule;
-  if (standbys === null || !isRemote(level)) {
-    return `synchronous commit was not in force (${level})`;
-  }
+  if (standbys === null || !isRemote(level)) return `not in force (${level})`;
   const state = inForce ? 'in force' : 'asked for, and not yet in force as far as is known here';
-  return `synchronous commit was ${state}: ${level}, ${standbys}; ${membership(rule, standbys)}`;
+  return `${state}: ${level}, ${standbys}; ${membership(rule, standbys)}`;
 }
 
 /** What this node's part in the rule means for what was acknowledged. */

@@ -68,6 +68,20 @@ describe('a primary and its standby', () => {
     expect(stdout).toMatch(/1 record,.*committed up to LSN 1/);
   });
 
+  it('status shows both in words', async () => {
+    const { a, b } = await startPair();
+    await statusWhen(a, ({ standbys }) => standbys[0]?.state === 'live');
+    const shown = await succeed(['status', '--dir', a]);
+    expect(shown).toMatch(/^node +a, primary, open\nterm +epoch 1, .*\nrecords +none\n/);
+    expect(shown).toMatch(
+      /^standby +b at 127\.0\.0\.1:\d+, live, sync: write 0, flush 0, apply 0$/m,
+    );
+    await statusWhen(b, ({ upstream }) => upstream?.rule?.inForce === true);
+    const other = await succeed(['status', '--dir', b]);
+    expect(other).toMatch(/^primary +a at 127\.0\.0\.1:\d+, connected$/m);
+    expect(other).toMatch(/^sync commit +in force: remote_flush, ANY 1 \(\*\); this node is its/m);
+  });
+
   it('fails over: the promoted standby goes on from its own input', async () => {
     const { a, b, output, primary, standby } = await startPair([
       '--input',
@@ -90,7 +104,7 @@ describe('a primary and its standby', () => {
       oldPrimary: { name: 'a', connected: true, commitLsn: 1, rule: { inForce: true } },
     });
     expect(await succeed(['status', '--dir', b])).toMatch(
-      /^last contact +20.*\nsync +synchronous/m,
+      /^last contact +20.*\nsync commit +in force: /m,
     );
     await primary.stop('SIGKILL');
     const promoted = JSON.parse(
@@ -164,11 +178,12 @@ describe('a primary and its standby', () => {
       lastContact: contact.exec(early.stderr)?.[1],
       rule: { synchronousStandbys: 'ANY 1 (*)', member: true, inForce: true },
     });
-    const sync = 'synchronous commit was in force: remote_flush, ANY 1 (*); this node is its only';
-    expect(await succeed(['status', '--dir', b])).toContain(sync);
+    const sync = 'in force: remote_flush, ANY 1 (*); this node is its only';
+    expect(await succeed(['status', '--dir', b])).toMatch(/^records +LSN 1 to 1$/m);
+    expect(await succeed(['status', '--dir', b])).toContain(`sync commit   ${sync}`);
     const promoted = await succeed(['promote', '--dir', b, '--primary-stopped']);
     expect(promoted).toMatch(/epoch 2, after LSN 1\nthe primary a was last heard of at /);
-    expect(promoted).toContain(sync);
+    expect(promoted).toContain(`synchronous commit was ${sync}`);
     await succeed(['primary', '--dir', b], 'two\n');
     expect(await succeed(['dump', '--dir', b])).toBe('one\ntwo\n');
   });
@@ -195,6 +210,21 @@ describe('a primary and its standby', () => {
     await expect.poll(() => standby.stderr).toMatch(/waiting for the primary at 127.0.0.1:1/);
     const { code, stdout } = await standby.stop();
     expect({ code, stdout }).toEqual({ code: 0, stdout: '' });
+  });
+
+  it('a standby that its primary turns away says why, once', async () => {
+    const { b, primary, standby } = await startPair();
+    await expect.poll(() => existsSync(join(b, 'control.sock'))).toBe(true);
+    await standby.stop();
+    await primary.stop();
+    const other = join(tempDir('cli'), 'other');
+    new Running(['primary', '--dir', other, '--listen', '127.0.0.1:0', '--stay']);
+    const stray = new Running(['standby', '--dir', b, '--follow', await listeningAddress(other)]);
+    const said =
+      'walmirror: disconnected: refused by the peer: b holds another log than this primary';
+    await expect.poll(() => stray.stderr).toBe(`${said}\n`);
+    const { code, stderr } = await stray.stop();
+    expect({ code, stderr }).toEqual({ code: 0, stderr: `${said}\n` });
   });
 
   it('a standby whose output has no reader ends quietly', async () => {

@@ -1,5 +1,10 @@
 import { Command } from 'commander';
-import { closedOldPrimary, describeRule, type OldPrimary } from '../../api/old_primary.js';
+import {
+  closedOldPrimary,
+  type OldPrimary,
+  ruleState,
+  type UpstreamRule,
+} from '../../api/old_primary.js';
 import type { LogStatus } from '../../api/status.js';
 import { controlRequest } from '../../control/client.js';
 import { loadBinding } from '../../native/binding.js';
@@ -96,7 +101,7 @@ function describeClosed(status: ClosedStatus): string {
   const rows: (readonly [string, string])[] = [
     ['node', `${status.name}, ${status.role}, not running`],
     ['term', `epoch ${status.term.epoch}, incarnation ${status.term.incarnation}`],
-    ['records', `LSN ${count(status.firstLsn)} to ${count(status.appendLsn)}`],
+    ['records', records(status)],
     ['committed', `up to LSN ${count(status.commitLsn)}, as last written down`],
     ['segments', `${count(segments.used)} of ${size(segments.bytes)}`],
     ['closed', status.closedCleanly ? 'cleanly' : 'not cleanly: it recovers when it is opened'],
@@ -104,7 +109,7 @@ function describeClosed(status: ClosedStatus): string {
   if (primary !== null) {
     rows.push(['primary', `${primary.name} at ${primary.address}`]);
     rows.push(['last contact', primary.lastContact ?? 'unknown']);
-    rows.push(['sync', describeRule(primary.rule)]);
+    rows.push(['sync commit', syncCommit(primary.rule)]);
   }
   return table(rows);
 }
@@ -114,7 +119,7 @@ function describeOpen(status: LogStatus): string {
   const rows: (readonly [string, string])[] = [
     ['node', `${status.name}, ${status.role}, ${status.state}`],
     ['term', `epoch ${status.term.epoch}, incarnation ${status.term.incarnation}`],
-    ['records', `LSN ${count(status.firstLsn)} to ${count(status.appendLsn)}`],
+    ['records', records(status)],
     ['flushed', `up to LSN ${count(status.flushLsn)} (${status.io} I/O)`],
     ['committed', `up to LSN ${count(status.commitLsn)}`],
     ['segments', `${count(segments.used)} of ${size(segments.bytes)}, ${segments.spare} spare`],
@@ -135,12 +140,20 @@ function describeOpen(status: LogStatus): string {
     const link = upstream.connected ? 'connected' : `not connected: ${upstream.reason ?? ''}`;
     rows.push(['primary', `${upstream.primary} at ${upstream.address}, ${link}`.trim()]);
     rows.push(['last contact', upstream.lastContact ?? 'unknown']);
-    rows.push(['sync', describeRule(upstream.rule)]);
+    rows.push(['sync commit', syncCommit(upstream.rule)]);
   }
   if (status.failure !== null) {
     rows.push(['failure', `${status.failure.code}: ${status.failure.message}`]);
   }
   return table(rows);
+}
+
+function records({ firstLsn, appendLsn }: ClosedStatus | LogStatus): string {
+  return appendLsn < firstLsn ? 'none' : `LSN ${count(firstLsn)} to ${count(appendLsn)}`;
+}
+
+function syncCommit(rule: UpstreamRule | null): string {
+  return rule === null ? 'not known' : ruleState(rule);
 }
 
 function table(rows: readonly (readonly [string, string])[]): string {
