@@ -2,6 +2,7 @@ import { startControlServer } from '../control/server.js';
 import { loadBinding } from '../native/binding.js';
 import type { NativeInfo, NativeLog, NativeOpenOptions, Role, Term } from '../native/native_log.js';
 import { openingRule } from '../replication/rule.js';
+import { requireBindable } from '../transport/listener.js';
 import { LogCore } from './core.js';
 import { WalError } from './errors.js';
 import { fencedError } from './fenced_driver.js';
@@ -65,12 +66,13 @@ function serveControl(core: LogCore): Promise<{ close(): Promise<void> }> {
 /** Opens a term of its own before anything is appended (SAFETY.md 2.1), then listens. */
 async function lead(core: LogCore): Promise<void> {
   const term = nextTerm(core.info);
-  const { policy } = core.options;
+  const { policy, listen } = core.options;
+  if (listen !== undefined) await requireBindable(listen);
   await core.native.openTerm(term, openingRule(commitPolicy(policy)));
   const driver = new PrimaryDriver(core, term, policy);
   core.driver = driver;
   core.appender.start();
-  if (core.options.listen !== undefined) await driver.listen(core.options.listen);
+  if (listen !== undefined) await driver.listen(listen);
 }
 
 async function follow(core: LogCore): Promise<void> {
@@ -91,13 +93,16 @@ function nextTerm(info: NativeInfo): Term {
 async function openNative(options: ResolvedOptions): Promise<NativeLog> {
   const binding = loadBinding();
   try {
-    if (options.follow === undefined) {
-      return await binding.open(nativeOptions(options, 'primary', true));
-    }
+    const role = options.follow === undefined ? 'primary' : 'standby';
     try {
-      return await binding.open(nativeOptions(options, 'standby', false));
+      return await binding.open(nativeOptions(options, role, false));
     } catch (error) {
       if ((error as { code?: unknown }).code !== 'WAL_NOT_FOUND') throw error;
+    }
+    if (options.follow === undefined) {
+      // Nothing is created for a log that could not serve.
+      if (options.listen !== undefined) await requireBindable(options.listen);
+      return await binding.open(nativeOptions(options, 'primary', true));
     }
     const identity = await learnIdentity(options, options.follow);
     requireFixed(identity, options);

@@ -65,6 +65,8 @@ export interface OpenOptions extends PolicyOptions {
   readonly follow?: FollowOptions;
   /** Cancels the wait for the primary that a fresh standby directory begins with. */
   readonly signal?: AbortSignal;
+  /** Told in that wait why the primary was not reached, after each attempt. */
+  readonly onWaiting?: (error: WalError) => void;
 }
 
 export interface Endpoint {
@@ -88,6 +90,7 @@ export interface ResolvedOptions {
   readonly follow: Endpoint | undefined;
   readonly policy: ResolvedPolicy;
   readonly signal: AbortSignal | undefined;
+  readonly onWaiting: ((error: WalError) => void) | undefined;
   /** What was said by name of the properties that are fixed at creation. */
   readonly fixed: {
     readonly segmentBytes?: number;
@@ -121,6 +124,7 @@ const openKeys = [
   'listen',
   'follow',
   'signal',
+  'onWaiting',
   ...policyKeys,
 ] as const;
 
@@ -145,7 +149,14 @@ export function resolveOpenOptions(input: unknown): ResolvedOptions {
     follow: raw.follow === undefined ? undefined : resolveFollow(raw.follow),
     policy: resolvePolicy(raw),
     signal: check.abortSignal(raw.signal, 'signal'),
+    onWaiting: waitingCallback(raw.onWaiting),
   };
+}
+
+function waitingCallback(value: unknown): ResolvedOptions['onWaiting'] {
+  if (value === undefined) return undefined;
+  check.callback(value, 'onWaiting');
+  return value as (error: WalError) => void;
 }
 
 type Sizes = Pick<

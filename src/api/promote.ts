@@ -1,6 +1,6 @@
-import { createServer } from 'node:net';
 import { type NativeInfo, State, type Term } from '../native/native_log.js';
 import { openingRule } from '../replication/rule.js';
+import { requireBindable } from '../transport/listener.js';
 import type { LogCore } from './core.js';
 import { WalError } from './errors.js';
 import { describeOldPrimary, type OldPrimary } from './old_primary.js';
@@ -69,25 +69,6 @@ interface Plan {
 }
 
 /**
- * A role once taken is not given back: that nobody can be listened to there is better known
- * before. It may still change in between; `promote` then rejects, with the role taken.
- */
-async function requireBindable({ host, port }: Endpoint): Promise<void> {
-  const server = createServer();
-  try {
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ host, port, exclusive: true }, resolve);
-    });
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new WalError('WAL_IO', `cannot listen on ${host}:${port}: ${reason}`, { cause });
-  } finally {
-    await new Promise<void>((resolve) => server.close(() => resolve()));
-  }
-}
-
-/**
  * Stops following and opens the next epoch. All that was received and verified is kept: the opening
  * is written behind it (SAFETY.md 3.1). Only when it is flushed does anything show the new role.
  */
@@ -111,6 +92,7 @@ async function takeRole(core: LogCore, standby: StandbyDriver, plan: Plan) {
 async function openEpoch(core: LogCore, standby: StandbyDriver, plan: Plan) {
   const { policy, listen, signal } = plan;
   try {
+    // A role once taken is not given back.
     if (listen !== undefined) await requireBindable(listen);
     core.requireOpen();
     signal?.throwIfAborted();

@@ -15,6 +15,6 @@ export async function learnIdentity(
   options: ResolvedOptions,
   endpoint: Endpoint,
 ): Promise<StandbyIdentity> {
-  const { signal, name } = options;
-  return await fetchIdentity({ ...endpoint, name, ...(signal === undefined ? {} : { signal }) });
+  const { signal, name, onWaiting } = options;
+  return await fetchIdentity({ ...endpoint, name, signal, onFailed: onWaiting });
 }

@@ -24,6 +24,8 @@ export interface FetchIdentityOptions {
   readonly name: string;
   readonly plaintext: boolean;
   readonly signal?: AbortSignal | undefined;
+  /** Told why an attempt failed that is followed by another. */
+  readonly onFailed?: ((error: WalError) => void) | undefined;
   readonly timing?: Partial<ReplicationTiming> | undefined;
   readonly random?: (() => number) | undefined;
 }
@@ -44,6 +46,7 @@ export async function fetchIdentity(options: FetchIdentityOptions): Promise<Prim
     } catch (error) {
       options.signal?.throwIfAborted();
       if (!(error instanceof WalError) || isFinal(error)) throw error;
+      options.onFailed?.(error);
     }
     const signal = options.signal === undefined ? {} : { signal: options.signal };
     await sleep(backoff.next(), undefined, signal).catch(() => undefined);

@@ -89,6 +89,19 @@ export class Listener {
   }
 }
 
+/**
+ * Throws what `listen` would throw now: it is better known before a role is taken, or a log
+ * created, for it. It may still change in between; `listen` then throws, with the role taken.
+ */
+export async function requireBindable(options: ListenOptions): Promise<void> {
+  const listener = new Listener({ connections: 0, halfOpen: 0 }, () => undefined);
+  try {
+    await listener.listen(options);
+  } finally {
+    await listener.close();
+  }
+}
+
 function listenError(options: Endpoint, error: Error): WalError {
   const text = `cannot listen on ${options.host}:${options.port}: ${error.message}`;
   return new WalError('WAL_IO', text, { cause: error });

@@ -5,7 +5,7 @@ import { openLog as openCore } from '../../src/api/open.js';
 import { promote } from '../../src/api/promote.js';
 import { promoteDirectory } from '../../src/api/promote_directory.js';
 import { controlRequest } from '../../src/control/client.js';
-import { Log, type OpenOptions } from '../../src/index.js';
+import { Log, type OpenOptions, type WalError } from '../../src/index.js';
 import { freshDir } from '../helpers/temp.js';
 import { RawStandby } from '../transport/raw_standby.js';
 import { codeOf, openLog, reopen, small, texts, turn, until, walError } from './helpers.js';
@@ -319,6 +319,38 @@ describe('promote', () => {
     expect(error).toMatchObject({ code: 'WAL_IO', message: expect.stringContaining('EADDRINUSE') });
     expect(b.status()).toMatchObject({ role: 'standby', upstream: { connected: true } });
     expect((await b.promote(stopped)).term.epoch).toBe(2);
+  });
+
+  it('an opening that could not listen creates nothing, and takes no incarnation', async () => {
+    const a = await primary();
+    const dir = freshDir();
+    const listen = { host: '127.0.0.1', port: a.port };
+    const refused = { code: 'WAL_IO', message: expect.stringContaining('EADDRINUSE') };
+    expect(await walError(() => Log.open({ dir, listen }))).toMatchObject(refused);
+    const b = await openLog({ dir, follow: listen });
+    await b.close();
+    const log = await openLog();
+    await log.close();
+    const again = () => Log.open({ dir: log.dir, listen });
+    expect(await walError(again)).toMatchObject(refused);
+    expect((await reopen(log)).status().term.incarnation).toBe(2);
+  });
+
+  it('a fresh standby says why it waits', async () => {
+    const told: WalError[] = [];
+    const stop = new AbortController();
+    const onWaiting = (error: WalError): void => {
+      told.push(error);
+      stop.abort(new Error('enough'));
+    };
+    const follow = { host: '127.0.0.1', port: 1 };
+    const opening = Log.open({ dir: freshDir(), follow, signal: stop.signal, onWaiting });
+    await expect(opening).rejects.toThrow('enough');
+    expect(told).toMatchObject([
+      { code: 'WAL_IO', message: expect.stringContaining('ECONNREFUSED') },
+    ]);
+    const wrong = { dir: freshDir(), follow, onWaiting: 1 } as unknown as OpenOptions;
+    await expect(Log.open(wrong)).rejects.toThrow(/onWaiting takes a function/);
   });
 
   it('through the control socket of the directory', async () => {

@@ -207,7 +207,9 @@ describe('a primary and its standby', () => {
     const dir = tempDir('cli');
     // Nothing listens on port 1.
     const standby = new Running(['standby', '--dir', join(dir, 'b'), '--follow', '127.0.0.1:1']);
-    await expect.poll(() => standby.stderr).toMatch(/waiting for the primary at 127.0.0.1:1/);
+    await expect
+      .poll(() => standby.stderr)
+      .toMatch(/waiting for the primary at 127.0.0.1:1: .*ECONNREFUSED/);
     const { code, stdout } = await standby.stop();
     expect({ code, stdout }).toEqual({ code: 0, stdout: '' });
   });

@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import type { WalError } from '../../api/errors.js';
 import { Log } from '../../api/log.js';
 import { withUsage } from '../failure.js';
 import { feed } from '../feed.js';
@@ -110,11 +111,19 @@ async function openUnlessStopped(
   options: StandbyOptions,
   signal: AbortSignal,
 ): Promise<Log | undefined> {
-  const timer = setTimeout(() => {
-    notice(`waiting for the primary at ${showAddress(options.follow)}`);
-  }, SAY_WAITING_MS).unref();
+  const started = performance.now();
+  let reason = '';
+  const say = (): void => {
+    notice(`waiting for the primary at ${showAddress(options.follow)}${reason}`);
+  };
+  const timer = setTimeout(say, SAY_WAITING_MS).unref();
+  const onWaiting = ({ message }: WalError): void => {
+    const isNew = reason !== `: ${message}`;
+    reason = `: ${message}`;
+    if (isNew && performance.now() - started >= SAY_WAITING_MS) say();
+  };
   try {
-    return await withUsage(() => Log.open(openOptions(options, signal)));
+    return await withUsage(() => Log.open({ ...openOptions(options, signal), onWaiting }));
   } catch (error) {
     if (signal.aborted) return undefined;
     throw error;
