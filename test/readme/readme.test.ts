@@ -131,6 +131,28 @@ describe('the code blocks of README.md do what is printed there', () => {
     await runAsPrinted(transcript('counter.mjs'));
   });
 
+  test('the counter goes on after kill -9, whenever it comes', async () => {
+    const line = /^record (\d+) is durable, the count is (\d+)$/gm;
+    let seen = 6;
+    for (let records = 0; records <= 3; records++) {
+      const counter = new Terminal('node counter.mjs', cwd);
+      const ended = new Promise((resolve) => counter.child.once('close', resolve));
+      const shown = () => [...counter.shown.matchAll(line)];
+      await until(() => shown().length >= records, 'records are counted');
+      counter.child.kill('SIGKILL');
+      await ended;
+      // One more may be durable than was told; none may be missing.
+      const [first] = shown();
+      if (first !== undefined) expect([seen + 1, seen + 2]).toContain(Number(first[1]));
+      for (const [, lsn, count] of shown()) expect(count).toBe(lsn);
+      seen = Number(shown().at(-1)?.[1] ?? seen);
+    }
+    const { stdout } = await run('node', ['counter.mjs'], { cwd });
+    const last = [...stdout.matchAll(line)];
+    expect(last).toHaveLength(3);
+    expect([seen + 1, seen + 2]).toContain(Number(last[0]?.[1]));
+  });
+
   test('a line typed in one terminal is seen in the other; the standby is promoted', async () => {
     const [first, second] = page.filter((block) => block.attributes.has('terminal'));
     const [primary] = stepsOf(first as Block);
