@@ -3,6 +3,7 @@
 
 #include "convert.h"
 #include "crc32c.h"
+#include "memory.h"
 #include "native_log.h"
 #include "native_reader.h"
 
@@ -51,10 +52,11 @@ Napi::Value allocate_aligned(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   uint64_t size = to_uint(info[0], "bytes");
   if (size == 0 || size > (1u << 30)) throw Napi::RangeError::New(env, "bytes takes 1 to 2^30");
-  auto* memory = new AlignedBuffer(guarded(env, [&] { return AlignedBuffer::zeroed(size); }));
-  auto finalize = [](napi_env, void*, void* hint) { delete static_cast<AlignedBuffer*>(hint); };
+  using Memory = std::shared_ptr<AlignedBuffer>;
+  auto* memory = new Memory(guarded(env, [&] { return make_aligned_memory(size); }));
+  auto finalize = [](napi_env, void*, void* hint) { delete static_cast<Memory*>(hint); };
   napi_value buffer;
-  if (napi_create_external_buffer(env, size, memory->data(), finalize, memory, &buffer) ==
+  if (napi_create_external_buffer(env, size, (*memory)->data(), finalize, memory, &buffer) ==
       napi_ok) {
     return Napi::Value(env, buffer);
   }

@@ -54,8 +54,10 @@ void Bridge::complete(Completion completion) {
 }
 
 void Bridge::call_js(napi_env env, napi_value, void* context, void*) {
+  // Called for what is still queued when the environment has ended too: the context is gone then.
+  if (env == nullptr) return;
   std::shared_ptr<Bridge> bridge = *static_cast<std::shared_ptr<Bridge>*>(context);
-  if (env != nullptr) bridge->drain(Napi::Env(env));
+  bridge->drain(Napi::Env(env));
 }
 
 void Bridge::drain(Napi::Env env) {
@@ -78,7 +80,11 @@ void Bridge::run(Napi::Env env, const Completion& completion) {
   try {
     completion(env);
   } catch (const Napi::Error& error) {
-    napi_fatal_exception(env, error.Value());
+    try {
+      napi_fatal_exception(env, error.Value());
+    } catch (const Napi::Error&) {
+      // A worker is being terminated: no call into JavaScript works, and nobody is left to be told.
+    }
   }
 }
 

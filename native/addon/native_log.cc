@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "convert.h"
+#include "memory.h"
 
 namespace walmirror {
 namespace {
@@ -525,18 +526,20 @@ Napi::Value NativeLog::read_into(const Napi::CallbackInfo& info) {
   }
   // Deleted on this thread, in the completion: a reference must not be dropped on another.
   auto* keep = new Napi::ObjectReference(Napi::Persistent(info[0].As<Napi::Object>()));
-  return run_task(env, [this, bytes, from, up_to, keep]() -> std::function<Napi::Value(Napi::Env)> {
-    try {
-      ReadOutcome outcome = log_->read_into(bytes.data, bytes.size, from, up_to);
-      return [outcome, keep](Napi::Env env) {
-        delete keep;
-        return read_object(env, outcome);
-      };
-    } catch (const WalFailure& failure) {
-      bridge_->complete([keep](Napi::Env) { delete keep; });
-      throw;
-    }
-  });
+  auto memory = aligned_memory_of(bytes.data);
+  return run_task(
+      env, [this, bytes, from, up_to, keep, memory]() -> std::function<Napi::Value(Napi::Env)> {
+        try {
+          ReadOutcome outcome = log_->read_into(bytes.data, bytes.size, from, up_to);
+          return [outcome, keep](Napi::Env env) {
+            delete keep;
+            return read_object(env, outcome);
+          };
+        } catch (const WalFailure& failure) {
+          bridge_->complete([keep](Napi::Env) { delete keep; });
+          throw;
+        }
+      });
 }
 
 Napi::Value NativeLog::read_ring(const Napi::CallbackInfo& info) {
