@@ -78,8 +78,11 @@ Step Walker::next() {
       reason_ = "segment is missing";
       return Step::kMissing;
     }
-    if (!enter_segment()) return Step::kBad;
+    entered_ = false;
   }
+  // Looked at again after it did not verify: the header too.
+  if (!entered_ && !enter_segment()) return Step::kBad;
+  entered_ = true;
   uint64_t need = kBatchHeaderBytes;
   for (;;) {
     uint64_t available;

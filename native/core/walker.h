@@ -65,6 +65,7 @@ class Walker {
   Chain chain_;
   bool link_;
   std::shared_ptr<Segment> segment_;
+  bool entered_ = false;  // its header was found to continue the log
   SegmentWindow window_;
   BatchHeader header_{};
   const uint8_t* bytes_ = nullptr;

@@ -24,7 +24,7 @@ struct Limits {
 
 Limits limits() {
   if (kSlow) return {3, 20, {3, 12}, 16, 4, 1};
-  if (exhaustive()) return {4, 1, {12, 128}, 1, 1, 2};
+  if (exhaustive()) return {4, 1, {12, 128}, 8, 1, 2};
   return {4, 48, {8, 16}, 10, 4, 2};
 }
 

@@ -231,7 +231,7 @@ TEST(WhatHasDecayedOnTheDiskIsToldAndNeverServedByAnOpenLog) {
       files->flip(path, bit);  // and back
     }
   }
-  CHECK(told > harmless && harmless > 0);
+  CHECK(told > 0 && harmless > 0);
 }
 
 TEST(ASectorThatCannotBeReadIsNamedAndNotTakenForTheEndOfTheLog) {

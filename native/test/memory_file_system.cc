@@ -139,6 +139,7 @@ class MemoryFile : public File {
   }
 
   size_t read(uint64_t offset, void* data, size_t size) override {
+    if (system_.on_read) system_.on_read(path_);
     std::lock_guard guard(system_.mutex_);
     check_direct(offset, data, size);
     const Inode& inode = system_.state_.inodes.at(inode_);

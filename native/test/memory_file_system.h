@@ -99,6 +99,8 @@ class MemoryFileSystem : public FileSystem {
   void flip(const std::string& path, uint64_t bit);
   /// Reading this sector of a file fails from now on, until it is written.
   void spoil(const std::string& path, uint64_t sector);
+  /// Called before each read, without the lock.
+  std::function<void(const std::string& path)> on_read;
   /// No file can be made any more.
   std::atomic<bool> full{false};
   /// Files that are open now, and the most that were.

@@ -80,7 +80,7 @@ TEST(PromiseOfRingAndSegmentsIsKeptHoweverSlowlySegmentsCome) {
     uint64_t records = 0;
     uint64_t waits = 0;
     int holds = 0;
-    while (records < (kSlow ? 2000u : 20000u)) {
+    while (records < (kSlow ? 4000u : 20000u)) {
       std::vector<uint64_t> lengths = random_lengths(random);
       uint64_t space = space_of(owner, sizes_of(lengths));
       files->hold_allocations = true;
