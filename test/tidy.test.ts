@@ -161,6 +161,21 @@ describe('every source file', () => {
   });
 });
 
+describe('docs/invariants.md', () => {
+  it('names in every row a test that there is', () => {
+    const text = readFileSync('docs/invariants.md', 'utf8');
+    const rows = text.split('\n').filter((line) => /^\| (?!What holds)/.test(line));
+    expect(rows.length).toBeGreaterThan(20);
+    const named = rows.map((row) => [...row.matchAll(/\[([^\]]+)\]\(\.\.\/([^)]+)\)/g)]);
+    expect(rows.filter((_, i) => named[i]?.length === 0)).toEqual([]);
+    const tests = new Set(sources('test', 'native/test').map(({ path }) => path));
+    const unknown = named
+      .flat()
+      .filter(([, name = '', path = '']) => !tests.has(path) || !path.endsWith(`/${name}`));
+    expect(unknown.map(([found]) => found)).toEqual([]);
+  });
+});
+
 interface Lockfile {
   readonly packages: Readonly<
     Record<
