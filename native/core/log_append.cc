@@ -212,7 +212,7 @@ void Log::put(uint64_t at, const uint8_t* data, uint64_t size) {
   uint8_t* record = ring_->at(chain_.position) + kBatchHeaderBytes + at;
   auto length = static_cast<uint32_t>(size);
   std::memcpy(record, &length, sizeof length);
-  std::memcpy(record + 4, data, size);
+  if (size > 0) std::memcpy(record + 4, data, size);  // an empty record has no address
   std::memset(record + 4 + size, 0, record_bytes(size) - 4 - size);
 }
 

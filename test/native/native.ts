@@ -11,9 +11,10 @@ import {
 } from '../../src/native/native_log.js';
 import { encodeRecords } from '../format/encode.js';
 
-/** The addon itself, without the package around it. */
+/** The addon itself, without the package around it; or another build of it, as the loader does. */
+const built = process.env.WALMIRROR_PREBUILD ?? resolve(import.meta.dirname, '../..');
 export const binding = createRequire(import.meta.url)(
-  resolve(import.meta.dirname, '../../build/Release/walmirror.node'),
+  resolve(built, 'build/Release/walmirror.node'),
 ) as NativeBinding;
 
 /** Small in every dimension, so that a few kilobytes roll, wrap and fill. */
