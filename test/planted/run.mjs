@@ -104,10 +104,9 @@ for (const plant of [...core, ...script]) {
   const by = foundBy(ran);
   if (by === undefined) failures += 1;
   else found += 1;
-  const took = `${ran.seconds.toFixed(1)} s`;
-  console.log(
-    `${plant.name}, ${by === undefined ? `NOT FOUND (${plant.filter ?? plant.tests})` : `found by ${by}`}, ${took}`,
-  );
+  const part = plant.filter ?? plant.tests;
+  const result = by === undefined ? `NOT FOUND by ${part}` : `found by ${by}`;
+  console.log(`${plant.name}, ${result}, ${ran.seconds.toFixed(1)} s`);
   if (by === undefined) console.log(ran.text.replace(/^/gm, '    '));
 }
 const all = core.length + script.length;

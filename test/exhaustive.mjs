@@ -1,0 +1,28 @@
+/**
+ * The long form of the tests: all that the quick ones sample, every planted bug, and each fuzz
+ * target for a minute. Prints the counts of each part, and how long it took. Goes on after a part
+ * that fails.
+ */
+import { spawnSync } from 'node:child_process';
+
+const root = new URL('..', import.meta.url).pathname;
+const native = ['-C', 'native/test', '-j2', '--no-print-directory'];
+const parts = [
+  ['the core, all that can be tried', 'make', [...native, 'exhaustive']],
+  ['the core, address and undefined behaviour sanitizers', 'make', [...native, 'asan']],
+  ['planted bugs', process.execPath, ['test/planted/run.mjs']],
+  ['fuzzing of the core', 'make', [...native, 'fuzz', 'FUZZ_SECONDS=60']],
+  ['system calls that fail, full disks', 'npm', ['run', '--silent', 'test:system']],
+];
+
+const results = parts.map(([name, command, args]) => {
+  console.log(`\n== ${name}`);
+  const began = performance.now();
+  const { status } = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
+  return { name, status, seconds: Math.round((performance.now() - began) / 1000) };
+});
+console.log('');
+for (const { name, status, seconds } of results) {
+  console.log(`${String(seconds).padStart(6)} s  ${name}: ${status === 0 ? 'ok' : 'FAILED'}`);
+}
+process.exit(results.every(({ status }) => status === 0) ? 0 : 1);
