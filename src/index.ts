@@ -15,7 +15,8 @@ export type { FollowOptions, ListenOptions, OpenOptions } from './api/options.js
 export type { PolicyOptions } from './api/policy_options.js';
 export type { Promoted, PromoteOptions } from './api/promote.js';
 export type { RecordData } from './api/record.js';
+export type { ScrubOptions, ScrubStatus } from './api/scrub.js';
 export type { LogStatus, PolicyStatus, StandbyStatus, UpstreamStatus } from './api/status.js';
-export type { Role, Term } from './native/native_log.js';
+export type { DamagedRange, Role, Term } from './native/native_log.js';
 export type { CommitResult } from './replication/commit_waiters.js';
 export type { CommitLevel } from './replication/level.js';

@@ -6,6 +6,7 @@
 #include "memory.h"
 #include "native_log.h"
 #include "native_reader.h"
+#include "native_scrub.h"
 
 namespace walmirror {
 namespace {
@@ -69,6 +70,7 @@ Napi::Value allocate_aligned(const Napi::CallbackInfo& info) {
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   NativeLog::define(env, exports);
   NativeReader::define(env, exports);
+  define_scrub(env, exports);
   exports.Set("crc32c", Napi::Function::New(env, checksum, "crc32c"));
   exports.Set("crc32cWith", Napi::Function::New(env, checksum_with, "crc32cWith"));
   exports.Set("crc32cImplementations",

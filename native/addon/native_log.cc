@@ -25,6 +25,7 @@ enum StateIndex {
   kStartLsn,
   kSegmentFree,
   kSlowFlushes,
+  kScrubNews,
   kStateLength = 16,
 };
 
@@ -122,6 +123,10 @@ void NativeLog::define(Napi::Env env, Napi::Object exports) {
                                                InstanceMethod<&Self::move_retain>("moveRetain"),
                                                InstanceMethod<&Self::release>("release"),
                                                InstanceMethod<&Self::trim>("trim"),
+                                               InstanceMethod<&Self::set_scrub>("setScrub"),
+                                               InstanceMethod<&Self::scrub_now>("scrubNow"),
+                                               InstanceMethod<&Self::scrub_status>("scrubStatus"),
+                                               InstanceMethod<&Self::repair_from>("repairFrom"),
                                                InstanceMethod<&Self::close>("close"),
                                                InstanceMethod<&Self::close_sync>("closeSync"),
                                            });
@@ -230,6 +235,7 @@ void NativeLog::refresh() {
   state[kStartLsn] = static_cast<double>(start.lsn);
   state[kSegmentFree] = static_cast<double>(log_->segment_free());
   state[kSlowFlushes] = static_cast<double>(log_->slow_flushes());
+  state[kScrubNews] = static_cast<double>(log_->scrubber().news_count());
   if (words_copy_ != nullptr) *words_copy_ = log_->tick_word()->load(std::memory_order_relaxed);
 }
 

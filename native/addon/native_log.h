@@ -66,6 +66,11 @@ class NativeLog : public Napi::ObjectWrap<NativeLog> {
   void move_retain(const Napi::CallbackInfo& info);
   void release(const Napi::CallbackInfo& info);
   Napi::Value trim(const Napi::CallbackInfo& info);
+  // native_scrub.cc
+  void set_scrub(const Napi::CallbackInfo& info);
+  Napi::Value scrub_now(const Napi::CallbackInfo& info);
+  Napi::Value scrub_status(const Napi::CallbackInfo& info);
+  void repair_from(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
   void close_sync(const Napi::CallbackInfo& info);
 

@@ -26,6 +26,7 @@
 #include "control_file.h"
 #include "recovery.h"
 #include "ring.h"
+#include "scrubber.h"
 
 namespace walmirror {
 
@@ -163,6 +164,9 @@ class Log {
   void move_retain(int claim, uint64_t position);
   void release(int claim);
 
+  /// Reads the sealed segments in the background, once it is told to.
+  Scrubber& scrubber() { return *scrubber_; }
+
   /// Flushes all that is closed, stores a clean control file, ends the threads. Blocks; idempotent;
   /// any thread.
   void close();
@@ -176,6 +180,7 @@ class Log {
   void recover(const LogOptions& options);
   void load_tail(uint64_t from, uint64_t to, bool rewrite);
   void start_threads();
+  void make_scrubber();
   // log_append.cc
   uint64_t room(uint64_t position) const;
   void set_capacity(uint64_t need);
@@ -218,6 +223,7 @@ class Log {
   void write_side_file(const Chain& from, uint64_t to, const std::string& side_file);
   void cut(const Chain& end);
   void finish_cut(const Chain& end);
+  Scrubber::Facts facts() const;
   Chain chain_at(uint64_t position);
 
   std::shared_ptr<FileSystem> files_;
@@ -269,6 +275,7 @@ class Log {
   Place commit_;
   uint64_t start_position_ = kFirstBatch;
   uint64_t start_lsn_ = 0;
+  uint64_t cuts_ = 0;
   std::deque<std::function<void()>> tasks_;
   std::map<int, uint64_t> claims_;
   int next_claim_ = 1;
@@ -284,6 +291,7 @@ class Log {
   std::chrono::steady_clock::time_point next_tick_{};
   int idle_ticks_ = 0;
   AlignedBuffer tail_block_;
+  std::unique_ptr<Scrubber> scrubber_;
 
   std::thread writer_;
   std::thread housekeeper_;

@@ -168,6 +168,7 @@ void Log::cut(const Chain& end) {
     std::lock_guard<std::mutex> guard(mutex_);
     while (!history_.empty() && history_.back().position >= end.position) history_.pop_back();
     flushed_ = end.place();
+    cuts_++;
     stored_watermark_ = flushed_;
     flush_position_.store(end.position);
   }
@@ -237,6 +238,26 @@ void Log::finish_cut(const Chain& end) {
     std::memset(piece.data(), 0, kBlock);
     at += size;
   }
+}
+
+Scrubber::Facts Log::facts() const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  return {{start_position_, start_lsn_, 0}, commit_, flushed_, cuts_};
+}
+
+void Log::make_scrubber() {
+  Scrubber::Host host;
+  host.files = files_;
+  host.directory = directory_;
+  host.identity = identity_;
+  host.segments = segments_.get();
+  host.facts = [this] { return facts(); };
+  host.claim = [this](uint64_t position) -> std::function<void()> {
+    int claim = retain(position);
+    return [this, claim] { release(claim); };
+  };
+  host.news = progress_;
+  scrubber_ = std::make_unique<Scrubber>(std::move(host));
 }
 
 void Log::set_commit(uint64_t position, uint64_t lsn) {

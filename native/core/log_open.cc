@@ -82,6 +82,7 @@ std::unique_ptr<Log> Log::open(const LogOptions& options, std::shared_ptr<FileSy
   log->recover(options);
   log->recovery_.milliseconds =
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began).count();
+  log->make_scrubber();
   log->start_threads();
   return log;
 }

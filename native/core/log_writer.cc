@@ -318,6 +318,7 @@ void Log::close() {
     housekeeper_wakes_.notify_all();
     task_wakes_.notify_all();
   }
+  if (scrubber_ != nullptr) scrubber_->stop();
   if (task_.joinable()) task_.join();
   if (writer_.joinable()) writer_.join();
   if (housekeeper_.joinable()) housekeeper_.join();

@@ -15,9 +15,11 @@ bool is_filler(const BatchHeader& header) {
   return header.kind == static_cast<uint8_t>(Kind::kFiller);
 }
 
+}  // namespace
+
 /// Writes bytes in a row into one file, durably; what lies beside them in their first and last
 /// block stays.
-class BlockWriter {
+class Repairer::BlockWriter {
  public:
   explicit BlockWriter(std::unique_ptr<File> file) : file_(std::move(file)), buffer_(kPiece) {}
 
@@ -78,13 +80,237 @@ class BlockWriter {
   uint64_t written_ = 0;
 };
 
-class Repair {
+bool Repairer::repair(Damage damage, std::string& why) {
+  bool of_itself = std::all_of(damage.ranges.begin(), damage.ranges.end(), [](const auto& range) {
+    return range.part == Part::kHeader || range.part == Part::kZeros;
+  });
+  Chain end = damage.before;
+  if (of_itself) {
+    if (!damage.linked) {
+      why = "nothing that is whole tells what the header was";
+      return false;
+    }
+  } else if (source_ == nullptr) {
+    why = "it takes another copy of the log, and none was named";
+    return false;
+  } else if (!find_end(damage, end, why)) {
+    return false;
+  }
+  if (!target_.dry_run) write(damage, end);
+  whole_to_ = end.position;
+  return true;
+}
+
+/// Whether the source has what the damaged batches were: from the last place that is whole on,
+/// until what is here continues it.
+bool Repairer::find_end(Damage& damage, Chain& at, std::string& why) {
+  bool linked = damage.linked;
+  uint64_t to = damage.ranges.back().to;
+  for (;;) {
+    if (at.position >= to) {
+      if (target_.known && at.position == target_.known->position) {
+        if (at.lsn == target_.known->lsn && at.crc == target_.known->crc) return true;
+      } else if (goes_on(at)) {
+        return true;
+      }
+      bool missing = !target_.segments->holds(target_.identity.segment_of(at.position));
+      if (at.position >= target_.durable || missing) {
+        why = "what " + source_->name() + " holds there is not what this log goes on from";
+        return false;
+      }
+    }
+    BatchHeader header;
+    if (read_batch(at, linked, header, why) == nullptr) return false;
+    if (!linked) {
+      damage.before.crc = header.prev_crc;
+      damage.linked = linked = true;
+    }
+    advance(target_.identity, at, header);
+  }
+}
+
+/// Whether what is here behind `at` continues it.
+bool Repairer::goes_on(const Chain& at) {
+  Scrub own(
+      target_.identity, *target_.segments, [](uint64_t, uint64_t) { return true; }, kPiece);
+  own.start(at, true);
+  return own.next_verifies();
+}
+
+/// nullptr: the source has no batch that continues `at`.
+const uint8_t* Repairer::read_batch(const Chain& at, bool linked, BatchHeader& header,
+                                    std::string& why) {
+  const std::string name = source_->name();
+  uint64_t need = kBatchHeaderBytes;
+  for (;;) {
+    uint64_t available;
+    const uint8_t* bytes;
+    try {
+      bytes = source_->view(at.position, need, available);
+    } catch (const WalFailure& failure) {
+      why = failure.what();
+      return nullptr;
+    }
+    Check check = check_batch(target_.identity, at, bytes, available, linked);
+    if (check.verdict == Verdict::kShort && (check.need > need || available >= check.need)) {
+      need = check.need;
+      continue;
+    }
+    bool valid = check.verdict == Verdict::kValid;
+    if (valid) std::memcpy(&header, bytes, sizeof header);
+    if (valid && (linked || header.first_lsn == at.lsn + 1)) return bytes;
+    bool alone =
+        check_batch(target_.identity, at, bytes, available, false).verdict == Verdict::kValid;
+    std::string where = name + " at position " + std::to_string(at.position);
+    why = alone ? where + " holds another history: its batch does not continue this log"
+                : where + " holds no batch that verifies: it ends before, or is damaged too";
+    return nullptr;
+  }
+}
+
+void Repairer::read_what_is_there(uint64_t number, uint64_t offset, uint8_t* out, uint64_t size) {
+  try {
+    target_.segments->read(number, offset, out, size);
+  } catch (const WalFailure& failure) {
+    if (failure.code != "WAL_IO") throw;
+    std::memset(out, 0, size);
+    if (size == kBlock) return;
+    for (uint64_t at = 0; at < size; at += kBlock)
+      read_what_is_there(number, offset + at, out + at, kBlock);
+  }
+}
+
+/// Whether the position lies in a damaged range, or in a segment that is missing.
+static bool covers(const Damage& damage, uint64_t position, bool whole_segment) {
+  return std::any_of(damage.ranges.begin(), damage.ranges.end(), [&](const auto& range) {
+    return range.from <= position && position < range.to &&
+           (!whole_segment || range.part == Part::kSegment);
+  });
+}
+
+void Repairer::write(const Damage& damage, const Chain& end) {
+  for (const DamagedRange& range : damage.ranges) {
+    if (range.part != Part::kZeros) continue;
+    open(target_.identity.segment_of(range.from), false, damage.before);
+    writer_->add_zeros(range.from % target_.identity.segment_bytes, range.to - range.from);
+    finish_file();
+  }
+  Chain at = damage.before;
+  for (;;) {
+    uint64_t start = target_.identity.segment_start(at.position);
+    bool at_first = at.position == start + kSegmentHeaderBytes;
+    if (at_first && covers(damage, start, false)) {
+      open(target_.identity.segment_of(start), covers(damage, start, true), at);
+      add_header(at);
+    }
+    if (at.position >= end.position) break;
+    write_batch(at);
+  }
+  if (fresh_ || (damage.ranges.back().to >= target_.durable && !goes_on(at))) write_more(at);
+  finish_file();
+}
+
+void Repairer::add_header(const Chain& at) {
+  uint8_t header[kSegmentHeaderBytes];
+  make_segment_header(target_.identity, target_.identity.segment_start(at.position), at.lsn, at.crc,
+                      header);
+  writer_->add(0, header, sizeof header);
+}
+
+void Repairer::write_batch(Chain& at) {
+  BatchHeader header;
+  std::string why;
+  const uint8_t* bytes = read_batch(at, true, header, why);
+  // It was there a moment ago.
+  if (bytes == nullptr) throw WalFailure("WAL_CORRUPT", why);
+  uint64_t segment_bytes = target_.identity.segment_bytes;
+  if (writer_ == nullptr) open(target_.identity.segment_of(at.position), false, at);
+  uint64_t offset = at.position % segment_bytes;
+  writer_->add(offset, bytes, header.length);
+  if (is_filler(header)) {
+    uint64_t from = offset + header.length;
+    if (from < segment_bytes) writer_->add_zeros(from, segment_bytes - from);
+    finish_file();
+  }
+  advance(target_.identity, at, header);
+}
+
+/// The end of the log was lost: no watermark says how far it went. What the source has
+/// of it is kept, so that nothing is lost that some disk still holds.
+void Repairer::write_more(Chain at) {
+  if (!target_.keep_more || source_ == nullptr) return;
+  uint64_t number = target_.identity.segment_of(at.position);
+  BatchHeader header;
+  std::string why;
+  while (target_.identity.segment_of(at.position) == number) {
+    if (read_batch(at, true, header, why) == nullptr) break;
+    // A term that this node has not stored is not for its log (SAFETY 2.2).
+    Term term{header.epoch, header.opener, header.incarnation};
+    if (!term_may_follow(term, *target_.keep_more)) break;
+    bool at_first = at.position % target_.identity.segment_bytes == kSegmentHeaderBytes;
+    if (at_first && writer_ == nullptr) {
+      open(number, false, at);
+      add_header(at);
+    }
+    write_batch(at);
+  }
+  finish_file();
+}
+
+void Repairer::open(uint64_t number, bool whole_segment, const Chain& at) {
+  finish_file();
+  if (whole_segment) {
+    uint64_t start = number * target_.identity.segment_bytes;
+    open_fresh(target_.directory + "/" + segment_file_name(start, at.lsn + 1));
+  } else {
+    path_ = target_.segments->path(number);
+    writer_ = std::make_shared<BlockWriter>(target_.files->open(path_, OpenMode::kReadWrite, true));
+  }
+}
+
+/// A file that appears whole or not at all: until then it has a name that no opening looks at.
+void Repairer::open_fresh(const std::string& path) {
+  path_ = path;
+  fresh_ = true;
+  target_.files->remove(path_ + ".new");
+  std::unique_ptr<File> file = target_.files->open(path_ + ".new", OpenMode::kCreate, true);
+  file->allocate(target_.identity.segment_bytes);
+  file->sync();
+  writer_ = std::make_shared<BlockWriter>(std::move(file));
+}
+
+void Repairer::finish_file() {
+  if (writer_ == nullptr) return;
+  written_bytes_ += writer_->finish();
+  writer_.reset();
+  if (!fresh_) return;
+  fresh_ = false;
+  target_.files->rename(path_ + ".new", path_);
+  target_.files->sync_directory(target_.directory);
+}
+
+void Repairer::mend_length(uint64_t number) {
+  open_fresh(target_.segments->path(number));
+  AlignedBuffer piece(kPiece);
+  for (uint64_t at = 0; at < target_.identity.segment_bytes; at += kPiece) {
+    uint64_t size = std::min(kPiece, target_.identity.segment_bytes - at);
+    read_what_is_there(number, at, piece.data(), size);
+    writer_->add(at, piece.data(), size);
+  }
+  finish_file();
+}
+
+namespace {
+
+class DirectoryRepair {
  public:
-  Repair(std::shared_ptr<FileSystem> files, const RepairOptions& options, const Control& control)
+  DirectoryRepair(std::shared_ptr<FileSystem> files, const RepairOptions& options,
+                  const Control& control)
       : files_(std::move(files)),
         options_(options),
         control_(control),
-        identity_(identity_of(control)) {}
+        identity_(identity_of(control)),
+        repairer_(target(), options.source) {}
 
   RepairReport run() {
     load();
@@ -92,30 +318,34 @@ class Repair {
     // What one damage hides is looked for when it is gone.
     for (bool first = true;; first = false) {
       load();
-      ScrubReport found = scrub_log(identity_, *segments_, control_, pace());
-      durable_ = found.durable;
-      whole_to_ = 0;
-      uint64_t written_before = report_.written_bytes;
+      ScrubReport found = scrub_log(identity_, *segments_, control_, [&](uint64_t at, uint64_t) {
+        return options_.progress(at, std::max(at, control_.watermark.position));
+      });
+      repairer_.change_target(*segments_, found.durable);
+      behind_ = 0;
+      uint64_t written_before = repairer_.written_bytes();
       for (const Damage& damage : found.damage) attempt(damage);
       Chain end = found.end;
       if (first) report_.before = std::move(found);
-      if (report_.written_bytes != written_before) continue;
-      if (mended_.contains(identity_.segment_of(end.position))) write_more(end);
-      finish_file();
+      if (repairer_.written_bytes() != written_before) continue;
+      if (mended_.contains(identity_.segment_of(end.position))) repairer_.write_more(end);
+      report_.written_bytes = repairer_.written_bytes();
       return std::move(report_);
     }
   }
 
  private:
-  Scrub::Pace pace() {
-    return [this](uint64_t position, uint64_t) {
-      return options_.progress(position, std::max(position, control_.watermark.position));
-    };
+  RepairTarget target() const {
+    RepairTarget target{files_, options_.directory, identity_, nullptr,
+                        0,      control_.watermark, {},        options_.dry_run};
+    if (!control_.clean && !control_.cut_under_way) target.keep_more = control_.term;
+    return target;
   }
 
   void load() {
     segments_ = std::make_unique<SegmentFiles>(files_, options_.directory, identity_,
                                                control_.start_position);
+    repairer_.change_target(*segments_, 0);
   }
 
   /// Each gets the length of a segment, with what it holds; what it lost is looked for after that.
@@ -125,27 +355,8 @@ class Repair {
       report_.ranges.push_back({range, true, ""});
       if (options_.dry_run) continue;
       uint64_t number = identity_.segment_of(range.to - 1);
-      open_fresh(range.file);
-      AlignedBuffer piece(kPiece);
-      for (uint64_t at = 0; at < identity_.segment_bytes; at += kPiece) {
-        uint64_t size = std::min(kPiece, identity_.segment_bytes - at);
-        read_what_is_there(number, at, piece.data(), size);
-        writer_->add(at, piece.data(), size);
-      }
-      finish_file();
+      repairer_.mend_length(number);
       mended_.insert(number);
-    }
-  }
-
-  void read_what_is_there(uint64_t number, uint64_t offset, uint8_t* out, uint64_t size) {
-    try {
-      segments_->read(number, offset, out, size);
-    } catch (const WalFailure& failure) {
-      if (failure.code != "WAL_IO") throw;
-      std::memset(out, 0, size);
-      if (size == kBlock) return;
-      for (uint64_t at = 0; at < size; at += kBlock)
-        read_what_is_there(number, offset + at, out + at, kBlock);
     }
   }
 
@@ -165,200 +376,10 @@ class Repair {
     if (known) return;
     std::string why;
     // What was written last may have gone on past this: it shows next time.
-    bool repaired = damage.ranges.back().to <= whole_to_ || repair(damage, why);
+    bool repaired = damage.ranges.back().to <= behind_ || repairer_.repair(damage, why);
+    if (repaired) behind_ = repairer_.whole_to();
     for (const DamagedRange& range : damage.ranges)
       report_.ranges.push_back({range, repaired, repaired ? "" : why});
-  }
-
-  bool repair(Damage damage, std::string& why) {
-    bool of_itself = std::all_of(damage.ranges.begin(), damage.ranges.end(), [](const auto& range) {
-      return range.part == Part::kHeader || range.part == Part::kZeros;
-    });
-    Chain end = damage.before;
-    if (of_itself) {
-      if (!damage.linked) {
-        why = "nothing that is whole tells what the header was";
-        return false;
-      }
-    } else if (options_.source == nullptr) {
-      why = "it takes another copy of the log, and none was named";
-      return false;
-    } else if (!find_end(damage, end, why)) {
-      return false;
-    }
-    if (!options_.dry_run) write(damage, end);
-    whole_to_ = end.position;
-    return true;
-  }
-
-  /// Whether the source has what the damaged batches were: from the last place that is whole on,
-  /// until what is here continues it.
-  bool find_end(Damage& damage, Chain& at, std::string& why) {
-    bool linked = damage.linked;
-    uint64_t to = damage.ranges.back().to;
-    for (;;) {
-      if (at.position >= to) {
-        if (at.position == control_.watermark.position) {
-          if (at.lsn == control_.watermark.lsn && at.crc == control_.watermark.crc) return true;
-        } else if (own_goes_on(at)) {
-          return true;
-        }
-        bool missing = !segments_->holds(identity_.segment_of(at.position));
-        if (at.position >= durable_ || missing) {
-          why =
-              "what " + options_.source->name() + " holds there is not what this log goes on from";
-          return false;
-        }
-      }
-      BatchHeader header;
-      if (read_batch(at, linked, header, why) == nullptr) return false;
-      if (!linked) {
-        damage.before.crc = header.prev_crc;
-        damage.linked = linked = true;
-      }
-      advance(identity_, at, header);
-    }
-  }
-
-  bool own_goes_on(const Chain& at) {
-    Scrub own(identity_, *segments_, pace(), kPiece);
-    own.start(at, true);
-    return own.next_verifies();
-  }
-
-  /// nullptr: the source has no batch that continues `at`.
-  const uint8_t* read_batch(const Chain& at, bool linked, BatchHeader& header, std::string& why) {
-    const std::string name = options_.source->name();
-    uint64_t need = kBatchHeaderBytes;
-    for (;;) {
-      uint64_t available;
-      const uint8_t* bytes;
-      try {
-        bytes = options_.source->view(at.position, need, available);
-      } catch (const WalFailure& failure) {
-        why = failure.what();
-        return nullptr;
-      }
-      Check check = check_batch(identity_, at, bytes, available, linked);
-      if (check.verdict == Verdict::kShort && (check.need > need || available >= check.need)) {
-        need = check.need;
-        continue;
-      }
-      bool valid = check.verdict == Verdict::kValid;
-      if (valid) std::memcpy(&header, bytes, sizeof header);
-      if (valid && (linked || header.first_lsn == at.lsn + 1)) return bytes;
-      bool alone = check_batch(identity_, at, bytes, available, false).verdict == Verdict::kValid;
-      std::string where = name + " at position " + std::to_string(at.position);
-      why = alone ? where + " holds another history: its batch does not continue this log"
-                  : where + " holds no batch that verifies: it ends before, or is damaged too";
-      return nullptr;
-    }
-  }
-
-  bool covers(const Damage& damage, uint64_t position, bool whole_segment) const {
-    return std::any_of(damage.ranges.begin(), damage.ranges.end(), [&](const auto& range) {
-      return range.from <= position && position < range.to &&
-             (!whole_segment || range.part == Part::kSegment);
-    });
-  }
-
-  void write(const Damage& damage, const Chain& end) {
-    for (const DamagedRange& range : damage.ranges) {
-      if (range.part != Part::kZeros) continue;
-      open(identity_.segment_of(range.from), false, damage.before);
-      writer_->add_zeros(range.from % identity_.segment_bytes, range.to - range.from);
-      finish_file();
-    }
-    Chain at = damage.before;
-    for (;;) {
-      uint64_t start = identity_.segment_start(at.position);
-      bool at_first = at.position == start + kSegmentHeaderBytes;
-      if (at_first && covers(damage, start, false)) {
-        open(identity_.segment_of(start), covers(damage, start, true), at);
-        add_header(at);
-      }
-      if (at.position >= end.position) break;
-      write_batch(at);
-    }
-    if (fresh_ || (damage.ranges.back().to >= durable_ && !own_goes_on(at))) write_more(at);
-    finish_file();
-  }
-
-  void add_header(const Chain& at) {
-    uint8_t header[kSegmentHeaderBytes];
-    make_segment_header(identity_, identity_.segment_start(at.position), at.lsn, at.crc, header);
-    writer_->add(0, header, sizeof header);
-  }
-
-  void write_batch(Chain& at) {
-    BatchHeader header;
-    std::string why;
-    const uint8_t* bytes = read_batch(at, true, header, why);
-    // It was there a moment ago.
-    if (bytes == nullptr) throw WalFailure("WAL_CORRUPT", why);
-    uint64_t segment_bytes = identity_.segment_bytes;
-    if (writer_ == nullptr) open(identity_.segment_of(at.position), false, at);
-    uint64_t offset = at.position % segment_bytes;
-    writer_->add(offset, bytes, header.length);
-    if (is_filler(header)) {
-      uint64_t from = offset + header.length;
-      if (from < segment_bytes) writer_->add_zeros(from, segment_bytes - from);
-      finish_file();
-    }
-    advance(identity_, at, header);
-  }
-
-  /// The end of the log was lost: no watermark says how far it went. What the source has
-  /// of it is kept, so that nothing is lost that some disk still holds.
-  void write_more(Chain& at) {
-    if (control_.clean || control_.cut_under_way || options_.source == nullptr) return;
-    uint64_t number = identity_.segment_of(at.position);
-    BatchHeader header;
-    std::string why;
-    while (identity_.segment_of(at.position) == number) {
-      if (read_batch(at, true, header, why) == nullptr) return;
-      // A term that this node has not stored is not for its log (SAFETY 2.2).
-      Term term{header.epoch, header.opener, header.incarnation};
-      if (!term_may_follow(term, control_.term)) return;
-      bool at_first = at.position % identity_.segment_bytes == kSegmentHeaderBytes;
-      if (at_first && writer_ == nullptr) {
-        open(number, false, at);
-        add_header(at);
-      }
-      write_batch(at);
-    }
-  }
-
-  void open(uint64_t number, bool whole_segment, const Chain& at) {
-    finish_file();
-    if (whole_segment) {
-      uint64_t start = number * identity_.segment_bytes;
-      open_fresh(options_.directory + "/" + segment_file_name(start, at.lsn + 1));
-    } else {
-      path_ = segments_->path(number);
-      writer_ = std::make_unique<BlockWriter>(files_->open(path_, OpenMode::kReadWrite, true));
-    }
-  }
-
-  /// A file that appears whole or not at all: until then it has a name that no opening looks at.
-  void open_fresh(const std::string& path) {
-    path_ = path;
-    fresh_ = true;
-    files_->remove(path_ + ".new");
-    std::unique_ptr<File> file = files_->open(path_ + ".new", OpenMode::kCreate, true);
-    file->allocate(identity_.segment_bytes);
-    file->sync();
-    writer_ = std::make_unique<BlockWriter>(std::move(file));
-  }
-
-  void finish_file() {
-    if (writer_ == nullptr) return;
-    report_.written_bytes += writer_->finish();
-    writer_.reset();
-    if (!fresh_) return;
-    fresh_ = false;
-    files_->rename(path_ + ".new", path_);
-    files_->sync_directory(options_.directory);
   }
 
   std::shared_ptr<FileSystem> files_;
@@ -366,12 +387,9 @@ class Repair {
   Control control_;
   LogIdentity identity_;
   std::unique_ptr<SegmentFiles> segments_;
-  uint64_t durable_ = 0;
-  uint64_t whole_to_ = 0;  // in this turn
+  Repairer repairer_;
   RepairReport report_;
-  std::unique_ptr<BlockWriter> writer_;
-  std::string path_;
-  bool fresh_ = false;         // the file that is written is not there under its name yet
+  uint64_t behind_ = 0;        // the last repair of this turn
   std::set<uint64_t> mended_;  // segments whose file had a wrong length
 };
 
@@ -421,7 +439,7 @@ RepairReport repair_directory(std::shared_ptr<FileSystem> files, const RepairOpt
   read_control(*files, options.directory);  // before a lock file is made where no log is
   std::unique_ptr<DirectoryLock> lock = files->lock(options.directory + "/lock");
   Control control = read_control(*files, options.directory);
-  return Repair(files, options, control).run();
+  return DirectoryRepair(files, options, control).run();
 }
 
 }  // namespace walmirror

@@ -20,6 +20,8 @@ class BatchSource {
   /// Bytes from the batch boundary `from`, within its segment: `available` of them, at least `need`
   /// where it has so many. Valid until the next call. Throws WalFailure where it has none.
   virtual const uint8_t* view(uint64_t from, uint64_t need, uint64_t& available) = 0;
+  /// Any thread: a `view` that waits, and every later one, throws.
+  virtual void cancel() {}
 };
 
 /// Another directory with a copy of the same log: a mirror's, a standby's, a primary's. It is only
@@ -42,6 +44,66 @@ class DirectorySource : public BatchSource {
   uint64_t size_ = 0;
 };
 
+/// The log whose damage is repaired.
+struct RepairTarget {
+  std::shared_ptr<FileSystem> files;
+  std::string directory;
+  LogIdentity identity;
+  SegmentSource* segments = nullptr;
+  /// Up to here it was durable.
+  uint64_t durable = 0;
+  /// A place that the log is known to go through.
+  std::optional<Place> known;
+  /// Where its end was lost: what the source has of it is kept too, of no later term.
+  std::optional<Term> keep_more;
+  bool dry_run = false;
+};
+
+/// Repairs one damage after the other.
+class Repairer {
+ public:
+  /// `source` may be nullptr: then only what follows from the log itself can be repaired.
+  Repairer(RepairTarget target, BatchSource* source)
+      : target_(std::move(target)), source_(source) {}
+
+  /// False: nothing was changed, and why not. Throws where the disk does not take it.
+  bool repair(Damage damage, std::string& why);
+  /// Writes what the source has of the log behind `end`, in the same segment.
+  void write_more(Chain end);
+  /// Puts a file of a segment's length, with what is there, in the place of one that is not.
+  void mend_length(uint64_t number);
+
+  void change_target(SegmentSource& segments, uint64_t durable) {
+    target_.segments = &segments;
+    target_.durable = durable;
+  }
+  /// Behind the last repair.
+  uint64_t whole_to() const { return whole_to_; }
+  uint64_t written_bytes() const { return written_bytes_; }
+
+ private:
+  class BlockWriter;
+
+  bool find_end(Damage& damage, Chain& at, std::string& why);
+  bool goes_on(const Chain& at);
+  const uint8_t* read_batch(const Chain& at, bool linked, BatchHeader& header, std::string& why);
+  void read_what_is_there(uint64_t number, uint64_t offset, uint8_t* out, uint64_t size);
+  void write(const Damage& damage, const Chain& end);
+  void add_header(const Chain& at);
+  void write_batch(Chain& at);
+  void open(uint64_t number, bool whole_segment, const Chain& at);
+  void open_fresh(const std::string& path);
+  void finish_file();
+
+  RepairTarget target_;
+  BatchSource* source_;
+  uint64_t whole_to_ = 0;
+  uint64_t written_bytes_ = 0;
+  std::shared_ptr<BlockWriter> writer_;
+  std::string path_;
+  bool fresh_ = false;  // the file that is written is not there under its name yet
+};
+
 struct RepairOptions {
   std::string directory;
   bool dry_run = false;
@@ -61,7 +123,7 @@ struct RepairedRange {
 
 struct RepairReport {
   ScrubReport before;
-  /// One for each damaged range that `before` tells of.
+  /// One for each damaged range.
   std::vector<RepairedRange> ranges;
   uint64_t written_bytes = 0;
 };

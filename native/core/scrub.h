@@ -71,6 +71,8 @@ class Scrub {
   void finish();
 
   const Chain& chain() const { return chain_; }
+  /// Whether what lies before `chain()` is damaged, and not known to be whole from there on.
+  bool at_damage() const { return open_.has_value(); }
   std::vector<Damage>& damage() { return damage_; }
   uint64_t batches() const { return batches_; }
   uint64_t records() const { return records_; }

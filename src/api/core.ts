@@ -10,6 +10,7 @@ import { closedError, cutShortByClose, fatal, refusedByFailure, withOutcome } fr
 import { KeepAlive } from './keep_alive.js';
 import type { ResolvedOptions } from './options.js';
 import type { ReaderHost } from './reader.js';
+import { LogScrub } from './scrub.js';
 import type { LogStatus } from './status.js';
 import { Wakeups } from './wakeup.js';
 
@@ -27,6 +28,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   readonly keepAlive: KeepAlive;
   readonly appender: Appender;
   readonly drains: Drains;
+  readonly scrub: LogScrub;
   /** Readers, the applier, a promotion: whoever waits for something visible. */
   readonly moved = new Wakeups();
   /** The end of `close`: waits for the disk. */
@@ -56,6 +58,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     };
     this.appender = new Appender(native, layout, info.maxRecordBytes, this);
     this.drains = new Drains(this.appender);
+    this.scrub = new LogScrub(native, this.events, options.scrub);
     native.onProgress(() => this.#progressed());
     closeAtExit(this);
   }
@@ -168,6 +171,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     this.flushes.settle();
     this.#driver?.rejectWaits(error);
     this.drains.waits.rejectAll(error);
+    this.scrub.waits.rejectAll(error);
     this.moved.rejectAll(error);
   }
 
@@ -201,6 +205,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     this.#driver?.progressed();
     this.drains.waits.settle();
     this.flushes.settle();
+    this.scrub.progressed();
     if (this.moved.waiting) this.moved.settle();
     this.#watchFlushes();
   }

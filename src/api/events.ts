@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import type { Term } from '../native/native_log.js';
 import type { WalError } from './errors.js';
+import type { ScrubStatus } from './scrub.js';
 
 /** What a log tells its listeners. There is no 'error' event: failures reject the waits. */
 export interface LogEvents {
@@ -19,6 +20,10 @@ export interface LogEvents {
   disconnected: [link: { readonly reason: string; readonly final: boolean }];
   /** A flush took a second or more. */
   slowFlush: [flush: { readonly milliseconds: number }];
+  /** Bytes on the disk do not verify; what is known of them. */
+  damage: [scrub: ScrubStatus];
+  /** Damage was repaired, from this log itself or from the primary. */
+  repaired: [scrub: ScrubStatus];
 }
 
 export interface StandbyChange {
@@ -65,6 +70,8 @@ const names: Readonly<Record<LogEventName, true>> = {
   connected: true,
   disconnected: true,
   slowFlush: true,
+  damage: true,
+  repaired: true,
 };
 
 function checked(event: string): string {

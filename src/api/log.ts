@@ -17,6 +17,7 @@ import type { OpenOptions } from './options.js';
 import { type Promoted, type PromoteOptions, promote } from './promote.js';
 import { BatchReader } from './reader.js';
 import type { RecordData } from './record.js';
+import type { ScrubStatus } from './scrub.js';
 import { StandbyDriver } from './standby_driver.js';
 import type { LogStatus } from './status.js';
 import { trimTo } from './trim.js';
@@ -291,6 +292,17 @@ export class Log {
     check.integer(lsn, 'trim(lsn)', 1, Number.MAX_SAFE_INTEGER);
     core.requireOpen();
     await trimTo(core, lsn);
+  }
+
+  /**
+   * Reads every sealed segment now, beside all that goes on, and verifies it. Resolves with what is
+   * damaged, which reading rejects with WAL_CORRUPT and `walmirror repair` mends.
+   */
+  async scrub(options?: WaitOptions): Promise<ScrubStatus> {
+    const signal = waitSignal(options, 'scrub');
+    const core = this.#core;
+    core.requireOpen();
+    return core.keepAlive.during(core.scrub.run(signal));
   }
 
   // -- role --

@@ -35,6 +35,7 @@ export function logStatus(core: LogCore): LogStatus {
       slow: info.slowFlushes,
     },
     ...driver.status(),
+    scrub: core.scrub.status(),
     recovery: core.info.recovery,
     failure: failure === undefined ? null : { code: failure.code, message: failure.message },
   };

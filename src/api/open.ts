@@ -60,6 +60,7 @@ function serveControl(core: LogCore): Promise<{ close(): Promise<void> }> {
     dir: core.options.dir,
     status: () => logStatus(core),
     promote: (request) => promote(core, request),
+    scrub: () => core.keepAlive.during(core.scrub.run()),
   });
 }
 

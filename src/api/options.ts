@@ -7,6 +7,7 @@ import {
   type ResolvedPolicy,
   resolvePolicy,
 } from './policy_options.js';
+import { type ResolvedScrub, resolveScrub, type ScrubOptions } from './scrub.js';
 import * as check from './validate.js';
 
 /** Where a primary listens for standbys. */
@@ -59,6 +60,11 @@ export interface OpenOptions extends PolicyOptions {
   readonly padded?: boolean;
   /** false where the runtime refuses memory of an addon; every append is then a native call. */
   readonly sharedMemory?: boolean;
+  /**
+   * The sealed segments are read and verified in the background; what is damaged shows in the
+   * status and as the event 'damage'. false: not at all.
+   */
+  readonly scrub?: ScrubOptions | false;
   /** Feed standbys. With `follow`: from the moment of promotion. */
   readonly listen?: ListenOptions;
   /** Be a standby of this primary. */
@@ -86,6 +92,8 @@ export interface ResolvedOptions {
   readonly maxBatchDelay: number;
   readonly padded: boolean;
   readonly sharedMemory: boolean;
+  /** undefined: off. */
+  readonly scrub: ResolvedScrub | undefined;
   readonly listen: Endpoint | undefined;
   readonly follow: Endpoint | undefined;
   readonly policy: ResolvedPolicy;
@@ -121,6 +129,7 @@ const openKeys = [
   'maxBatchDelay',
   'padded',
   'sharedMemory',
+  'scrub',
   'listen',
   'follow',
   'signal',
@@ -145,6 +154,7 @@ export function resolveOpenOptions(input: unknown): ResolvedOptions {
       raw.sharedMemory === undefined
         ? process.versions.electron === undefined
         : check.boolean(raw.sharedMemory, 'sharedMemory'),
+    scrub: resolveScrub(raw.scrub),
     listen: raw.listen === undefined ? undefined : resolveListen(raw.listen),
     follow: raw.follow === undefined ? undefined : resolveFollow(raw.follow),
     policy: resolvePolicy(raw),

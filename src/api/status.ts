@@ -2,6 +2,7 @@ import type { NativeInfo, Role, Term } from '../native/native_log.js';
 import type { CommitLevel } from '../replication/level.js';
 import type { WalErrorCode } from './errors.js';
 import type { UpstreamRule } from './old_primary.js';
+import type { ScrubStatus } from './scrub.js';
 
 /**
  * What a primary knows of a standby. LSNs as the standby acknowledged them over this connection.
@@ -98,6 +99,8 @@ export interface LogStatus {
   readonly policy: PolicyStatus | null;
   /** Standby: its link to the primary; null on others. */
   readonly upstream: UpstreamStatus | null;
+  /** The verification of what lies on the disk. */
+  readonly scrub: ScrubStatus;
   /** What opening found. */
   readonly recovery: NativeInfo['recovery'];
   readonly failure: { readonly code: WalErrorCode; readonly message: string } | null;

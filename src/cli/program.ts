@@ -3,6 +3,8 @@ import { Command } from 'commander';
 import { dumpCommand } from './commands/dump.js';
 import { primaryCommand } from './commands/primary.js';
 import { promoteCommand } from './commands/promote.js';
+import { repairCommand } from './commands/repair.js';
+import { scrubCommand } from './commands/scrub.js';
 import { standbyCommand } from './commands/standby.js';
 import { statusCommand } from './commands/status.js';
 import { verifyCommand } from './commands/verify.js';
@@ -38,6 +40,8 @@ Exit codes: 0 done, 1 failed (stderr says why), 2 bad usage.`,
     promoteCommand(),
     dumpCommand(),
     verifyCommand(),
+    scrubCommand(),
+    repairCommand(),
     statusCommand(),
   ];
   for (const command of commands) program.addCommand(command);

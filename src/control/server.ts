@@ -19,6 +19,8 @@ export interface ControlServerOptions {
   readonly status: () => unknown;
   /** Gets what the request held beside `cmd`; must check it. */
   readonly promote: (options: unknown) => Promise<unknown>;
+  /** Verifies what lies on the disk; the status tells how far it is. */
+  readonly scrub: () => Promise<unknown>;
   /** How long a connection may take to send its request. Default 5,000. */
   readonly requestTimeoutMs?: number;
 }
@@ -162,8 +164,9 @@ class Session {
   async #work(line: string): Promise<string> {
     try {
       const { cmd, options } = parseRequest(line);
+      const { status, promote, scrub } = this.#options;
       const result =
-        cmd === 'status' ? this.#options.status() : await this.#options.promote(options);
+        cmd === 'status' ? status() : await (cmd === 'scrub' ? scrub() : promote(options));
       const answer = `${JSON.stringify({ ok: true, result: result ?? null })}\n`;
       if (Buffer.byteLength(answer) > MAX_ANSWER_BYTES) {
         return failure('WAL_CONTROL', 'the answer is too long');
@@ -185,7 +188,9 @@ class Session {
   }
 }
 
-function parseRequest(line: string): { cmd: 'status' | 'promote'; options: unknown } {
+const commands = ['status', 'promote', 'scrub'] as const;
+
+function parseRequest(line: string): { cmd: (typeof commands)[number]; options: unknown } {
   let request: unknown;
   try {
     request = JSON.parse(line);
@@ -195,10 +200,11 @@ function parseRequest(line: string): { cmd: 'status' | 'promote'; options: unkno
   if (typeof request !== 'object' || request === null || Array.isArray(request)) {
     throw new WalError('WAL_CONTROL', 'the request is not a JSON object');
   }
-  const { cmd, ...options } = request as Record<string, unknown>;
-  if (cmd !== 'status' && cmd !== 'promote') {
-    throw new WalError('WAL_CONTROL', `unknown command ${JSON.stringify(cmd) ?? 'undefined'}`, {
-      hint: "The commands are 'status' and 'promote'.",
+  const { cmd: name, ...options } = request as Record<string, unknown>;
+  const cmd = commands.find((known) => known === name);
+  if (cmd === undefined) {
+    throw new WalError('WAL_CONTROL', `unknown command ${JSON.stringify(name) ?? 'undefined'}`, {
+      hint: "The commands are 'status', 'promote' and 'scrub'.",
     });
   }
   return { cmd, options };

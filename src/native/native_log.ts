@@ -136,6 +136,8 @@ export const State = {
   SEGMENT_FREE: 12,
   /** Flushes that took a second or more: see `info()`. */
   SLOW_FLUSHES: 13,
+  /** Goes up with every news of `scrubStatus()`. */
+  SCRUB_NEWS: 14,
   LENGTH: 16,
 } as const;
 
@@ -157,6 +159,48 @@ export interface ReadResult {
   readonly next: number;
   readonly lsn: number;
   readonly need: number;
+}
+
+/** Bytes of one segment file that are not what they were. */
+export interface DamagedRange {
+  /**
+   * A segment's header; batches, maybe with the header before them; the zeros that end a segment;
+   * a whole file that is missing; a file that is not as long as a segment.
+   */
+  readonly part: 'header' | 'batches' | 'zeros' | 'segment' | 'length';
+  readonly file: string;
+  readonly offset: number;
+  readonly bytes: number;
+  /** Of its first byte in the log. */
+  readonly position: number;
+  /** The records that lie in it, or next to it; lastLsn < firstLsn: none does. */
+  readonly firstLsn: number;
+  readonly lastLsn: number;
+  readonly reason: string;
+}
+
+export interface NativeScrubStatus {
+  readonly running: boolean;
+  readonly done: number;
+  readonly of: number;
+  /** How many have ended. */
+  readonly passes: number;
+  /** Milliseconds since 1970; null: none has ended. */
+  readonly finished: number | null;
+  readonly damage: readonly DamagedRange[];
+  readonly damagedRanges: number;
+  readonly found: number;
+  readonly repaired: number;
+  /** '': nothing to say. */
+  readonly reason: string;
+}
+
+export interface NativeScrub {
+  /**
+   * Bytes of the log from the batch boundary `from` on, at least `need` of them where the peer has
+   * as many and they lie in one segment. What it gives is verified before it is used.
+   */
+  fetch(from: number, need: number): Promise<Uint8Array>;
 }
 
 export interface NativeLog {
@@ -267,6 +311,19 @@ export interface NativeLog {
    */
   trim(position: number): Promise<void>;
 
+  // -- scrub --
+  /** Verifies the sealed segments in the background from now on. */
+  setScrub(settings: {
+    readonly bytesPerSecond: number;
+    readonly firstMs: number;
+    readonly everyMs: number;
+  }): void;
+  /** Asks for one now, at full speed. Done when `passes` is what this returns. */
+  scrubNow(): number;
+  scrubStatus(): NativeScrubStatus;
+  /** Damage below the commit position is repaired from there; without `fetch`, from nowhere. */
+  repairFrom(peer: string, fetch: NativeScrub['fetch'] | undefined): void;
+
   /**
    * Closes the open batch's published part: waits for the flush, stores a clean control file,
    * releases all.
@@ -291,6 +348,40 @@ export interface VerifyResult {
   };
 }
 
+/** All damage of a closed log. */
+export interface ScrubResult {
+  readonly start: Place;
+  readonly end: Place;
+  readonly batches: number;
+  readonly records: number;
+  readonly damage: readonly DamagedRange[];
+}
+
+export interface RepairedRange extends DamagedRange {
+  /** In a dry run: it could be. */
+  readonly repaired: boolean;
+  /** Why not; '' if it was. */
+  readonly why: string;
+}
+
+export interface RepairResult extends ScrubResult {
+  readonly damage: readonly RepairedRange[];
+  readonly writtenBytes: number;
+}
+
+export interface NativeRepairOptions {
+  readonly dir: string;
+  /** Another directory with a copy of the log; or a peer. Neither: what follows from the log. */
+  readonly fromDir?: string | undefined;
+  /** Name of the peer, for messages. */
+  readonly peer?: string | undefined;
+  readonly fetch?: NativeScrub['fetch'] | undefined;
+  readonly dryRun: boolean;
+}
+
+/** How far reading the log is, of how far. */
+export type ScrubProgress = (position: number, of: number) => void;
+
 /** Reads a directory without its lock and without changing a byte. */
 export interface NativeReader {
   info(): NativeInfo;
@@ -305,6 +396,10 @@ export interface NativeReader {
 export interface NativeBinding {
   open(options: NativeOpenOptions): Promise<NativeLog>;
   openReader(dir: string): Promise<NativeReader>;
+  /** Reads a log that nobody has open, and tells all its damage. */
+  scrub(dir: string, progress?: ScrubProgress): Promise<ScrubResult>;
+  /** Writes anew what is damaged in a log that nobody has open; holds its lock meanwhile. */
+  repair(options: NativeRepairOptions, progress?: ScrubProgress): Promise<RepairResult>;
   /** A page-aligned Buffer for `readInto`. */
   allocateAligned(bytes: number): Buffer;
   crc32c(data: Uint8Array, seed?: number): number;

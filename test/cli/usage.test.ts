@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { tempDir } from '../global/temp.js';
 import { walmirror } from './helpers.js';
 
-const commands = ['primary', 'standby', 'promote', 'dump', 'verify', 'status'];
+const commands = ['primary', 'standby', 'promote', 'dump', 'verify', 'scrub', 'repair', 'status'];
 
 describe('help', () => {
   it('lists every command', async () => {

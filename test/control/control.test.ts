@@ -23,6 +23,7 @@ async function serve(dir: string, overrides: Partial<ControlServerOptions> = {})
     dir,
     status: () => ({ schema: 1, role: 'primary' }),
     promote: async (options) => ({ took: options }),
+    scrub: async () => ({ damage: [] }),
     ...overrides,
   });
   onTestFinished(() => server.close());
@@ -158,7 +159,7 @@ describe('the control socket', () => {
     const server = new URL('../../dist/control/server.js', import.meta.url).href;
     const code = `
       const { startControlServer } = await import(${JSON.stringify(server)});
-      await startControlServer({ dir: process.argv[1], status: () => 1, promote: async () => 1 });
+      await startControlServer({ dir: process.argv[1], status: () => 1, promote: async () => 1, scrub: async () => 1 });
     `;
     const child = spawn(process.execPath, ['--input-type=module', '-e', code, dir]);
     expect(await once(child, 'exit')).toEqual([0, null]);

@@ -1,0 +1,91 @@
+import { realpathSync } from 'node:fs';
+import { Command, Option } from 'commander';
+import { loadBinding } from '../../native/binding.js';
+import type { RepairResult } from '../../native/native_log.js';
+import { describeRange, progressBar } from '../damage.js';
+import { Reported, UsageError } from '../failure.js';
+import { parsePath, shared } from '../options.js';
+import { plural, showProgress, size } from '../terminal.js';
+
+interface RepairOptions {
+  readonly dir: string;
+  readonly fromDir?: string;
+  readonly dryRun?: true;
+  readonly json?: true;
+}
+
+export function repairCommand(): Command {
+  return new Command('repair')
+    .summary('write anew what is damaged in a closed log')
+    .description(
+      'Takes what is damaged from another copy of the log, verifies it, and writes it in its ' +
+        'place. Lists what cannot be repaired, by LSN, and exits 1 if there is any. Without ' +
+        'another copy it repairs what follows from the log itself: headers, and zeros.',
+    )
+    .addOption(shared.dir())
+    .addOption(
+      new Option(
+        '--from-dir <path>',
+        'directory of another copy, such as that of a standby; it is only read',
+      ).argParser(parsePath),
+    )
+    .addOption(new Option('--dry-run', 'say what would be done, and change nothing'))
+    .addOption(shared.json())
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ walmirror repair --dir ./a --from-dir ./b --dry-run
+  $ walmirror repair --dir ./a --from-dir ./b`,
+    )
+    .action(runRepair);
+}
+
+async function runRepair({ dir, fromDir, dryRun, json }: RepairOptions): Promise<void> {
+  if (fromDir !== undefined && isSame(dir, fromDir)) {
+    throw new UsageError('--from-dir is the log itself: name another copy of it');
+  }
+  let done = 0;
+  let of = 0;
+  const hide = showProgress(() => progressBar(done, of));
+  let result: RepairResult;
+  try {
+    const options = { dir, fromDir, dryRun: dryRun === true };
+    result = await loadBinding().repair(options, (position, end) => {
+      [done, of] = [position, end];
+    });
+  } finally {
+    hide();
+  }
+  const ok = result.damage.every((range) => range.repaired);
+  process.stdout.write(
+    json === true
+      ? `${JSON.stringify({ ok, dryRun: dryRun === true, ...result })}\n`
+      : describe(dir, result, dryRun === true),
+  );
+  if (!ok) throw new Reported('not all damage could be repaired');
+}
+
+function describe(dir: string, { damage, writtenBytes }: RepairResult, dryRun: boolean): string {
+  if (damage.length === 0) return `${dir}: nothing is damaged\n`;
+  const verb = dryRun ? 'can be repaired' : 'repaired';
+  const lines = damage.map((range) =>
+    range.repaired
+      ? `${dir}: ${verb}: ${describeRange(range)}\n`
+      : `${dir}: not repaired: ${describeRange(range)}: ${range.why}\n`,
+  );
+  const left = damage.filter((range) => !range.repaired).length;
+  const ranges = plural(damage.length - left, 'range');
+  const sum = dryRun ? `${ranges} can be repaired` : `${ranges} repaired`;
+  const written = dryRun ? '' : `, ${size(writtenBytes)} written`;
+  const rest = left === 0 ? '' : `; ${plural(left, 'range')} not`;
+  return `${lines.join('')}${dir}: ${sum}${written}${rest}\n`;
+}
+
+function isSame(a: string, b: string): boolean {
+  try {
+    return realpathSync(a) === realpathSync(b);
+  } catch {
+    return false;
+  }
+}
