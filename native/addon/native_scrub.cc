@@ -112,6 +112,14 @@ class Job : public std::enable_shared_from_this<Job> {
   std::chrono::steady_clock::time_point told_{};
 };
 
+Napi::Value identify(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  if (!info[0].IsString()) throw Napi::TypeError::New(env, "dir takes a string");
+  std::string directory = info[0].As<Napi::String>().Utf8Value();
+  Control control = guarded(env, [&] { return read_control(*posix_file_system(), directory); });
+  return info_object(env, control, control.term, control.history);
+}
+
 Napi::Value scrub(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   if (!info[0].IsString()) throw Napi::TypeError::New(env, "dir takes a string");
@@ -201,7 +209,7 @@ void NativeLog::set_scrub(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value NativeLog::scrub_now(const Napi::CallbackInfo& info) {
-  return number(info.Env(), log(info.Env()).scrubber().run_now());
+  return number(info.Env(), log(info.Env()).scrubber().run_now(info[0].ToBoolean().Value()));
 }
 
 Napi::Value NativeLog::scrub_status(const Napi::CallbackInfo& info) {
@@ -221,6 +229,7 @@ void NativeLog::repair_from(const Napi::CallbackInfo& info) {
 }
 
 void define_scrub(Napi::Env env, Napi::Object exports) {
+  exports.Set("identify", Napi::Function::New(env, identify, "identify"));
   exports.Set("scrub", Napi::Function::New(env, scrub, "scrub"));
   exports.Set("repair", Napi::Function::New(env, repair, "repair"));
 }

@@ -225,6 +225,7 @@ class Log {
   void finish_cut(const Chain& end);
   Scrubber::Facts facts() const;
   Chain chain_at(uint64_t position);
+  void name_lsn(uint64_t position, WalFailure& failure);
 
   std::shared_ptr<FileSystem> files_;
   std::string directory_;

@@ -87,6 +87,9 @@ ReadOutcome read_segment(const LogIdentity& identity, const Segments& segments, 
     if (PLANTED(served_unverified) && std::strstr(check.reason, "checksum") != nullptr)
       check = {Verdict::kValid};
     if (check.verdict == Verdict::kBad) {
+      // What verified before it is given; what comes next is told when it is asked for.
+      bool alone = check_batch(identity, chain, batch, available, false).verdict != Verdict::kBad;
+      if (outcome.length > 0 && !alone) break;
       throw WalFailure("WAL_CORRUPT", segment->path + " at offset " +
                                           std::to_string(chain.position % identity.segment_bytes) +
                                           ": " + check.reason +
@@ -132,7 +135,21 @@ ReadOutcome Log::read_into(uint8_t* buffer, uint64_t size, uint64_t from, uint64
   if (from >= limit) return {0, 0, from, 0, 0};
   if (from < start().position)
     throw WalFailure("WAL_LSN_GONE", "position " + std::to_string(from) + " was trimmed");
-  return read_segment(identity_, *segments_, buffer, size, from, limit);
+  try {
+    return read_segment(identity_, *segments_, buffer, size, from, limit);
+  } catch (WalFailure& failure) {
+    if (failure.code == "WAL_CORRUPT" && failure.lsn <= 0) name_lsn(from, failure);
+    throw;
+  }
+}
+
+/// Which records a batch that does not verify held, what comes before it tells.
+void Log::name_lsn(uint64_t position, WalFailure& failure) {
+  try {
+    failure.lsn = static_cast<int64_t>(chain_at(position).lsn + 1);
+  } catch (const WalFailure&) {
+    // That is damaged too.
+  }
 }
 
 uint64_t locate_on_disk(const LogIdentity& identity, const Segments& segments, uint64_t lsn,

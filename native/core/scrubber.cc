@@ -63,12 +63,12 @@ void Scrubber::repair_from(std::shared_ptr<BatchSource> source) {
   source_ = std::move(source);
 }
 
-uint64_t Scrubber::run_now() {
+uint64_t Scrubber::run_now(bool gentle) {
   uint64_t number;
   {
     std::lock_guard<std::mutex> guard(mutex_);
     asked_ = true;
-    full_speed_ = true;
+    if (!gentle) full_speed_ = true;
     // One that runs has passed some of the log already: another follows it.
     number = status_.passes + (status_.running ? 2 : 1);
     start_thread();

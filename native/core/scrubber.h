@@ -78,8 +78,8 @@ class Scrubber {
   void configure(const ScrubSettings& settings);
   /// From now on what is damaged is fetched from there; nullptr: from nowhere.
   void repair_from(std::shared_ptr<BatchSource> source);
-  /// Begins one now, at full speed, if none runs. Returns the number of the pass to wait for.
-  uint64_t run_now();
+  /// Asks for one now, at full speed unless `gentle`. Returns the number of the pass to wait for.
+  uint64_t run_now(bool gentle = false);
   ScrubStatus status() const;
   /// Goes up with each range that is found or repaired and each pass that ends.
   uint64_t news_count() const { return news_.load(std::memory_order_relaxed); }

@@ -138,6 +138,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     if (known === error || !(known instanceof WalError)) return error;
     const cause = this.state === 'closed' ? undefined : this.native.failure();
     if (cause !== undefined) this.fail(cause);
+    else if (known.code === 'WAL_CORRUPT' && this.state === 'open') this.scrub.suspect();
     return this.failure ?? known;
   }
 

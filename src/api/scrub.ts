@@ -80,7 +80,7 @@ export class LogScrub {
 
   /** Verifies every sealed segment now, as fast as the disk gives them. */
   async run(signal?: AbortSignal): Promise<ScrubStatus> {
-    const pass = this.#native.scrubNow();
+    const pass = this.#native.scrubNow(false);
     await this.waits.until(() => this.#native.scrubStatus().passes >= pass, signal);
     return this.status();
   }
@@ -92,6 +92,12 @@ export class LogScrub {
       finished: finished === null ? null : new Date(finished).toISOString(),
       reason: reason === '' ? null : reason,
     };
+  }
+
+  /** A read met damage: all is looked at, without hurry. */
+  suspect(): void {
+    const { running, damagedRanges } = this.#native.scrubStatus();
+    if (!running && damagedRanges === 0) this.#native.scrubNow(true);
   }
 
   /** From now on damage is repaired with what `fetch` gets from a peer. */

@@ -1,4 +1,5 @@
 import { type Place, State } from '../native/native_log.js';
+import { fetchRange } from '../transport/fetch_range.js';
 import { Follower } from '../transport/follower.js';
 import type { LogCore } from './core.js';
 import type { Driver } from './driver.js';
@@ -14,6 +15,7 @@ export class StandbyDriver implements Driver {
   readonly #core: LogCore;
   readonly #endpoint: Endpoint;
   readonly #follower: Follower;
+  readonly #ended = new AbortController();
   promoting = false;
 
   constructor(core: LogCore, endpoint: Endpoint) {
@@ -44,6 +46,13 @@ export class StandbyDriver implements Driver {
 
   start(): void {
     this.#follower.start();
+    const { logId, salt } = this.#core.info;
+    const { signal } = this.#ended;
+    const { host, port } = this.#endpoint;
+    // What is damaged here is fetched again from the primary, and verified before it is used.
+    this.#core.scrub.repairFrom(`${host}:${port}`, (from) =>
+      fetchRange({ ...this.#endpoint, logId, salt, from, signal }),
+    );
   }
 
   refusal(): WalError {
@@ -58,6 +67,8 @@ export class StandbyDriver implements Driver {
   }
 
   async stop(): Promise<void> {
+    if (!this.#ended.signal.aborted) this.#core.scrub.repairFrom('', undefined);
+    this.#ended.abort();
     await this.#follower.stop();
   }
 
@@ -101,7 +112,7 @@ export class StandbyDriver implements Driver {
   }
 
   async close(): Promise<void> {
-    await this.#follower.stop();
+    await this.stop();
   }
 
   #where(): string {

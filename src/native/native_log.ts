@@ -318,8 +318,8 @@ export interface NativeLog {
     readonly firstMs: number;
     readonly everyMs: number;
   }): void;
-  /** Asks for one now, at full speed. Done when `passes` is what this returns. */
-  scrubNow(): number;
+  /** Asks for one now; `gentle`: not at full speed. Done when `passes` is what this returns. */
+  scrubNow(gentle: boolean): number;
   scrubStatus(): NativeScrubStatus;
   /** Damage below the commit position is repaired from there; without `fetch`, from nowhere. */
   repairFrom(peer: string, fetch: NativeScrub['fetch'] | undefined): void;
@@ -396,6 +396,8 @@ export interface NativeReader {
 export interface NativeBinding {
   open(options: NativeOpenOptions): Promise<NativeLog>;
   openReader(dir: string): Promise<NativeReader>;
+  /** What the control file says of the log, however damaged its segments are. */
+  identify(dir: string): { readonly logId: string; readonly salt: string };
   /** Reads a log that nobody has open, and tells all its damage. */
   scrub(dir: string, progress?: ScrubProgress): Promise<ScrubResult>;
   /** Writes anew what is damaged in a log that nobody has open; holds its lock meanwhile. */

@@ -20,6 +20,7 @@ import { StandbyLink, type StandbyLinkHost } from './standby_link.js';
 import {
   defaultLimits,
   type ListenLimits,
+  maxFetches,
   maxStandbys,
   type ReplicationTiming,
   withDefaults,
@@ -124,6 +125,7 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
   #closed = false;
   #sessions = 0;
   #rejected = 0;
+  #fetches = 0;
 
   constructor(options: PrimaryHubOptions) {
     this.#options = options;
@@ -270,6 +272,16 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
 
   hasRoom(nodeId: string): boolean {
     return this.#admitted.size < maxStandbys || this.#admitted.has(nodeId);
+  }
+
+  beginFetch(): boolean {
+    if (this.#fetches >= maxFetches) return false;
+    this.#fetches += 1;
+    return true;
+  }
+
+  endFetch(): void {
+    this.#fetches -= 1;
   }
 
   admit(progress: Progress): NumberedRule {

@@ -23,6 +23,7 @@ import {
   type Refusal,
 } from '../wire/handshake_messages.js';
 import { MessageType } from '../wire/message_type.js';
+import { decodeFetch, type Fetch } from '../wire/range_messages.js';
 import { encodeRule } from '../wire/rule_message.js';
 import {
   AckView,
@@ -32,6 +33,7 @@ import {
   type SessionTag,
 } from '../wire/stream_messages.js';
 import { Feeder } from './feeder.js';
+import { readRange } from './range_server.js';
 import type { ReplicationTiming } from './timing.js';
 
 const maxCommitsUnderWay = 64;
@@ -52,6 +54,9 @@ export interface StandbyLinkHost {
   claim(nodeId: string, position: number): void;
   /** Whether this node can be let in; it may take the place of its earlier connection. */
   hasRoom(nodeId: string): boolean;
+  /** One more of those that repair a copy; false: there are as many as can be. */
+  beginFetch(): boolean;
+  endFetch(): void;
   /** A standby is let in: the rule to tell it, which names it if it may count. */
   admit(progress: Progress): NumberedRule;
   /** The handshake is through. */
@@ -73,7 +78,7 @@ export class StandbyLink implements FrameSink {
   readonly socket: Socket;
   readonly #host: StandbyLinkHost;
   readonly #session: PrimarySession;
-  readonly #reader = new FrameReader([MessageType.STANDBY_HELLO]);
+  readonly #reader = new FrameReader([MessageType.STANDBY_HELLO, MessageType.FETCH]);
   readonly #heartbeat: Heartbeat;
   readonly #deadline: number;
   readonly #ack = new AckView();
@@ -148,9 +153,9 @@ export class StandbyLink implements FrameSink {
   }
 
   /** Nothing may be written after this: it would cut off what was written before. */
-  #end(last?: Uint8Array): void {
+  #end(last?: Uint8Array, graceMs = this.#host.timing.close): void {
     this.#feeder?.stop();
-    this.#destroyAt = this.#host.now() + this.#host.timing.close;
+    this.#destroyAt = this.#host.now() + graceMs;
     if (last === undefined) this.socket.end();
     else this.socket.end(last);
   }
@@ -218,6 +223,10 @@ export class StandbyLink implements FrameSink {
         // One hello, and nothing else before it is answered.
         this.#reader.expect([]);
         this.#perform(this.#session.onHello(decodeStandbyHello(bytes, start, end)));
+        return;
+      case MessageType.FETCH:
+        this.#reader.expect([]);
+        void this.#answerFetch(decodeFetch(bytes, start, end));
         return;
       case MessageType.POSITION:
         this.#reader.expect([]);
@@ -288,6 +297,28 @@ export class StandbyLink implements FrameSink {
         default:
           this.#host.fenced(this, action);
       }
+    }
+  }
+
+  /** Not a standby: it repairs a copy of this log, and gets a piece of it. */
+  async #answerFetch(fetch: Fetch): Promise<void> {
+    const host = this.#host;
+    if (!host.beginFetch()) {
+      this.#refuse('WAL_PEER_REFUSED', 'the peer serves as many repairs as it can');
+      return;
+    }
+    try {
+      const messages = await readRange(host, host.view().identity, fetch);
+      if (this.socket.destroyed || this.#isEnding) return;
+      for (const message of messages) this.socket.write(message);
+      this.#reason = 'a repair got what it asked for';
+      this.#end(undefined, host.timing.dead);
+    } catch (error) {
+      const known = WalError.from(error);
+      if (!(known instanceof WalError)) throw error;
+      this.#refuse(known.code, known.message);
+    } finally {
+      host.endFetch();
     }
   }
 
@@ -396,7 +427,8 @@ export class StandbyLink implements FrameSink {
 
   #feedFailed(error: unknown): void {
     const text = error instanceof Error ? error.message : String(error);
-    this.drop(`the log could not be read for the standby: ${text}`);
+    // What is whole before it leaves first.
+    this.endGently(`the log could not be read for the standby: ${text}`);
   }
 
   #refuse(code: WalErrorCode, message: string): void {

@@ -39,3 +39,5 @@ export interface ListenLimits {
 export const defaultLimits: ListenLimits = { halfOpen: 32, connections: 80 };
 /** The engine has 64 pins on its memory; each standby uses at most one. */
 export const maxStandbys = 48;
+/** Repairs of other copies that are served at once; each takes a buffer for a moment. */
+export const maxFetches = 4;

@@ -7,6 +7,7 @@ import {
   maxMessageBytes,
   prefixBytes,
 } from './message_type.js';
+import { fetchBytes, maxRangeBytes, rangeHeaderBytes } from './range_messages.js';
 import { maxRuleBytes, minRuleBytes } from './rule_message.js';
 import { ackBytes, commitBytes, dataHeaderBytes } from './stream_messages.js';
 
@@ -34,6 +35,8 @@ const lengths: Readonly<Record<number, readonly [number, number]>> = {
   [MessageType.COMMIT]: [commitBytes, commitBytes],
   [MessageType.ACK]: [ackBytes, ackBytes],
   [MessageType.RULE]: [minRuleBytes, maxRuleBytes],
+  [MessageType.FETCH]: [fetchBytes, fetchBytes],
+  [MessageType.RANGE]: [rangeHeaderBytes + 1, rangeHeaderBytes + maxRangeBytes],
 };
 
 const stranger = 256;

@@ -13,6 +13,8 @@
  *      | <------------- ACCEPT or REFUSAL -- |   my history and rule, start here, session number
  *      | <------------ DATA, COMMIT, RULE -- |   log bytes; commit place, heartbeat; a newer rule
  *      | -- ACK ---------------------------> |   written, flushed, applied, rule; heartbeat
+ *
+ * Whoever repairs a copy of the log says FETCH instead of a hello (range_messages.ts).
  */
 export const MessageType = {
   STANDBY_HELLO: 1,
@@ -24,6 +26,8 @@ export const MessageType = {
   COMMIT: 7,
   ACK: 8,
   RULE: 9,
+  FETCH: 10,
+  RANGE: 11,
 } as const;
 
 /** Oldest and newest version of the protocol that this release speaks. */

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Log } from '../../src/api/log.js';
 import { tempDir } from '../global/temp.js';
-import { succeed, walmirror } from './helpers.js';
+import { listeningAddress, Running, succeed, walmirror } from './helpers.js';
 
 const segmentBytes = 64 * 1024;
 
@@ -134,6 +134,30 @@ describe('repair', () => {
     const json = await walmirror(['repair', '--dir', a, '--from-dir', b, '--json']);
     expect(json.code).toBe(1);
     expect(JSON.parse(json.stdout)).toMatchObject({ ok: false, damage: [{ repaired: false }] });
+  });
+
+  it('fetches from a node that listens, by range', async () => {
+    const { a, b } = await twoCopies();
+    const running = new Running(['primary', '--dir', b, '--listen', '127.0.0.1:0']);
+    const address = await listeningAddress(b);
+    spoil(segments(a)[0] ?? '', 20_000, 3000);
+    rmSync(segments(a)[2] ?? '');
+    const done = await succeed(['repair', '--dir', a, '--from', address]);
+    expect(done).toContain('2 ranges repaired');
+    await succeed(['verify', '--dir', a]);
+    spoil(segments(a)[1] ?? '', 20_000);
+    spoil(segments(b)[1] ?? '', 20_000);
+    const { code, stdout } = await walmirror(['repair', '--dir', a, '--from', address]);
+    expect(code).toBe(1);
+    expect(stdout).toContain('refused by the peer: the peer has no batch that verifies at');
+    await running.stop();
+    const gone = await walmirror(['repair', '--dir', a, '--from', address]);
+    expect(gone.code).toBe(1);
+    expect(gone.stdout).toMatch(/not repaired: .*ECONNREFUSED/);
+    const two = ['repair', '--dir', a, '--from', address, '--from-dir', b];
+    expect(await walmirror(two)).toMatchObject({ code: 2 });
+    const off = await walmirror(['repair', '--dir', a, '--from', '192.0.2.1:1']);
+    expect(off).toMatchObject({ code: 1, stderr: expect.stringMatching(/nothing is encrypted/) });
   });
 
   it('needs no other copy for what follows from the log itself', async () => {

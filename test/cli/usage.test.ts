@@ -62,6 +62,12 @@ const badValues: Record<string, readonly (readonly [string, string, RegExp])[]> 
     ['--dir', '', /Say a path/],
     ['--against', '', /Say a path/],
   ],
+  scrub: [['--dir', '', /Say a path/]],
+  repair: [
+    ['--dir', '', /Say a path/],
+    ['--from-dir', '', /Say a path/],
+    ['--from', 'h:99999', /Say HOST:PORT/],
+  ],
   status: [['--dir', '', /Say a path/]],
 };
 
@@ -111,13 +117,16 @@ describe('bad usage ends with 2 and says what to type', () => {
 });
 
 describe('failure ends with 1, with a message and a hint on stderr', () => {
-  it.each(['dump', 'verify', 'status', 'promote'])('%s where there is no log', async (command) => {
-    const dir = tempDir('cli');
-    const args = command === 'promote' ? ['--primary-stopped'] : [];
-    const { code, stdout, stderr } = await walmirror([command, '--dir', dir, ...args]);
-    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
-    expect(stderr).toMatch(/^error: .+\nhint: .+\n$/);
-  });
+  it.each(['dump', 'verify', 'scrub', 'repair', 'status', 'promote'])(
+    '%s where there is no log',
+    async (command) => {
+      const dir = tempDir('cli');
+      const args = command === 'promote' ? ['--primary-stopped'] : [];
+      const { code, stdout, stderr } = await walmirror([command, '--dir', dir, ...args]);
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+      expect(stderr).toMatch(/^error: .+\nhint: .+\n$/);
+    },
+  );
 
   it('as JSON with --json', async () => {
     const { code, stderr } = await walmirror(['status', '--dir', tempDir('cli'), '--json']);

@@ -18,6 +18,14 @@ import {
   encodeStandbyHello,
 } from '../../src/wire/handshake_messages.js';
 import { maxHelloBytes, maxMessageBytes } from '../../src/wire/message_type.js';
+import {
+  decodeFetch,
+  decodeRangeHeader,
+  encodeFetch,
+  fetchBytes,
+  putRangeHeader,
+  rangeHeaderBytes,
+} from '../../src/wire/range_messages.js';
 import { decodeRule, encodeRule, maxRuleBytes } from '../../src/wire/rule_message.js';
 import {
   AckView,
@@ -324,5 +332,47 @@ describe('integers', () => {
     for (const value of [-1, 0.5, Number.NaN, 2 ** 53]) {
       expect(() => putU64(bytes, 0, value)).toThrow(RangeError);
     }
+  });
+});
+
+describe('a range of the log', () => {
+  const fetch = fc.record({
+    minVersion: fc.nat({ max: 100 }),
+    maxVersion: fc.integer({ min: 100, max: 65535 }),
+    logId: id,
+    salt,
+    from: u64,
+  });
+
+  it('FETCH is read as it was written, and at no other length', () => {
+    fc.assert(
+      fc.property(fetch, (said) => {
+        const bytes = encodeFetch(said);
+        expect(bytes.length).toBe(fetchBytes);
+        expect(decodeFetch(bytes, 0, bytes.length)).toEqual(said);
+        expect(() => decodeFetch(bytes, 0, bytes.length - 1)).toThrow(WalError);
+      }),
+    );
+  });
+
+  it('FETCH with another magic or an empty range of versions is refused', () => {
+    const said = { minVersion: 1, maxVersion: 1, logId: 'a'.repeat(32), salt: 'b'.repeat(16) };
+    const other = encodeFetch({ ...said, from: 1 });
+    other[5] = (other[5] ?? 0) ^ 1;
+    expect(() => decodeFetch(other, 0, other.length)).toThrow(/does not speak this protocol/);
+    const empty = encodeFetch({ ...said, minVersion: 2, from: 1 });
+    expect(() => decodeFetch(empty, 0, empty.length)).toThrow(/a version range is empty/);
+  });
+
+  it('RANGE is read as it was written, and with no other flags', () => {
+    fc.assert(
+      fc.property(u64, fc.boolean(), (position, isLast) => {
+        const bytes = new Uint8Array(rangeHeaderBytes);
+        putRangeHeader(bytes, position, 1000, isLast);
+        expect(decodeRangeHeader(bytes, 0)).toEqual({ position, isLast });
+        bytes[5] = 2;
+        expect(() => decodeRangeHeader(bytes, 0)).toThrow(/unknown flags/);
+      }),
+    );
   });
 });

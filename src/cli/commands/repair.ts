@@ -2,14 +2,18 @@ import { realpathSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { loadBinding } from '../../native/binding.js';
 import type { RepairResult } from '../../native/native_log.js';
+import { fetchRange } from '../../transport/fetch_range.js';
+import { checkFollowHost } from '../../transport/plaintext.js';
 import { describeRange, progressBar } from '../damage.js';
 import { Reported, UsageError } from '../failure.js';
-import { parsePath, shared } from '../options.js';
+import { type Address, parseAddress, parsePath, shared, showAddress } from '../options.js';
 import { plural, showProgress, size } from '../terminal.js';
 
 interface RepairOptions {
   readonly dir: string;
   readonly fromDir?: string;
+  readonly from?: Address;
+  readonly plaintext?: true;
   readonly dryRun?: true;
   readonly json?: true;
 }
@@ -29,6 +33,12 @@ export function repairCommand(): Command {
         'directory of another copy, such as that of a standby; it is only read',
       ).argParser(parsePath),
     )
+    .addOption(
+      new Option('--from <host:port>', 'a primary of the log that listens there').argParser(
+        parseAddress,
+      ),
+    )
+    .addOption(shared.plaintext())
     .addOption(new Option('--dry-run', 'say what would be done, and change nothing'))
     .addOption(shared.json())
     .addHelpText(
@@ -36,12 +46,17 @@ export function repairCommand(): Command {
       `
 Examples:
   $ walmirror repair --dir ./a --from-dir ./b --dry-run
-  $ walmirror repair --dir ./a --from-dir ./b`,
+  $ walmirror repair --dir ./a --from-dir ./b
+  $ walmirror repair --dir ./b --from 127.0.0.1:7401`,
     )
     .action(runRepair);
 }
 
-async function runRepair({ dir, fromDir, dryRun, json }: RepairOptions): Promise<void> {
+async function runRepair(options: RepairOptions): Promise<void> {
+  const { dir, fromDir, from, dryRun, json } = options;
+  if (fromDir !== undefined && from !== undefined) {
+    throw new UsageError('--from-dir and --from name two sources: pass one of them');
+  }
   if (fromDir !== undefined && isSame(dir, fromDir)) {
     throw new UsageError('--from-dir is the log itself: name another copy of it');
   }
@@ -50,8 +65,9 @@ async function runRepair({ dir, fromDir, dryRun, json }: RepairOptions): Promise
   const hide = showProgress(() => progressBar(done, of));
   let result: RepairResult;
   try {
-    const options = { dir, fromDir, dryRun: dryRun === true };
-    result = await loadBinding().repair(options, (position, end) => {
+    const source = from === undefined ? { fromDir } : peer(dir, from, options.plaintext === true);
+    const wanted = { dir, ...source, dryRun: dryRun === true };
+    result = await loadBinding().repair(wanted, (position, end) => {
       [done, of] = [position, end];
     });
   } finally {
@@ -64,6 +80,14 @@ async function runRepair({ dir, fromDir, dryRun, json }: RepairOptions): Promise
       : describe(dir, result, dryRun === true),
   );
   if (!ok) throw new Reported('not all damage could be repaired');
+}
+
+/** Log bytes from a node that listens. */
+function peer(dir: string, address: Address, plaintext: boolean) {
+  checkFollowHost(address.host, plaintext);
+  const { logId, salt } = loadBinding().identify(dir);
+  const log = { ...address, plaintext, logId, salt };
+  return { peer: showAddress(address), fetch: (from: number) => fetchRange({ ...log, from }) };
 }
 
 function describe(dir: string, { damage, writtenBytes }: RepairResult, dryRun: boolean): string {
