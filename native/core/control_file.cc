@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "control_block.h"
 #include "crc32c.h"
 #include "planted.h"
 
@@ -18,7 +19,97 @@ std::string get_text(const char* field, size_t size) {
   return std::string(field, strnlen(field, size));
 }
 
-void encode(const Control& control, uint64_t sequence, uint8_t* out) {
+void put_membership(const Membership& membership, ControlBlock& block) {
+  block.generation = membership.generation;
+  block.copies = static_cast<uint32_t>(membership.copies.size());
+  std::copy(membership.tags.begin(), membership.tags.end(), block.generation_tags);
+  for (size_t i = 0; i < membership.copies.size(); i++) {
+    const CopyRecord& copy = membership.copies[i];
+    DiskCopy& disk = block.copy[i];
+    disk.id = copy.id;
+    disk.state = static_cast<uint32_t>(copy.state);
+    disk.reason = static_cast<uint16_t>(copy.reason);
+    disk.error = copy.error;
+    disk.since_us = copy.since_us;
+    put_text(disk.path, sizeof disk.path, copy.path);
+  }
+}
+
+Membership get_membership(const ControlBlock& block) {
+  Membership membership;
+  membership.generation = block.generation;
+  std::copy_n(block.generation_tags, kGenerationTags, membership.tags.begin());
+  for (uint32_t i = 0; i < block.copies; i++) {
+    const DiskCopy& disk = block.copy[i];
+    membership.copies.push_back({disk.id, static_cast<CopyState>(disk.state),
+                                 static_cast<OutReason>(disk.reason), disk.error, disk.since_us,
+                                 get_text(disk.path, sizeof disk.path)});
+  }
+  return membership;
+}
+
+bool usable_copies(const ControlBlock& block) {
+  if (block.copies > kMaxCopies || (block.generation == 0 && block.copies != 0)) return false;
+  for (uint32_t i = 0; i < block.copies; i++) {
+    uint32_t state = block.copy[i].state;
+    if (state != static_cast<uint32_t>(CopyState::kIn) &&
+        state != static_cast<uint32_t>(CopyState::kOut)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+Control decode(const ControlBlock& block) {
+  Control control;
+  control.log_id = block.log_id;
+  control.salt = block.salt;
+  control.node_id = block.node_id;
+  control.segment_bytes = block.segment_bytes;
+  control.max_record_bytes = block.max_record_bytes;
+  control.align = block.align;
+  control.role = static_cast<Role>(block.role);
+  control.clean = (block.flags & kControlClean) != 0;
+  control.cut_under_way = (block.flags & kControlCutUnderWay) != 0;
+  control.fork_position = block.fork_position;
+  control.term = {block.epoch, block.opener, block.incarnation};
+  control.watermark = {block.watermark_position, block.watermark_lsn, block.watermark_crc};
+  control.commit = {block.commit_position, block.commit_lsn, 0};
+  control.start_position = block.start_position;
+  control.start_lsn = block.start_lsn;
+  control.wall_clock_us = block.wall_clock_us;
+  control.name = get_text(block.name, sizeof block.name);
+  control.primary_name = get_text(block.primary_name, sizeof block.primary_name);
+  control.primary_address = get_text(block.primary_address, sizeof block.primary_address);
+  control.contact_us = block.contact_us;
+  if (block.rule_level != 0) {
+    const Id* ids = block.rule_member_ids;
+    control.rule = Rule{static_cast<CommitLevel>(block.rule_level),
+                        get_text(block.rule_standbys, sizeof block.rule_standbys),
+                        {ids, ids + block.rule_members}};
+  }
+  control.membership = get_membership(block);
+  control.own_copy = block.own_copy;
+  for (uint32_t i = 0; i < block.history_entries; i++) {
+    const DiskHistoryEntry& entry = block.history[i];
+    control.history.push_back(
+        {{entry.epoch, entry.opener, entry.incarnation}, entry.position, entry.lsn});
+  }
+  return control;
+}
+
+/// A copy whose checksum is right is trusted for its content, but not for what this code would
+/// divide by.
+bool usable(const ControlBlock& block) {
+  return block.history_entries <= kMaxHistory && block.segment_bytes >= 2 * kBlock &&
+         block.segment_bytes % kBlock == 0 && (block.align == 8 || block.align == kBlock) &&
+         block.role >= 1 && block.role <= 3 && block.rule_level <= 5 &&
+         block.rule_members <= kMaxMembers && usable_copies(block);
+}
+
+}  // namespace
+
+void encode_control(const Control& control, uint64_t sequence, uint8_t* out) {
   ControlBlock block{};
   block.magic = kControlMagic;
   block.version = kFormatVersion;
@@ -62,75 +153,39 @@ void encode(const Control& control, uint64_t sequence, uint8_t* out) {
     block.history[i - first] = {entry.term.epoch, entry.term.opener, entry.term.incarnation, 0,
                                 entry.position,   entry.lsn};
   }
+  put_membership(control.membership, block);
+  block.own_copy = control.own_copy;
   std::memset(out, 0, kControlCopyBytes);
   std::memcpy(out, &block, sizeof block);
-  uint32_t crc = crc32c(0, out + 8, kControlCopyBytes - 8);
-  std::memcpy(out + offsetof(ControlBlock, crc), &crc, sizeof crc);
+  seal_control(out);
 }
 
-Control decode(const ControlBlock& block) {
-  Control control;
-  control.log_id = block.log_id;
-  control.salt = block.salt;
-  control.node_id = block.node_id;
-  control.segment_bytes = block.segment_bytes;
-  control.max_record_bytes = block.max_record_bytes;
-  control.align = block.align;
-  control.role = static_cast<Role>(block.role);
-  control.clean = (block.flags & kControlClean) != 0;
-  control.cut_under_way = (block.flags & kControlCutUnderWay) != 0;
-  control.fork_position = block.fork_position;
-  control.term = {block.epoch, block.opener, block.incarnation};
-  control.watermark = {block.watermark_position, block.watermark_lsn, block.watermark_crc};
-  control.commit = {block.commit_position, block.commit_lsn, 0};
-  control.start_position = block.start_position;
-  control.start_lsn = block.start_lsn;
-  control.wall_clock_us = block.wall_clock_us;
-  control.name = get_text(block.name, sizeof block.name);
-  control.primary_name = get_text(block.primary_name, sizeof block.primary_name);
-  control.primary_address = get_text(block.primary_address, sizeof block.primary_address);
-  control.contact_us = block.contact_us;
-  if (block.rule_level != 0) {
-    const Id* ids = block.rule_member_ids;
-    control.rule = Rule{static_cast<CommitLevel>(block.rule_level),
-                        get_text(block.rule_standbys, sizeof block.rule_standbys),
-                        {ids, ids + block.rule_members}};
-  }
-  for (uint32_t i = 0; i < block.history_entries; i++) {
-    const DiskHistoryEntry& entry = block.history[i];
-    control.history.push_back(
-        {{entry.epoch, entry.opener, entry.incarnation}, entry.position, entry.lsn});
-  }
-  return control;
+void seal_control(uint8_t* copy) {
+  uint32_t crc = crc32c(0, copy + 8, kControlCopyBytes - 8);
+  std::memcpy(copy + offsetof(ControlBlock, crc), &crc, sizeof crc);
 }
-
-/// A copy whose checksum is right is trusted for its content, but not for what this code would
-/// divide by.
-bool usable(const ControlBlock& block) {
-  return block.history_entries <= kMaxHistory && block.segment_bytes >= 2 * kBlock &&
-         block.segment_bytes % kBlock == 0 && (block.align == 8 || block.align == kBlock) &&
-         block.role >= 1 && block.role <= 3 && block.rule_level <= 5 &&
-         block.rule_members <= kMaxMembers;
-}
-
-}  // namespace
 
 std::unique_ptr<ControlFile> ControlFile::create(FileSystem& files, const std::string& directory,
                                                  const Control& control) {
-  std::string path = directory + "/control";
-  std::string fresh = directory + "/control.new";
-  files.remove(fresh);
-  {
-    std::unique_ptr<File> file = files.open(fresh, OpenMode::kCreate, true);
-    AlignedBuffer both(2 * kControlCopyBytes);
-    encode(control, 1, both.data());
-    encode(control, 2, both.data() + kControlCopyBytes);
-    Slice slice{both.data(), 2 * kControlCopyBytes};
-    file->write(0, &slice, 1, true);
-  }
-  files.rename(fresh, path);
-  files.sync_directory(directory);
+  write_new(files, directory, "control.new", control, 1);
   return open(files, directory, false);
+}
+
+std::shared_ptr<File> ControlFile::write_new(FileSystem& files, const std::string& directory,
+                                             const std::string& name, const Control& control,
+                                             uint64_t sequence) {
+  std::string fresh = directory + "/" + name;
+  files.remove(fresh);
+  std::shared_ptr<File> file = files.open(fresh, OpenMode::kCreate, true);
+  AlignedBuffer both(2 * kControlCopyBytes);
+  for (uint64_t next = sequence; next < sequence + 2; next++) {
+    encode_control(control, next, both.data() + ((next - 1) % 2) * kControlCopyBytes);
+  }
+  Slice slice{both.data(), 2 * kControlCopyBytes};
+  file->write(0, &slice, 1, true);
+  files.rename(fresh, directory + "/control");
+  files.sync_directory(directory);
+  return file;
 }
 
 std::unique_ptr<ControlFile> ControlFile::open(FileSystem& files, const std::string& directory,
@@ -182,25 +237,54 @@ void ControlFile::settle() {
 }
 
 void ControlFile::write_copy() {
-  AlignedBuffer copy(kControlCopyBytes);
-  encode(control_, sequence_ + 1, copy.data());
-  Slice slice{copy.data(), kControlCopyBytes};
   // Copies alternate by the parity of their sequence, so that the newer one is never overwritten.
-  uint64_t copy_number = PLANTED(newest_control_overwritten) ? 0 : sequence_ % 2;
-  file_->write(copy_number * kControlCopyBytes, &slice, 1, true);
+  if (set_ != nullptr) {
+    write_all(control_, sequence_ + 1);
+  } else {
+    AlignedBuffer copy(kControlCopyBytes);
+    encode_control(control_, sequence_ + 1, copy.data());
+    Slice slice{copy.data(), kControlCopyBytes};
+    uint64_t copy_number = PLANTED(newest_control_overwritten) ? 0 : sequence_ % 2;
+    file_->write(copy_number * kControlCopyBytes, &slice, 1, true);
+  }
   sequence_++;
 }
 
 void ControlFile::update(Copies copies, const std::function<void(Control&)>& change) {
   std::lock_guard<std::mutex> guard(mutex_);
   change(control_);
-  write_copy();
-  if (copies == Copies::kBoth) write_copy();
+  store(copies);
+}
+
+/// With mutex_ held. A directory that fails is dropped, and the others are told in the same call.
+void ControlFile::store(Copies copies) {
+  if (set_ == nullptr) {
+    write_copy();
+    if (copies == Copies::kBoth) write_copy();
+    return;
+  }
+  for (;;) {
+    uint64_t version = set_->version();
+    uint64_t generation = control_.membership.generation;
+    set_->record(control_.membership);
+    if (control_.membership.generation != generation) copies = Copies::kBoth;
+    write_copy();
+    if (copies == Copies::kBoth) write_copy();
+    if (set_->version() != version) continue;
+    set_->stored(version);
+    return;
+  }
+}
+
+void ControlFile::store_membership() {
+  std::lock_guard<std::mutex> guard(mutex_);
+  if (!set_->all_stored()) store(Copies::kBoth);
 }
 
 void ControlFile::close_file() {
   std::lock_guard<std::mutex> guard(mutex_);
   file_.reset();
+  for (auto& file : files_) file.reset();
 }
 
 Control ControlFile::current() const {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "copy_set.h"
 #include "file_system.h"
 #include "types.h"
 
@@ -36,6 +37,8 @@ struct Control {
   uint64_t contact_us = 0;  // standby: when its primary was last heard of, 0 unknown
   /// The rule of the primary of this term; on a standby, as that primary told it.
   std::optional<Rule> rule;
+  Membership membership;
+  Id own_copy{};  // of the directory that was read; each has its own
 };
 
 class ControlFile {
@@ -47,6 +50,13 @@ class ControlFile {
   static std::unique_ptr<ControlFile> open(FileSystem& files, const std::string& directory,
                                            bool read_only);
 
+  /// The control files of all copies that are in, as one: `control` is the newest of them and has
+  /// this sequence number. Each is written again in its own place; those that cannot be are
+  /// dropped.
+  static std::unique_ptr<ControlFile> open_all(std::shared_ptr<FileSystem> files,
+                                               std::shared_ptr<CopySet> set, const Control& control,
+                                               uint64_t sequence);
+
   enum class Copies { kOne, kBoth };
 
   /// Changes the content and stores it: to the older copy, or to both in turn; flushed on return.
@@ -54,19 +64,36 @@ class ControlFile {
   void update(Copies copies, const std::function<void(Control&)>& change);
 
   Control current() const;
+  uint64_t sequence() const { return sequence_; }
+
+  /// Stores which copies are in, if that has changed since it was last stored.
+  void store_membership();
+  /// Lets a copy in that was filled: its own control file first, then those of the others (a copy
+  /// that is named as in can always tell so itself).
+  void join(size_t copy, const Id& id);
 
   /// Lets go of the file; what it said stays known.
   void close_file();
 
  private:
+  ControlFile() = default;
   ControlFile(std::unique_ptr<File> file, std::string path)
       : file_(std::move(file)), path_(std::move(path)) {}
+  /// Both copies in a new file, by that name first; it then takes the place of any that is there.
+  static std::shared_ptr<File> write_new(FileSystem& files, const std::string& directory,
+                                         const std::string& name, const Control& control,
+                                         uint64_t sequence);
   void load();
   void settle();
+  void store(Copies copies);
   void write_copy();
+  void write_all(const Control& control, uint64_t sequence);
 
-  std::unique_ptr<File> file_;
+  std::shared_ptr<File> file_;
   std::string path_;
+  std::shared_ptr<FileSystem> system_;        // with several copies
+  std::shared_ptr<CopySet> set_;              // nullptr: one directory
+  std::vector<std::shared_ptr<File>> files_;  // of the copies
   mutable std::mutex mutex_;
   Control control_;
   uint64_t sequence_ = 0;

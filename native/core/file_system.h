@@ -26,6 +26,13 @@ class File {
   virtual void write(uint64_t offset, const Slice* slices, size_t count, bool durable) = 0;
   /// Reads up to `size` bytes; fewer only at the end of the file.
   virtual size_t read(uint64_t offset, void* data, size_t size) = 0;
+  /// Copies that `read_copy` reads by number, each with faults of its own. One that cannot be read
+  /// throws; `bad_copy` says that what was read from one does not verify, though it does elsewhere.
+  virtual size_t copies() const { return 1; }
+  virtual size_t read_copy(size_t, uint64_t offset, void* data, size_t size) {
+    return read(offset, data, size);
+  }
+  virtual void bad_copy(size_t) {}
   virtual void sync() = 0;
   /// Makes the file this long, its space reserved.
   virtual void allocate(uint64_t size) = 0;

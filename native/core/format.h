@@ -24,6 +24,9 @@ constexpr uint32_t kMaxHistory = 256;
 constexpr uint64_t kControlCopyBytes = 16384;
 constexpr uint32_t kMaxMembers = 64;     // of a commit rule
 constexpr size_t kRuleTextBytes = 2048;  // its standbys, with a closing zero
+constexpr size_t kMaxCopies = 4;
+constexpr size_t kCopyPathBytes = 64;  // with a closing zero
+constexpr size_t kGenerationTags = 9;
 
 constexpr uint32_t kBatchMagic = 0x54424d57;    // "WMBT"
 constexpr uint32_t kSegmentMagic = 0x47534d57;  // "WMSG"
@@ -107,6 +110,16 @@ struct DiskHistoryEntry {
 };
 static_assert(sizeof(DiskHistoryEntry) == 48);
 
+struct DiskCopy {
+  Id id;
+  uint32_t state;  // 1 in, 2 out
+  uint16_t reason;
+  uint16_t error;
+  uint64_t since_us;
+  char path[kCopyPathBytes];
+};
+static_assert(sizeof(DiskCopy) == 96);
+
 struct ControlBlock {
   uint32_t magic;
   uint32_t crc;  // over bytes [8, 16384)
@@ -145,6 +158,12 @@ struct ControlBlock {
   uint64_t rule_zero;
   Id rule_member_ids[kMaxMembers];
   char rule_standbys[kRuleTextBytes];
+  uint64_t generation;  // 0: one directory
+  uint32_t copies;
+  uint32_t copies_zero;
+  uint64_t generation_tags[kGenerationTags];  // of this one and of those before it
+  DiskCopy copy[kMaxCopies];
+  Id own_copy;  // which of them lies here
 };
 static_assert(offsetof(ControlBlock, segment_bytes) == 64 && offsetof(ControlBlock, epoch) == 88);
 static_assert(offsetof(ControlBlock, watermark_position) == 120 &&
@@ -153,6 +172,8 @@ static_assert(offsetof(ControlBlock, contact_us) == 448 && offsetof(ControlBlock
 static_assert(offsetof(ControlBlock, rule_level) == 12800 &&
               offsetof(ControlBlock, rule_member_ids) == 12816 &&
               offsetof(ControlBlock, rule_standbys) == 13840);
+static_assert(offsetof(ControlBlock, generation) == 15888 &&
+              offsetof(ControlBlock, copy) == 15976 && offsetof(ControlBlock, own_copy) == 16360);
 static_assert(sizeof(ControlBlock) <= kControlCopyBytes);
 
 constexpr uint32_t kControlClean = 1;

@@ -4,8 +4,9 @@
 // Threads. The *owner* is the one thread that opened the log (JavaScript's): it alone appends,
 // ingests and reads the ring. The *writer* takes closed batches from the ring and flushes them. The
 // *housekeeper* prepares segments and stores watermarks. The *task* thread runs reads and control
-// changes, one after the other. The owner's fields are touched by a task only while the owner waits
-// for that task.
+// changes, one after the other. With several directories, the *keeper* looks after their copies,
+// and each has threads of its own for calls (lanes.h). The owner's fields are touched by a task
+// only while the owner waits for that task.
 //
 // Durability. `closed` is framed in memory and may be sent; `flushed` is on stable storage here. A
 // failed write or flush is final: `failure` is set, `flushed` never moves again (SAFETY 5.4).
@@ -24,6 +25,7 @@
 #include <thread>
 
 #include "control_file.h"
+#include "mirror.h"
 #include "recovery.h"
 #include "ring.h"
 #include "scrubber.h"
@@ -32,6 +34,11 @@ namespace walmirror {
 
 struct LogOptions {
   std::string directory;
+  std::vector<std::string> mirrors;         // further directories, each with a copy of the log
+  std::vector<std::string> accept_missing;  // copies that may be gone
+  uint32_t copy_lag_ms = 10'000;            // a copy that takes so much longer is dropped
+  uint32_t copy_look_ms = 1'000;            // how often they are looked after
+  uint64_t copy_fill_rate = 64u << 20;      // bytes a second, while a copy is filled beside appends
   bool create = true;
   Role role = Role::kPrimary;
   std::string name;
@@ -88,6 +95,9 @@ class Log {
   LogStatistics statistics() const;
   uint64_t slow_flushes() const { return slow_flushes_.load(std::memory_order_acquire); }
   bool direct() const { return segments_->direct(); }
+  /// A row for each directory; none where there is only one.
+  std::vector<CopyStatus> copies() const;
+  uint64_t copy_news() const { return copies_ == nullptr ? 0 : copies_->news(); }
   size_t segment_count() const { return segments_->count(); }
   size_t spare_count() const { return segments_->spare_count(); }
   uint64_t max_batch_bytes() const { return max_batch_bytes_; }
@@ -175,12 +185,35 @@ class Log {
   Log() = default;
 
   // log_open.cc
-  void refuse_other_files();
+  static uint64_t ring_size(uint64_t asked, uint64_t max_record_bytes);
+  static uint64_t recovery_reach(uint64_t ring_bytes, uint64_t segment_bytes);
   void create_or_open(const LogOptions& options);
+  void create_log(const LogOptions& options);
   void recover(const LogOptions& options);
   void load_tail(uint64_t from, uint64_t to, bool rewrite);
   void start_threads();
   void make_scrubber();
+  // log_copies.cc
+  void open_several(const LogOptions& options);
+  void open_alone(const LogOptions& options);
+  // log_keeper.cc
+  struct Retry {
+    std::chrono::milliseconds wait{0};
+    std::chrono::steady_clock::time_point next{};
+  };
+  struct Pace {
+    std::chrono::steady_clock::time_point began;
+    uint64_t bytes;
+    uint64_t rate;  // bytes a second; 0: as fast as it goes
+  };
+  void fill_new_copies();
+  void keeper_main();
+  void drop_what_is_gone();
+  void keep(size_t copy, Retry& retry);
+  void try_fill(size_t copy);
+  void fill_copy(size_t copy);
+  void between_flushes(const std::function<void()>& job);
+  void pace_fill(size_t copy, uint64_t begin, uint64_t bytes, Pace& pace);
   // log_append.cc
   uint64_t room(uint64_t position) const;
   void set_capacity(uint64_t need);
@@ -231,6 +264,11 @@ class Log {
   std::string directory_;
   std::function<void()> progress_;
   std::unique_ptr<DirectoryLock> lock_;
+  std::shared_ptr<FileSystem> disks_;  // beneath the mirror
+  std::shared_ptr<CopySet> copies_;    // nullptr: one directory
+  std::shared_ptr<Mirror> mirror_;
+  uint64_t fill_rate_ = 0;
+  std::chrono::milliseconds copy_look_{0};
   std::unique_ptr<ControlFile> control_;
   std::unique_ptr<Segments> segments_;
   std::shared_ptr<Ring> ring_;
@@ -278,6 +316,8 @@ class Log {
   uint64_t start_lsn_ = 0;
   uint64_t cuts_ = 0;
   std::deque<std::function<void()>> tasks_;
+  std::condition_variable keeper_wakes_;
+  std::function<void()> between_;  // for the writer, when nothing is being flushed
   std::map<int, uint64_t> claims_;
   int next_claim_ = 1;
   Place stored_watermark_;
@@ -297,6 +337,7 @@ class Log {
   std::thread writer_;
   std::thread housekeeper_;
   std::thread task_;
+  std::thread keeper_;  // with several directories
 };
 
 }  // namespace walmirror

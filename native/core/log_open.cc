@@ -1,42 +1,16 @@
 // Opening: create or recover, rewrite the tail, start the threads (SAFETY 5.4, 6).
-#include <sys/random.h>
-
 #include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstring>
 
+#include "copy_opening.h"
 #include "log.h"
 #include "planted.h"
+#include "random.h"
 
 namespace walmirror {
 namespace {
-
-void random_bytes(void* out, size_t size) {
-  auto* at = static_cast<uint8_t*>(out);
-  while (size > 0) {
-    ssize_t got = getrandom(at, size, 0);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw WalFailure("WAL_IO", std::string("getrandom: ") + std::strerror(errno));
-    at += got;
-    size -= static_cast<size_t>(got);
-  }
-}
-
-/// The ring holds the largest record beside what a roll may need before it: the zeros that end a
-/// segment are fewer than a record is long.
-uint64_t ring_size(uint64_t asked, uint64_t max_record_bytes) {
-  return std::bit_ceil(std::max<uint64_t>(asked, 2 * max_record_bytes + (64u << 10)));
-}
-
-bool is_ours(const std::string& name) {
-  auto ends = [&](const char* end) {
-    size_t size = std::strlen(end);
-    return name.size() >= size && name.compare(name.size() - size, size, end) == 0;
-  };
-  return name == "lock" || name == "control" || name == "control.new" || name == "control.sock" ||
-         ends(".wal") || ends(".spare");
-}
 
 Control fresh_control(const LogOptions& options) {
   // The largest record, or the longest history, beside a filler.
@@ -70,6 +44,12 @@ Control fresh_control(const LogOptions& options) {
 
 }  // namespace
 
+/// The ring holds the largest record beside what a roll may need before it: the zeros that end a
+/// segment are fewer than a record is long.
+uint64_t Log::ring_size(uint64_t asked, uint64_t max_record_bytes) {
+  return std::bit_ceil(std::max<uint64_t>(asked, 2 * max_record_bytes + (64u << 10)));
+}
+
 std::unique_ptr<Log> Log::open(const LogOptions& options, std::shared_ptr<FileSystem> files,
                                std::function<void()> progress) {
   auto began = std::chrono::steady_clock::now();
@@ -80,6 +60,7 @@ std::unique_ptr<Log> Log::open(const LogOptions& options, std::shared_ptr<FileSy
   for (auto& pin : log->pins_) pin.store(UINT64_MAX);
   log->create_or_open(options);
   log->recover(options);
+  log->fill_new_copies();
   log->recovery_.milliseconds =
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began).count();
   log->make_scrubber();
@@ -87,31 +68,28 @@ std::unique_ptr<Log> Log::open(const LogOptions& options, std::shared_ptr<FileSy
   return log;
 }
 
-/// A directory without a control file is a fresh one, or what a creation that crashed left.
-void Log::refuse_other_files() {
-  for (const std::string& name : files_->list(directory_)) {
-    // Before the control file is there, a crashed creation leaves only spares.
-    if (name.size() > 4 && name.compare(name.size() - 4, 4, ".wal") == 0) {
-      throw WalFailure("WAL_CORRUPT",
-                       directory_ + "/control is missing beside segments; restore it from a backup")
-          .at(directory_ + "/control", 0, 0);
-    }
-    if (!is_ours(name)) {
-      throw WalFailure("WAL_NOT_A_LOG",
-                       directory_ + " holds other files (" + name + "); use an empty directory");
-    }
-  }
-}
-
 void Log::create_or_open(const LogOptions& options) {
+  if (!options.mirrors.empty()) {
+    open_several(options);
+    return;
+  }
   if (!files_->prepare_directory(directory_, options.create)) {
     throw WalFailure("WAL_NOT_FOUND", "there is no log in " + directory_);
   }
-  if (!files_->exists(directory_ + "/control")) refuse_other_files();
+  if (!files_->exists(directory_ + "/control")) refuse_other_files(*files_, directory_);
   lock_ = files_->lock(directory_ + "/lock");
   control_ = ControlFile::open(*files_, directory_, false);
-  if (control_ != nullptr) return;
-  refuse_other_files();
+  if (control_ != nullptr) {
+    open_alone(options);
+    return;
+  }
+  create_log(options);
+}
+
+/// In a directory that is locked. One without a control file is fresh, or what a creation that
+/// crashed left.
+void Log::create_log(const LogOptions& options) {
+  refuse_other_files(*files_, directory_);
   if (!options.create) throw WalFailure("WAL_NOT_FOUND", "there is no log in " + directory_);
   Control control = fresh_control(options);
   LogIdentity identity{control.log_id, control.salt, control.segment_bytes, control.align};
@@ -125,6 +103,11 @@ void Log::create_or_open(const LogOptions& options) {
   recovery_.created = true;
 }
 
+/// A peer's ring may have been larger than ours: what it sent before it was durable reaches as far.
+uint64_t Log::recovery_reach(uint64_t ring_bytes, uint64_t segment_bytes) {
+  return std::max(ring_bytes, segment_bytes) + segment_bytes;
+}
+
 void Log::recover(const LogOptions& options) {
   Control control = control_->current();
   identity_ = {control.log_id, control.salt, control.segment_bytes, control.align};
@@ -136,10 +119,7 @@ void Log::recover(const LogOptions& options) {
   tail_block_.reserve(kBlock);
   segments_ = std::make_unique<Segments>(files_, directory_, identity_, false);
   segments_->load(control.start_position);
-  // A peer's ring may have been larger than ours: what it sent before it was durable reaches as
-  // far.
-  uint64_t reach =
-      std::max<uint64_t>(ring_->size(), identity_.segment_bytes) + identity_.segment_bytes;
+  uint64_t reach = recovery_reach(ring_->size(), identity_.segment_bytes);
   EndOfLog end = find_end(identity_, *segments_, control, reach, true);
   recovery_.clean = control.clean;
   recovery_.scanned_bytes = end.scanned_bytes;
@@ -237,6 +217,7 @@ void Log::start_threads() {
   writer_ = std::thread([this] { writer_main(); });
   housekeeper_ = std::thread([this] { housekeeper_main(); });
   task_ = std::thread([this] { task_main(); });
+  if (copies_ != nullptr) keeper_ = std::thread([this] { keeper_main(); });
 }
 
 }  // namespace walmirror

@@ -65,15 +65,19 @@ std::optional<uint32_t> Log::checksum_in_ring(uint64_t position) const {
   throw WalFailure("WAL_DIVERGED", "no batch ends at position " + std::to_string(position));
 }
 
-ReadOutcome read_segment(const LogIdentity& identity, const Segments& segments, uint8_t* buffer,
-                         uint64_t size, uint64_t from, uint64_t limit) {
-  std::shared_ptr<Segment> segment = segments.find(identity.segment_of(from));
-  if (segment == nullptr)
-    throw WalFailure("WAL_LSN_GONE", "position " + std::to_string(from) + " is not kept");
+namespace {
+
+/// From one copy of the file, or from that which comes first.
+ReadOutcome read_batches(const LogIdentity& identity, const std::shared_ptr<Segment>& segment,
+                         std::optional<size_t> copy, uint8_t* buffer, uint64_t size, uint64_t from,
+                         uint64_t limit) {
   uint64_t block = align_down(from, kBlock);
   uint64_t end = std::min(identity.segment_end(from), align_up(limit, kBlock));
   uint64_t want = std::min(align_down(size, kBlock), end - block);
-  uint64_t got = segment->file()->read(block % identity.segment_bytes, buffer, want);
+  uint64_t offset = block % identity.segment_bytes;
+  std::shared_ptr<File> file = segment->file();
+  uint64_t got =
+      copy ? file->read_copy(*copy, offset, buffer, want) : file->read(offset, buffer, want);
   ReadOutcome outcome;
   outcome.offset = from - block;
   outcome.next = from;
@@ -87,9 +91,10 @@ ReadOutcome read_segment(const LogIdentity& identity, const Segments& segments, 
     if (PLANTED(served_unverified) && std::strstr(check.reason, "checksum") != nullptr)
       check = {Verdict::kValid};
     if (check.verdict == Verdict::kBad) {
-      // What verified before it is given; what comes next is told when it is asked for.
+      // What verified before it is given; what comes next is told when it is asked for, and may be
+      // good on another copy.
       bool alone = check_batch(identity, chain, batch, available, false).verdict != Verdict::kBad;
-      if (outcome.length > 0 && !alone) break;
+      if (outcome.length > 0 && (!alone || file->copies() > 1)) break;
       throw WalFailure("WAL_CORRUPT", segment->path + " at offset " +
                                           std::to_string(chain.position % identity.segment_bytes) +
                                           ": " + check.reason +
@@ -128,6 +133,32 @@ ReadOutcome read_segment(const LogIdentity& identity, const Segments& segments, 
     if (filler) break;
   }
   return outcome;
+}
+
+}  // namespace
+
+ReadOutcome read_segment(const LogIdentity& identity, const Segments& segments, uint8_t* buffer,
+                         uint64_t size, uint64_t from, uint64_t limit) {
+  std::shared_ptr<Segment> segment = segments.find(identity.segment_of(from));
+  if (segment == nullptr)
+    throw WalFailure("WAL_LSN_GONE", "position " + std::to_string(from) + " is not kept");
+  try {
+    return read_batches(identity, segment, {}, buffer, size, from, limit);
+  } catch (const WalFailure&) {
+    // Damage of one copy is not damage of the log: another may verify.
+    std::shared_ptr<File> file = segment->file();
+    std::vector<size_t> bad;
+    for (size_t copy = 0; copy < file->copies() && file->copies() > 1; copy++) {
+      try {
+        ReadOutcome outcome = read_batches(identity, segment, copy, buffer, size, from, limit);
+        for (size_t other : bad) file->bad_copy(other);
+        return outcome;
+      } catch (const WalFailure&) {
+        bad.push_back(copy);
+      }
+    }
+    throw;
+  }
 }
 
 ReadOutcome Log::read_into(uint8_t* buffer, uint64_t size, uint64_t from, uint64_t up_to) {

@@ -88,6 +88,13 @@ void Log::writer_main() {
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
     tick(Clock::now());
+    if (between_) {
+      std::function<void()> job = std::exchange(between_, nullptr);
+      lock.unlock();
+      job();
+      lock.lock();
+      continue;
+    }
     if (!pending_.empty() && !failure_) {
       Place from = flushed_;
       Place target = take_target();
@@ -317,8 +324,10 @@ void Log::close() {
     writer_wakes_.notify_all();
     housekeeper_wakes_.notify_all();
     task_wakes_.notify_all();
+    keeper_wakes_.notify_all();
   }
   if (scrubber_ != nullptr) scrubber_->stop();
+  if (keeper_.joinable()) keeper_.join();
   if (task_.joinable()) task_.join();
   if (writer_.joinable()) writer_.join();
   if (housekeeper_.joinable()) housekeeper_.join();
@@ -333,6 +342,8 @@ void Log::close() {
   if (segments_ != nullptr) segments_->close_files();
   if (control_ != nullptr) control_->close_file();
   lock_.reset();
+  for (size_t copy = 0; copies_ != nullptr && copy < copies_->count(); copy++)
+    copies_->keep_lock(copy, nullptr);
   std::lock_guard<std::mutex> guard(mutex_);
   all_ended_ = true;
   flush_moved_.notify_all();

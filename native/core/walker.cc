@@ -13,7 +13,9 @@ const uint8_t* SegmentWindow::view(const std::shared_ptr<Segment>& segment, uint
     uint64_t want =
         std::min(std::max(chunk_, align_up(offset + need, kBlock) - from), segment_bytes - from);
     buffer_.reserve(want);
-    size_t got = segment->file()->read(from, buffer_.data(), want);
+    std::shared_ptr<File> file = segment->file();
+    size_t got = copy_ ? file->read_copy(*copy_, from, buffer_.data(), want)
+                       : file->read(from, buffer_.data(), want);
     std::memset(buffer_.data() + got, 0, want - got);
     segment_ = segment;
     from_ = from;
@@ -71,6 +73,33 @@ bool Walker::check_rest_is_zero(uint64_t from) {
 }
 
 Step Walker::next() {
+  Step found = step();
+  if (found != Step::kBad || segment_->file()->copies() == 1) return found;
+  return step_elsewhere();
+}
+
+/// What does not verify on one copy may do so on another.
+Step Walker::step_elsewhere() {
+  std::string reason = reason_;
+  uint64_t torn_bytes = torn_bytes_;
+  std::shared_ptr<Segment> segment = segment_;
+  for (size_t copy = 0; copy < segment->file()->copies(); copy++) {
+    window_.read_from(copy);
+    // Its header too, where it is the header that comes next.
+    if (chain_.position % identity_.segment_bytes == kSegmentHeaderBytes) segment_.reset();
+    try {
+      if (step() == Step::kBatch) return Step::kBatch;
+    } catch (const WalFailure&) {  // The others are still to be asked.
+    }
+  }
+  window_.read_from({});
+  segment_ = segment;
+  reason_ = reason;
+  torn_bytes_ = torn_bytes;
+  return Step::kBad;
+}
+
+Step Walker::step() {
   uint64_t number = identity_.segment_of(chain_.position);
   if (segment_ == nullptr || segment_->number != number) {
     segment_ = segments_.find(number);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "segments.h"
@@ -18,9 +19,15 @@ class SegmentWindow {
   const uint8_t* view(const std::shared_ptr<Segment>& segment, uint64_t segment_bytes,
                       uint64_t offset, uint64_t need, uint64_t& available);
   void invalidate() { segment_.reset(); }
+  /// From this copy of each file; by default from the one that comes first.
+  void read_from(std::optional<size_t> copy) {
+    copy_ = copy;
+    invalidate();
+  }
 
  private:
   uint64_t chunk_;
+  std::optional<size_t> copy_;
   AlignedBuffer buffer_;
   std::shared_ptr<Segment> segment_;
   uint64_t from_ = 0;
@@ -56,6 +63,8 @@ class Walker {
   uint64_t offset() const { return chain_.position % identity_.segment_bytes; }
 
  private:
+  Step step();
+  Step step_elsewhere();
   bool enter_segment();
   bool check_rest_is_zero(uint64_t from);
   Step bad(const std::string& reason);

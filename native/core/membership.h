@@ -1,0 +1,60 @@
+// Which directories hold a copy of the log, as each control file tells it (SAFETY 7).
+#pragma once
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "types.h"
+
+namespace walmirror {
+
+enum class CopyState : uint32_t { kIn = 1, kOut = 2 };
+
+/// Why a copy is not in.
+enum class OutReason : uint16_t {
+  kNone = 0,
+  kNew = 1,       // never was in
+  kFailed = 2,    // a call failed, with an errno
+  kSlow = 3,      // it lagged past the limit
+  kDamaged = 4,   // bytes that were durable do not verify
+  kMissing = 5,   // the directory, or a file in it, is gone
+  kStale = 6,     // the log went on without it
+  kAccepted = 7,  // it was not there at an opening, and the operator said that it may be
+};
+
+struct CopyRecord {
+  Id id{};
+  CopyState state = CopyState::kIn;
+  OutReason reason = OutReason::kNone;
+  uint16_t error = 0;  // errno
+  uint64_t since_us = 0;
+  /// The end of it, where it is long: for messages, and to know a directory again that has lost its
+  /// control file.
+  std::string path;
+};
+
+struct Membership {
+  /// Grows with each change of which copies are in; 0: one directory, as it was created.
+  uint64_t generation = 0;
+  /// A random number for this generation and those before it, newest first: two lines that have
+  /// the same generation by number went on without each other.
+  std::array<uint64_t, kGenerationTags> tags{};
+  std::vector<CopyRecord> copies;
+
+  const CopyRecord* find(const Id& id) const;
+  bool has_in(const Id& id) const;
+  size_t count_in() const;
+  bool same_line(const Membership& other) const {
+    return generation == other.generation && tags[0] == other.tags[0];
+  }
+  /// Whether the generation of `other` is this one or one that it followed.
+  bool follows(const Membership& other) const;
+  void next_generation();
+};
+
+std::string describe(const CopyRecord& copy);
+/// What a record holds of a directory's path.
+std::string recorded_path(const std::string& directory);
+
+}  // namespace walmirror
