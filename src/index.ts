@@ -16,7 +16,13 @@ export type { PolicyOptions } from './api/policy_options.js';
 export type { Promoted, PromoteOptions } from './api/promote.js';
 export type { RecordData } from './api/record.js';
 export type { ScrubOptions, ScrubStatus } from './api/scrub.js';
-export type { LogStatus, PolicyStatus, StandbyStatus, UpstreamStatus } from './api/status.js';
+export type {
+  CopyStatus,
+  LogStatus,
+  PolicyStatus,
+  StandbyStatus,
+  UpstreamStatus,
+} from './api/status.js';
 export type { DamagedRange, Role, Term } from './native/native_log.js';
 export type { CommitResult } from './replication/commit_waiters.js';
 export type { CommitLevel } from './replication/level.js';

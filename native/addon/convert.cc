@@ -30,8 +30,40 @@ std::string get_text(const Napi::Object& object, const char* key) {
   return value.As<Napi::String>().Utf8Value();
 }
 
+std::vector<std::string> get_texts(const Napi::Object& object, const char* key) {
+  Napi::Value value = object.Get(key);
+  std::vector<std::string> texts;
+  if (value.IsUndefined()) return texts;
+  if (!value.IsArray())
+    throw Napi::TypeError::New(object.Env(), std::string(key) + " takes an array of strings");
+  Napi::Array array = value.As<Napi::Array>();
+  for (uint32_t i = 0; i < array.Length(); i++) {
+    Napi::Value item = array[i];
+    if (!item.IsString())
+      throw Napi::TypeError::New(object.Env(), std::string(key) + " takes an array of strings");
+    texts.push_back(item.As<Napi::String>().Utf8Value());
+  }
+  return texts;
+}
+
 Napi::Value number(Napi::Env env, uint64_t value) {
   return Napi::Number::New(env, static_cast<double>(value));
+}
+
+Napi::Array copies_array(Napi::Env env, const std::vector<CopyStatus>& copies) {
+  Napi::Array rows = Napi::Array::New(env);
+  for (const CopyStatus& copy : copies) {
+    Napi::Object row = Napi::Object::New(env);
+    row.Set("dir", copy.directory);
+    row.Set("state", copy.in ? "in" : copy.filling ? "resyncing" : "dropped");
+    row.Set("reason", copy.reason);
+    row.Set("since", number(env, copy.since_us / 1000));
+    row.Set("filled", number(env, copy.filled));
+    row.Set("toFill", number(env, copy.to_fill));
+    row.Set("badReads", number(env, copy.bad_reads));
+    rows.Set(rows.Length(), row);
+  }
+  return rows;
 }
 
 Napi::Object place_object(Napi::Env env, uint64_t position, uint64_t lsn) {

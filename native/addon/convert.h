@@ -13,6 +13,7 @@ uint64_t to_uint(const Napi::Value& value, const char* name);
 uint64_t get_uint(const Napi::Object& object, const char* key);
 bool get_bool(const Napi::Object& object, const char* key);
 std::string get_text(const Napi::Object& object, const char* key);
+std::vector<std::string> get_texts(const Napi::Object& object, const char* key);
 
 Napi::Value number(Napi::Env env, uint64_t value);
 Napi::Object place_object(Napi::Env env, uint64_t position, uint64_t lsn);
@@ -21,6 +22,8 @@ Term to_term(const Napi::Value& value);
 Rule to_rule(const Napi::Value& value);
 History to_history(const Napi::Value& value);
 Napi::Value read_object(Napi::Env env, const ReadOutcome& outcome);
+
+Napi::Array copies_array(Napi::Env env, const std::vector<CopyStatus>& copies);
 
 /// What the log, open or merely looked at, says of itself (NativeInfo).
 Napi::Object info_object(Napi::Env env, const Control& control, const Term& term,

@@ -26,6 +26,7 @@ enum StateIndex {
   kSegmentFree,
   kSlowFlushes,
   kScrubNews,
+  kCopyNews,
   kStateLength = 16,
 };
 
@@ -44,6 +45,11 @@ ByteView to_bytes(const Napi::Value& value) {
 LogOptions to_options(const Napi::Object& object) {
   LogOptions options;
   options.directory = get_text(object, "dir");
+  options.mirrors = get_texts(object, "mirrors");
+  options.accept_missing = get_texts(object, "acceptMissing");
+  if (object.Has("copyLagMs"))
+    options.copy_lag_ms = static_cast<uint32_t>(get_uint(object, "copyLagMs"));
+  if (object.Has("copyFillRate")) options.copy_fill_rate = get_uint(object, "copyFillRate");
   options.create = get_bool(object, "create");
   options.role = to_role(object.Get("role"));
   options.name = get_text(object, "name");
@@ -236,6 +242,7 @@ void NativeLog::refresh() {
   state[kSegmentFree] = static_cast<double>(log_->segment_free());
   state[kSlowFlushes] = static_cast<double>(log_->slow_flushes());
   state[kScrubNews] = static_cast<double>(log_->scrubber().news_count());
+  state[kCopyNews] = static_cast<double>(log_->copy_news());
   if (words_copy_ != nullptr) *words_copy_ = log_->tick_word()->load(std::memory_order_relaxed);
 }
 
@@ -344,6 +351,7 @@ Napi::Value NativeLog::get_info(const Napi::CallbackInfo& info) {
   object.Set("lastSlowFlushMs", Napi::Number::New(env, statistics.last_slow_flush_ms));
   object.Set("segments", number(env, log_->segment_count()));
   object.Set("spareSegments", number(env, log_->spare_count()));
+  object.Set("copies", copies_array(env, log_->copies()));
   return object;
 }
 

@@ -120,6 +120,13 @@ Napi::Value NativeReader::get_info(const Napi::CallbackInfo& info) {
     object.Set(key, Napi::Number::New(env, 0));
   }
   object.Set("segments", number(env, shared->reader->segment_count()));
+  object.Set("generation", number(env, control.membership.generation));
+  std::vector<CopyStatus> copies;
+  for (const CopyRecord& record : control.membership.copies) {
+    copies.push_back({record.path, record.state == CopyState::kIn, false, describe(record),
+                      record.since_us, 0, 0, 0});
+  }
+  object.Set("copies", copies_array(env, copies));
   return object;
 }
 

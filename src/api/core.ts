@@ -1,6 +1,7 @@
 import { type NativeInfo, type NativeLog, type Place, State } from '../native/native_log.js';
 import { Appender, type AppenderHost, reentrant } from './appender.js';
 import type { RunningApplier } from './applier.js';
+import { CopyWatch } from './copy_watch.js';
 import { Drains } from './drain.js';
 import type { Driver } from './driver.js';
 import { WalError } from './errors.js';
@@ -43,6 +44,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   lastStatus: LogStatus | undefined;
   #driver: Driver | undefined;
   #slowFlushes = 0;
+  readonly #copies: CopyWatch;
 
   constructor(native: NativeLog, options: ResolvedOptions) {
     this.native = native;
@@ -59,6 +61,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     this.appender = new Appender(native, layout, info.maxRecordBytes, this);
     this.drains = new Drains(this.appender);
     this.scrub = new LogScrub(native, this.events, options.scrub);
+    this.#copies = new CopyWatch(native, this.events);
     native.onProgress(() => this.#progressed());
     closeAtExit(this);
   }
@@ -202,6 +205,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     if (this.state === 'closed') return;
     const { state } = this.native;
     if (state[State.FAILED] === 1) this.fail(this.native.failure());
+    this.#copies.look();
     if (this.failure !== undefined) return;
     this.#driver?.progressed();
     this.drains.waits.settle();

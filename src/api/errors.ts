@@ -17,6 +17,11 @@ export const errorCodes = {
   WAL_NOT_A_LOG: 'The directory holds other files, or the log of another creation.',
   WAL_DIR_PERMISSIONS: 'Others may write the log directory. Run `chmod go-w` on it.',
   WAL_CORRUPT: 'Bytes that were once durable do not verify. Nothing was changed.',
+  WAL_COPY_MISSING:
+    'A copy of the log is not given or cannot be read, and may have gone on without the others. ' +
+    'Give all directories, or accept by name that one is gone: `acceptMissing`.',
+  WAL_COPY_SPLIT:
+    'Two copies of the log were used without each other. Keep one, and empty the other directory.',
   WAL_VERSION: 'The format or protocol version is not one that this release can read.',
   WAL_UNSUPPORTED: 'The platform, or the combination of options, is not supported.',
   WAL_LSN_GONE: 'The record was trimmed; `lsn` is the first one there is.',

@@ -18,6 +18,10 @@ export interface LogEvents {
    * somebody has acted, since the two do not belong together as they are.
    */
   disconnected: [link: { readonly reason: string; readonly final: boolean }];
+  /** A directory was dropped: the log goes on without its copy. */
+  copyDropped: [copy: { readonly dir: string; readonly reason: string }];
+  /** A directory holds all of the log again. */
+  copyRestored: [copy: { readonly dir: string }];
   /** A flush took a second or more. */
   slowFlush: [flush: { readonly milliseconds: number }];
   /** Bytes on the disk do not verify; what is known of them. */
@@ -69,6 +73,8 @@ const names: Readonly<Record<LogEventName, true>> = {
   standby: true,
   connected: true,
   disconnected: true,
+  copyDropped: true,
+  copyRestored: true,
   slowFlush: true,
   damage: true,
   repaired: true,

@@ -1,6 +1,6 @@
 import { State } from '../native/native_log.js';
 import type { LogCore } from './core.js';
-import type { LogStatus } from './status.js';
+import { copyStatus, type LogStatus } from './status.js';
 
 /** Puts the status together from memory: no I/O, and nothing that grows with the log. */
 export function logStatus(core: LogCore): LogStatus {
@@ -26,6 +26,7 @@ export function logStatus(core: LogCore): LogStatus {
     flushLsn,
     commitLsn: driver.commit.lsn,
     applyLsn: core.applier?.appliedLsn ?? null,
+    copies: info.copies.map(copyStatus),
     ring: { bytes: info.ringBytes, free: state[State.RING_FREE] ?? 0 },
     segments: { bytes: info.segmentBytes, used: info.segments, spare: info.spareSegments },
     flushes: {

@@ -54,14 +54,31 @@ async function abandon(native: NativeLog, core: LogCore | undefined): Promise<vo
   core?.closed();
 }
 
-/** `walmirror status` and `walmirror promote` find the running log through this. */
-function serveControl(core: LogCore): Promise<{ close(): Promise<void> }> {
-  return startControlServer({
-    dir: core.options.dir,
-    status: () => logStatus(core),
-    promote: (request) => promote(core, request),
-    scrub: () => core.keepAlive.during(core.scrub.run()),
-  });
+/**
+ * `walmirror status` and `walmirror promote` find the running log through this: in every directory
+ * that holds a copy, since one may go.
+ */
+async function serveControl(core: LogCore): Promise<{ close(): Promise<void> }> {
+  const copies = core.native.info().copies.filter(({ state }) => state === 'in');
+  const dirs = copies.length === 0 ? [core.options.dir] : copies.map(({ dir }) => dir);
+  const started = await Promise.allSettled(
+    dirs.map((dir) =>
+      startControlServer({
+        dir,
+        status: () => logStatus(core),
+        promote: (request) => promote(core, request),
+        scrub: () => core.keepAlive.during(core.scrub.run()),
+      }),
+    ),
+  );
+  const servers = started.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+  const failed = started.find((one) => one.status === 'rejected');
+  if (servers.length === 0 && failed !== undefined) throw failed.reason;
+  return {
+    close: async () => {
+      await Promise.all(servers.map((server) => server.close()));
+    },
+  };
 }
 
 /** Opens a term of its own before anything is appended (SAFETY.md 2.1), then listens. */
@@ -122,6 +139,10 @@ function nativeOptions(
   const { segmentBytes, padded, maxRecordBytes } = identity ?? options;
   return {
     dir: options.dir,
+    mirrors: options.mirrors,
+    acceptMissing: options.acceptMissing,
+    copyLagMs: options.copyLag,
+    copyFillRate: options.resyncRate,
     create,
     role,
     name: options.name,

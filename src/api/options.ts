@@ -33,8 +33,25 @@ export interface FollowOptions {
 export interface OpenOptions extends PolicyOptions {
   /**
    * Directory of the log; created with mode 0700 where there is none. Nothing else may lie in it.
+   * Two to four directories, on disks of their own: each has a copy of the log, and the log goes on
+   * while one of them is left.
    */
-  readonly dir: string;
+  readonly dir: string | readonly string[];
+  /**
+   * Directories whose copies are gone for good, or may be: the log is opened without them. What
+   * they alone hold is lost.
+   */
+  readonly acceptMissing?: readonly string[];
+  /**
+   * With several directories: one that takes so many milliseconds longer for a call than another is
+   * dropped. Default 10,000.
+   */
+  readonly copyLag?: number;
+  /**
+   * With several directories: bytes a second with which one that comes back is filled beside the
+   * appends. Default 64 MiB.
+   */
+  readonly resyncRate?: number;
   /**
    * Name of this node, as `synchronousStandbys` and messages use it. Default: the directory's
    * name.
@@ -83,7 +100,12 @@ export interface Endpoint {
 
 /** `OpenOptions` checked and with every default filled in. */
 export interface ResolvedOptions {
+  /** The first one, or the only one. */
   readonly dir: string;
+  readonly mirrors: readonly string[];
+  readonly acceptMissing: readonly string[];
+  readonly copyLag: number;
+  readonly resyncRate: number;
   readonly name: string;
   readonly ringBytes: number;
   readonly segmentBytes: number;
@@ -121,6 +143,9 @@ const MAX_NAME_BYTES = 63;
 
 const openKeys = [
   'dir',
+  'acceptMissing',
+  'copyLag',
+  'resyncRate',
   'name',
   'ringBytes',
   'segmentBytes',
@@ -144,10 +169,12 @@ const openKeys = [
 export function resolveOpenOptions(input: unknown): ResolvedOptions {
   if (input === undefined) throw new TypeError("Log.open takes options, such as { dir: './log' }");
   const raw = check.optionsObject(input, 'Log.open', openKeys);
-  const dir = directory(raw.dir);
+  const [dir, ...mirrors] = directories(raw.dir);
   const sizes = resolveSizes(raw);
   return {
     dir,
+    mirrors,
+    ...resolveCopies(raw, mirrors.length > 0),
     name: nodeName(raw.name, dir),
     ...sizes,
     sharedMemory:
@@ -229,17 +256,58 @@ function segmentSize(value: unknown): number {
   return bytes;
 }
 
-export function directory(value: unknown): string {
-  if (Array.isArray(value)) {
-    throw new TypeError('dir takes one path; several directories are not supported yet');
+type Copies = Pick<ResolvedOptions, 'acceptMissing' | 'copyLag' | 'resyncRate'>;
+
+function resolveCopies(raw: Record<string, unknown>, several: boolean): Copies {
+  for (const key of ['copyLag', 'resyncRate'] as const) {
+    if (raw[key] === undefined || several) continue;
+    throw new TypeError(`${key} is for a log with several directories: dir: ['./a', './b']`);
   }
-  const path = check.string(value, 'dir');
-  if (path === '' || path.includes('\0')) {
+  const lag = raw.copyLag;
+  const rate = raw.resyncRate;
+  return {
+    acceptMissing: raw.acceptMissing === undefined ? [] : accepted(raw.acceptMissing),
+    copyLag:
+      lag === undefined ? 10_000 : check.integer(lag, 'copyLag (milliseconds)', 100, 3_600_000),
+    resyncRate:
+      rate === undefined
+        ? 64 * MIB
+        : check.integer(rate, 'resyncRate (bytes a second)', 64 * 1024, 1024 * 1024 * MIB),
+  };
+}
+
+const MAX_DIRECTORIES = 4;
+
+/** One path or several, each resolved; the first is the one that messages name. */
+export function directories(value: unknown): [string, ...string[]] {
+  if (!Array.isArray(value)) return [path(value, 'dir')];
+  const paths = value.map((one) => path(one, 'dir'));
+  const [first, ...others] = paths;
+  if (first === undefined || paths.length > MAX_DIRECTORIES) {
+    throw new RangeError(`dir takes 1 to ${MAX_DIRECTORIES} directories, got ${paths.length}`);
+  }
+  const twice = paths.find((one, i) => paths.indexOf(one) !== i);
+  if (twice !== undefined) {
+    throw new RangeError(`dir takes each directory once; ${check.shown(twice)} is there twice`);
+  }
+  return [first, ...others];
+}
+
+export function accepted(value: unknown): readonly string[] {
+  if (!Array.isArray(value)) {
+    throw new TypeError(`acceptMissing takes an array of directories, got ${check.shown(value)}`);
+  }
+  return value.map((one) => path(one, 'acceptMissing'));
+}
+
+function path(value: unknown, what: string): string {
+  const text = check.string(value, what);
+  if (text === '' || text.includes('\0')) {
     throw new RangeError(
-      `dir takes the path of a directory, such as './log'; got ${check.shown(path)}`,
+      `${what} takes the path of a directory, such as './log'; got ${check.shown(text)}`,
     );
   }
-  return resolve(path);
+  return resolve(text);
 }
 
 function nodeName(value: unknown, dir: string): string {

@@ -1,8 +1,9 @@
 import { loadBinding } from '../native/binding.js';
 import { type NativeInfo, type NativeLog, State } from '../native/native_log.js';
 import { WalError } from './errors.js';
+import { openNewest } from './newest_copy.js';
 import { closedOldPrimary, type OldPrimary } from './old_primary.js';
-import { directory } from './options.js';
+import { accepted, directories } from './options.js';
 import { nextEpoch, type Promoted, primaryMayRun } from './promote.js';
 import * as check from './validate.js';
 
@@ -12,14 +13,17 @@ import * as check from './validate.js';
  * `primaryStopped: true`; that one changes no byte, and tells what the control file knows.
  */
 export async function promoteDirectory(options: {
-  readonly dir: string;
+  readonly dir: string | readonly string[];
+  readonly acceptMissing?: readonly string[];
   readonly primaryStopped?: boolean;
 }): Promise<Promoted> {
-  const raw = check.optionsObject(options, 'promoteDirectory', ['dir', 'primaryStopped']);
-  const dir = directory(raw.dir);
+  const keys = ['dir', 'acceptMissing', 'primaryStopped'];
+  const raw = check.optionsObject(options, 'promoteDirectory', keys);
+  const [dir, ...mirrors] = directories(raw.dir);
+  const acceptMissing = raw.acceptMissing === undefined ? [] : accepted(raw.acceptMissing);
   try {
-    if (raw.primaryStopped !== true) throw primaryMayRun(await look(dir));
-    const native = await loadBinding().open(existing(dir));
+    if (raw.primaryStopped !== true) throw primaryMayRun(await look([dir, ...mirrors]));
+    const native = await loadBinding().open({ ...existing(dir), mirrors, acceptMissing });
     try {
       return await openNextEpoch(native);
     } finally {
@@ -30,8 +34,8 @@ export async function promoteDirectory(options: {
   }
 }
 
-async function look(dir: string): Promise<OldPrimary> {
-  const reader = await loadBinding().openReader(dir);
+async function look(dirs: readonly string[]): Promise<OldPrimary> {
+  const { reader } = await openNewest(dirs);
   try {
     const info = reader.info();
     requireStandby(info);

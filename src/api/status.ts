@@ -1,4 +1,4 @@
-import type { NativeInfo, Role, Term } from '../native/native_log.js';
+import type { NativeCopy, NativeInfo, Role, Term } from '../native/native_log.js';
 import type { CommitLevel } from '../replication/level.js';
 import type { WalErrorCode } from './errors.js';
 import type { UpstreamRule } from './old_primary.js';
@@ -57,6 +57,24 @@ export interface PolicyStatus {
   readonly waitingFor: string | null;
 }
 
+/** A directory of a log that has several. */
+export interface CopyStatus {
+  readonly dir: string;
+  /**
+   * `in`: it has all that is acknowledged; `dropped`: the log goes on without it; `resyncing`: it is
+   * being filled.
+   */
+  readonly state: 'in' | 'dropped' | 'resyncing';
+  /** Why it is not in; null while it is. */
+  readonly reason: string | null;
+  /** Since when, ISO 8601 by this machine's clock. */
+  readonly since: string;
+  /** While it is resynchronised: how much of it is done, from 0 to 1; null otherwise. */
+  readonly progress: number | null;
+  /** Reads that failed or did not verify here, and were served from another copy. */
+  readonly badReads: number;
+}
+
 /**
  * Answer of `Log.status()`. A documented contract: `schema` changes when a field changes meaning.
  */
@@ -82,6 +100,8 @@ export interface LogStatus {
   readonly commitLsn: number;
   /** Last record that the applier has applied; null without one. */
   readonly applyLsn: number | null;
+  /** The directories, where there are several. */
+  readonly copies: readonly CopyStatus[];
   readonly ring: { readonly bytes: number; readonly free: number };
   readonly segments: { readonly bytes: number; readonly used: number; readonly spare: number };
   readonly flushes: {
@@ -104,4 +124,16 @@ export interface LogStatus {
   /** What opening found. */
   readonly recovery: NativeInfo['recovery'];
   readonly failure: { readonly code: WalErrorCode; readonly message: string } | null;
+}
+
+export function copyStatus(copy: NativeCopy): CopyStatus {
+  const { dir, state, reason, since, filled, toFill, badReads } = copy;
+  return {
+    dir,
+    state,
+    reason: state === 'in' ? null : reason,
+    since: new Date(since).toISOString(),
+    progress: state === 'resyncing' ? (toFill === 0 ? 0 : filled / toFill) : null,
+    badReads,
+  };
 }

@@ -22,6 +22,16 @@ export function parsePath(text: string): string {
   return text;
 }
 
+/** For an option that may be given several times. */
+export function parsePaths(text: string, before?: readonly string[]): readonly string[] {
+  return [...(before ?? []), parsePath(text)];
+}
+
+/** How messages name a log with these directories. */
+export function showDirs(dirs: readonly string[]): string {
+  return dirs.join(', ');
+}
+
 /** Left as it is; checked here, where the option has the name that was typed. */
 export function parseRule(text: string): string {
   try {
@@ -72,7 +82,16 @@ export function checkRequired(command: Command): void {
 
 /** Options that several commands share, in the same words. */
 export const shared = {
-  dir: () => new RequiredOption('--dir <path>', 'directory of the log').argParser(parsePath),
+  dir: () =>
+    new RequiredOption(
+      '--dir <path>',
+      'directory of the log; once for each, where it has several',
+    ).argParser(parsePaths),
+  acceptMissing: () =>
+    new Option(
+      '--accept-missing <path>',
+      'open without the copy that was in this directory: what it alone holds is lost',
+    ).argParser(parsePaths),
   name: () => new Option('--name <name>', "this node's name (default: the name of the directory)"),
   listen: (what = 'feed standbys here; port 0 takes any') =>
     new Option('--listen <host:port>', what).argParser(parseAddress),

@@ -15,6 +15,8 @@ export function narrate(log: Log, verbose: boolean): void {
   });
   log.on('connected', ({ primary }) => notice(`connected to primary ${primary}`));
   log.on('role', ({ role, term }) => notice(`now ${role}, epoch ${term.epoch}`));
+  log.on('copyDropped', ({ dir, reason }) => notice(`goes on without ${dir}: ${reason}`));
+  log.on('copyRestored', ({ dir }) => notice(`${dir} is in again`));
   log.on('slowFlush', ({ milliseconds }) => {
     notice(`a flush took ${(milliseconds / 1000).toFixed(1)} s`);
   });

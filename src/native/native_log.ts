@@ -36,6 +36,14 @@ export interface Rule {
 
 export interface NativeOpenOptions {
   readonly dir: string;
+  /** Further directories, each with a copy of the log. */
+  readonly mirrors?: readonly string[];
+  /** Directories whose copies may be gone. */
+  readonly acceptMissing?: readonly string[];
+  /** A copy that takes so much longer than another is dropped. */
+  readonly copyLagMs?: number;
+  /** Bytes a second with which a copy is filled beside the appends. */
+  readonly copyFillRate?: number;
   /** Create the log where the directory holds none (the directory itself too). */
   readonly create: boolean;
   /** Role to store when the log is created. */
@@ -58,6 +66,21 @@ export interface NativeOpenOptions {
   readonly maxBatchDelayMs: number;
   /** false: the addon shares no memory with JavaScript (Electron); use `put`. */
   readonly sharedRing: boolean;
+}
+
+/** A directory of a log that has several. */
+export interface NativeCopy {
+  readonly dir: string;
+  readonly state: 'in' | 'dropped' | 'resyncing';
+  /** Why it is not in; empty where it is. */
+  readonly reason: string;
+  /** Milliseconds since 1970. */
+  readonly since: number;
+  /** While it is resynchronised: bytes done, and how many there are. */
+  readonly filled: number;
+  readonly toFill: number;
+  /** Reads that failed or did not verify here, and were served from another copy. */
+  readonly badReads: number;
 }
 
 export interface NativeInfo {
@@ -104,6 +127,10 @@ export interface NativeInfo {
   readonly lastSlowFlushMs: number;
   readonly segments: number;
   readonly spareSegments: number;
+  /** Empty where the log has one directory. */
+  readonly copies: readonly NativeCopy[];
+  /** Readers only: grows with each change of which copies are in; 0 where there never was one. */
+  readonly generation?: number;
 }
 
 /**
@@ -138,6 +165,8 @@ export const State = {
   SLOW_FLUSHES: 13,
   /** Goes up with every news of `scrubStatus()`. */
   SCRUB_NEWS: 14,
+  /** Changes when `info().copies` tells something new, but for progress. */
+  COPY_NEWS: 15,
   LENGTH: 16,
 } as const;
 

@@ -137,6 +137,7 @@ export class LogBuilder {
       primaryAddress: '',
       lastContact: 0,
       rule: undefined,
+      membership: undefined,
       history: this.#history,
       ...changes,
     };

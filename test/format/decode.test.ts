@@ -177,6 +177,15 @@ describe('a control file', () => {
       standbys: 'ANY 1 ("ä", b)',
       members: ['11'.repeat(16), '22'.repeat(16)],
     },
+    membership: {
+      generation: 3,
+      tags: [7n, 6n, 5n, 0n, 0n, 0n, 0n, 0n, 0n],
+      copies: [
+        { id: '33'.repeat(16), state: 'in', reason: 0, error: 0, since: 8, path: '/a' },
+        { id: '44'.repeat(16), state: 'out', reason: 2, error: 5, since: 9, path: '/b' },
+      ],
+      own: '33'.repeat(16),
+    },
   });
 
   it('decodes to what was encoded', () => {
@@ -207,5 +216,9 @@ describe('a control file', () => {
     expect([12800, 12804].map((at) => bytes.readUInt32LE(at))).toEqual([4, 2]);
     expect(bytes.toString('hex', 12832, 12848)).toBe('22'.repeat(16));
     expect(bytes.toString('utf8', 13840, 13855)).toBe('ANY 1 ("ä", b)');
+    expect([15888, 15904].map((at) => Number(bytes.readBigUInt64LE(at)))).toEqual([3, 7]);
+    expect(bytes.toString('hex', 16072, 16088)).toBe('44'.repeat(16));
+    expect(bytes.toString('utf8', 16104, 16106)).toBe('/b');
+    expect(bytes.toString('hex', 16360, 16376)).toBe('33'.repeat(16));
   });
 });

@@ -181,7 +181,9 @@ function decodeRule(bytes: Buffer): Decoded<layout.StoredRule | undefined> {
   if (level === undefined) return fail('rule level');
   if (count > layout.MEMBER_LIMIT) return fail('rule members');
   if (level === 'none') {
-    return layout.allZero(bytes.subarray(at)) ? { ok: true, value: undefined } : fail('zeros');
+    return layout.allZero(bytes.subarray(at, layout.COPIES_OFFSET))
+      ? { ok: true, value: undefined }
+      : fail('zeros');
   }
   const ids = at + 16;
   const standbys = text(bytes, layout.RULE_TEXT_OFFSET, layout.RULE_TEXT_BYTES);
@@ -189,9 +191,41 @@ function decodeRule(bytes: Buffer): Decoded<layout.StoredRule | undefined> {
   if (!layout.allZero(bytes.subarray(at + 8, ids))) return fail('zeros');
   if (!layout.allZero(bytes.subarray(ids + count * 16, layout.RULE_TEXT_OFFSET)))
     return fail('zeros');
-  if (!layout.allZero(bytes.subarray(textEnd))) return fail('zeros');
+  if (!layout.allZero(bytes.subarray(textEnd, layout.COPIES_OFFSET))) return fail('zeros');
   const members = Array.from({ length: count }, (_, i) => hex(bytes, ids + i * 16, 16));
   return { ok: true, value: { level, standbys, members } };
+}
+
+function decodeMembership(bytes: Buffer): Decoded<layout.StoredMembership | undefined> {
+  const at = layout.COPIES_OFFSET;
+  const generation = u64(bytes, at);
+  const count = bytes.readUInt32LE(at + 8);
+  if (generation === 0) {
+    return layout.allZero(bytes.subarray(at)) ? { ok: true, value: undefined } : fail('zeros');
+  }
+  if (count > layout.COPY_LIMIT) return fail('copies');
+  const table = at + 16 + layout.GENERATION_TAGS * 8;
+  const own = table + layout.COPY_LIMIT * layout.COPY_BYTES;
+  if (!layout.allZero(bytes.subarray(at + 12, at + 16))) return fail('zeros');
+  if (!layout.allZero(bytes.subarray(table + count * layout.COPY_BYTES, own))) return fail('zeros');
+  if (!layout.allZero(bytes.subarray(own + 16))) return fail('zeros');
+  const copies: layout.StoredCopy[] = [];
+  for (let entry = table; copies.length < count; entry += layout.COPY_BYTES) {
+    const state = bytes.readUInt32LE(entry + 16);
+    if (state !== 1 && state !== 2) return fail('copy state');
+    copies.push({
+      id: hex(bytes, entry, 16),
+      state: state === 1 ? 'in' : 'out',
+      reason: bytes.readUInt16LE(entry + 20),
+      error: bytes.readUInt16LE(entry + 22),
+      since: u64(bytes, entry + 24),
+      path: text(bytes, entry + 32, layout.COPY_PATH_BYTES),
+    });
+  }
+  const tags = Array.from({ length: layout.GENERATION_TAGS }, (_, i) =>
+    bytes.readBigUInt64LE(at + 16 + i * 8),
+  );
+  return { ok: true, value: { generation, tags, copies, own: hex(bytes, own, 16) } };
 }
 
 /** Decodes one 16 KiB copy of the control file. */
@@ -210,6 +244,8 @@ export function decodeControlCopy(bytes: Buffer): Decoded<layout.Control> {
   if (!layout.allZero(bytes.subarray(historyEnd, layout.RULE_OFFSET))) return fail('zeros');
   const rule = decodeRule(bytes);
   if (!rule.ok) return rule;
+  const membership = decodeMembership(bytes);
+  if (!membership.ok) return membership;
   const history: layout.HistoryEntry[] = [];
   for (let at = layout.HISTORY_OFFSET; at < historyEnd; at += layout.HISTORY_ENTRY_BYTES) {
     history.push(decodeEntry(bytes, at));
@@ -238,6 +274,7 @@ export function decodeControlCopy(bytes: Buffer): Decoded<layout.Control> {
     primaryAddress: text(bytes, 320, 128),
     lastContact: u64(bytes, 448),
     rule: rule.value,
+    membership: membership.value,
     history,
   };
   return { ok: true, value };

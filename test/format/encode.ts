@@ -100,6 +100,27 @@ function putRule(bytes: Buffer, { level, standbys, members }: layout.StoredRule)
   bytes.write(standbys, layout.RULE_TEXT_OFFSET, layout.RULE_TEXT_BYTES - 1, 'utf8');
 }
 
+function putMembership(bytes: Buffer, membership: layout.StoredMembership): void {
+  const at = layout.COPIES_OFFSET;
+  const { generation, tags, copies, own } = membership;
+  putU64(bytes, generation, at);
+  bytes.writeUInt32LE(copies.length, at + 8);
+  tags.forEach((tag, i) => {
+    bytes.writeBigUInt64LE(tag, at + 16 + i * 8);
+  });
+  const table = at + 16 + layout.GENERATION_TAGS * 8;
+  copies.forEach((copy, i) => {
+    const entry = table + i * layout.COPY_BYTES;
+    putHex(bytes, copy.id, entry);
+    bytes.writeUInt32LE(copy.state === 'in' ? 1 : 2, entry + 16);
+    bytes.writeUInt16LE(copy.reason, entry + 20);
+    bytes.writeUInt16LE(copy.error, entry + 22);
+    putU64(bytes, copy.since, entry + 24);
+    bytes.write(copy.path, entry + 32, layout.COPY_PATH_BYTES - 1, 'utf8');
+  });
+  putHex(bytes, own, table + layout.COPY_LIMIT * layout.COPY_BYTES);
+}
+
 export function encodeControlCopy(control: layout.Control): Buffer {
   const bytes = Buffer.alloc(layout.CONTROL_COPY_BYTES);
   bytes.writeUInt32LE(layout.CONTROL_MAGIC, 0);
@@ -131,6 +152,7 @@ export function encodeControlCopy(control: layout.Control): Buffer {
   bytes.write(control.primaryAddress, 320, 128, 'utf8');
   putU64(bytes, control.lastContact, 448);
   if (control.rule !== undefined) putRule(bytes, control.rule);
+  if (control.membership !== undefined) putMembership(bytes, control.membership);
   control.history.forEach((entry, i) => {
     putEntry(bytes, entry, layout.HISTORY_OFFSET + i * layout.HISTORY_ENTRY_BYTES);
   });

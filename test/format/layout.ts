@@ -14,6 +14,11 @@ export const RULE_OFFSET = 12800;
 export const MEMBER_LIMIT = 64;
 export const RULE_TEXT_OFFSET = RULE_OFFSET + 16 + MEMBER_LIMIT * 16;
 export const RULE_TEXT_BYTES = 2048;
+export const COPIES_OFFSET = RULE_TEXT_OFFSET + RULE_TEXT_BYTES;
+export const COPY_LIMIT = 4;
+export const COPY_BYTES = 96;
+export const COPY_PATH_BYTES = 64;
+export const GENERATION_TAGS = 9;
 export const FORMAT_VERSION = 1;
 
 export const SEGMENT_MAGIC = 0x47534d57;
@@ -47,6 +52,25 @@ export interface StoredRule {
   readonly level: StoredLevel;
   readonly standbys: string;
   readonly members: readonly string[];
+}
+
+/** A directory that holds a copy of the log, as the control files tell it. */
+export interface StoredCopy {
+  readonly id: string;
+  readonly state: 'in' | 'out';
+  readonly reason: number;
+  readonly error: number;
+  readonly since: number;
+  readonly path: string;
+}
+
+export interface StoredMembership {
+  readonly generation: number;
+  /** Of this generation and of those before it. */
+  readonly tags: readonly bigint[];
+  readonly copies: readonly StoredCopy[];
+  /** Id of the copy in this directory. */
+  readonly own: string;
 }
 
 export interface Term {
@@ -121,6 +145,8 @@ export interface Control extends Term {
   readonly primaryAddress: string;
   readonly lastContact: number;
   readonly rule: StoredRule | undefined;
+  /** undefined: one directory, as it was created. */
+  readonly membership: StoredMembership | undefined;
   readonly history: readonly HistoryEntry[];
 }
 

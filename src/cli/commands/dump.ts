@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander';
 import { WalError } from '../../api/errors.js';
-import { loadBinding } from '../../native/binding.js';
+import { openNewest } from '../../api/newest_copy.js';
 import { UsageError } from '../failure.js';
 import { type OutputFormat, recordWriters } from '../formats.js';
 import { parseLsn, shared } from '../options.js';
@@ -8,7 +8,7 @@ import { Output } from '../output.js';
 import { scanBatches } from '../scan.js';
 
 interface DumpOptions {
-  readonly dir: string;
+  readonly dir: readonly string[];
   readonly from?: number;
   readonly to?: number;
   readonly format: OutputFormat;
@@ -53,7 +53,7 @@ async function runDump({ dir, from, to, format }: DumpOptions): Promise<void> {
   }
   const output = Output.open('-');
   const write = recordWriters[format];
-  const reader = await loadBinding().openReader(dir);
+  const { reader } = await openNewest(dir);
   try {
     for await (const batch of scanBatches(reader, from, to)) {
       for (const record of batch) write(output, record, batch);

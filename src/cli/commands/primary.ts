@@ -11,7 +11,8 @@ import { count, notice, plural, showProgress, size } from '../terminal.js';
 import { narrate, untilStopped } from '../watch.js';
 
 interface PrimaryOptions {
-  readonly dir: string;
+  readonly dir: readonly string[];
+  readonly acceptMissing?: readonly string[];
   readonly name?: string;
   readonly listen?: Address;
   readonly plaintext?: true;
@@ -35,6 +36,7 @@ export function primaryCommand(): Command {
         '--stay it goes on serving standbys until SIGTERM or SIGINT.',
     )
     .addOption(shared.dir())
+    .addOption(shared.acceptMissing())
     .addOption(shared.name())
     .addOption(shared.listen())
     .addOption(shared.plaintext())
@@ -97,11 +99,12 @@ async function runPrimary(options: PrimaryOptions): Promise<void> {
 }
 
 function openOptions(options: PrimaryOptions, signal: AbortSignal) {
-  const { dir, name, listen, sync, standbys, whenMissing, syncTimeout } = options;
+  const { dir, acceptMissing, name, listen, sync, standbys, whenMissing, syncTimeout } = options;
   const plaintext = options.plaintext === true;
   return {
     dir,
     signal,
+    ...(acceptMissing === undefined ? {} : { acceptMissing }),
     ...(name === undefined ? {} : { name }),
     ...(listen === undefined ? {} : { listen: { ...listen, plaintext } }),
     ...(sync === undefined ? {} : { synchronousCommit: sync }),

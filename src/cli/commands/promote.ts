@@ -2,13 +2,14 @@ import { Command, Option } from 'commander';
 import { describeOldPrimary } from '../../api/old_primary.js';
 import type { Promoted } from '../../api/promote.js';
 import { promoteDirectory } from '../../api/promote_directory.js';
-import { controlRequest } from '../../control/client.js';
-import { shared } from '../options.js';
+import { askAny } from '../ask.js';
+import { shared, showDirs } from '../options.js';
 import { StopSignals } from '../stop.js';
 import { count, notice } from '../terminal.js';
 
 interface PromoteOptions {
-  readonly dir: string;
+  readonly dir: readonly string[];
+  readonly acceptMissing?: readonly string[];
   readonly primaryStopped?: true;
   readonly json?: true;
 }
@@ -23,6 +24,7 @@ export function promoteCommand(): Command {
         'directory. All that was received is kept.',
     )
     .addOption(shared.dir())
+    .addOption(shared.acceptMissing())
     .addOption(
       new Option('--primary-stopped', 'say that the old primary is stopped: nothing else can tell'),
     )
@@ -31,18 +33,20 @@ export function promoteCommand(): Command {
     .action(runPromote);
 }
 
-async function runPromote({ dir, primaryStopped, json }: PromoteOptions): Promise<void> {
+async function runPromote(options: PromoteOptions): Promise<void> {
+  const { dir, acceptMissing, primaryStopped, json } = options;
   const stop = new StopSignals();
   const waiting = setTimeout(() => {
     notice('waiting: the standby applies what it received before it answers');
   }, SAY_WAITING_MS).unref();
   try {
-    const options = primaryStopped === true ? { primaryStopped } : {};
-    const request = { cmd: 'promote', ...options } as const;
-    const reply = await controlRequest(dir, request, { signal: stop.signal });
+    const stopped = primaryStopped === true ? { primaryStopped } : {};
+    const accepted = acceptMissing === undefined ? {} : { acceptMissing };
+    const request = { cmd: 'promote', ...stopped } as const;
+    const reply = await askAny(dir, request, { signal: stop.signal });
     const promoted = reply.listening
       ? (reply.result as Promoted)
-      : await promoteDirectory({ dir, ...options });
+      : await promoteDirectory({ dir, ...stopped, ...accepted });
     process.stdout.write(json === true ? `${JSON.stringify(promoted)}\n` : describe(dir, promoted));
   } finally {
     clearTimeout(waiting);
@@ -50,7 +54,7 @@ async function runPromote({ dir, primaryStopped, json }: PromoteOptions): Promis
   }
 }
 
-function describe(dir: string, { term, lsn, oldPrimary }: Promoted): string {
-  const now = `${dir} is the primary now, epoch ${term.epoch}, after LSN ${count(lsn)}`;
+function describe(dir: readonly string[], { term, lsn, oldPrimary }: Promoted): string {
+  const now = `${showDirs(dir)} is the primary now, epoch ${term.epoch}, after LSN ${count(lsn)}`;
   return `${[now, ...describeOldPrimary(oldPrimary)].join('\n')}\n`;
 }

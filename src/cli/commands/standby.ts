@@ -22,7 +22,8 @@ import { narrate, untilStopped } from '../watch.js';
 import { cutTornRecord } from '../whole_records.js';
 
 interface StandbyOptions {
-  readonly dir: string;
+  readonly dir: readonly string[];
+  readonly acceptMissing?: readonly string[];
   readonly follow: Address;
   readonly name?: string;
   readonly listen?: Address;
@@ -45,6 +46,7 @@ export function standbyCommand(): Command {
         'feeds standbys on --listen and appends what comes from --input.',
     )
     .addOption(shared.dir())
+    .addOption(shared.acceptMissing())
     .addOption(
       new RequiredOption('--follow <host:port>', 'where the primary listens').argParser(
         parseAddress,
@@ -187,12 +189,13 @@ function untilPrimary(log: Log, stop: AbortSignal): Promise<void> {
 }
 
 function openOptions(options: StandbyOptions, signal: AbortSignal) {
-  const { dir, name, listen, follow } = options;
+  const { dir, acceptMissing, name, listen, follow } = options;
   const plaintext = options.plaintext === true;
   return {
     dir,
     signal,
     follow: { ...follow, plaintext },
+    ...(acceptMissing === undefined ? {} : { acceptMissing }),
     ...(name === undefined ? {} : { name }),
     ...(listen === undefined ? {} : { listen: { ...listen, plaintext } }),
   };

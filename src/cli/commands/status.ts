@@ -1,19 +1,19 @@
 import { Command } from 'commander';
+import { openNewest } from '../../api/newest_copy.js';
 import {
   closedOldPrimary,
   type OldPrimary,
   ruleState,
   type UpstreamRule,
 } from '../../api/old_primary.js';
-import type { LogStatus } from '../../api/status.js';
-import { controlRequest } from '../../control/client.js';
-import { loadBinding } from '../../native/binding.js';
+import { type CopyStatus, copyStatus, type LogStatus } from '../../api/status.js';
 import type { NativeInfo, Place } from '../../native/native_log.js';
+import { askAny } from '../ask.js';
 import { shared, showAddress } from '../options.js';
 import { count, size } from '../terminal.js';
 
 interface StatusOptions {
-  readonly dir: string;
+  readonly dir: readonly string[];
   readonly json?: true;
 }
 
@@ -36,6 +36,8 @@ interface ClosedStatus {
   readonly commitLsn: number;
   readonly segments: { readonly bytes: number; readonly used: number; readonly spare: number };
   readonly closedCleanly: boolean;
+  /** As last written down. */
+  readonly copies: readonly CopyStatus[];
   /** Standby: what it last knew of its primary. */
   readonly primary: Omit<OldPrimary, 'connected' | 'commitLsn' | 'flushLsn'> | null;
 }
@@ -53,7 +55,7 @@ export function statusCommand(): Command {
 }
 
 async function runStatus({ dir, json }: StatusOptions): Promise<void> {
-  const reply = await controlRequest(dir, { cmd: 'status' }, { timeoutMs: ANSWER_MS });
+  const reply = await askAny(dir, { cmd: 'status' }, { timeoutMs: ANSWER_MS });
   const status = reply.listening ? (reply.result as LogStatus) : await readClosed(dir);
   const text =
     json === true
@@ -64,8 +66,8 @@ async function runStatus({ dir, json }: StatusOptions): Promise<void> {
   process.stdout.write(`${text}\n`);
 }
 
-async function readClosed(dir: string): Promise<ClosedStatus> {
-  const reader = await loadBinding().openReader(dir);
+async function readClosed(dirs: readonly string[]): Promise<ClosedStatus> {
+  const { dir, reader } = await openNewest(dirs);
   try {
     const info = reader.info();
     const end = await reader.refresh();
@@ -92,6 +94,7 @@ function closedStatus(dir: string, info: NativeInfo, end: Place): ClosedStatus {
     commitLsn,
     segments: { bytes: info.segmentBytes, used: info.segments, spare: info.spareSegments },
     closedCleanly: recovery.clean,
+    copies: info.copies.map(copyStatus),
     primary: role === 'standby' && primary.name !== '' ? primary : null,
   };
 }
@@ -105,6 +108,7 @@ function describeClosed(status: ClosedStatus): string {
     ['committed', `up to LSN ${count(status.commitLsn)}, as last written down`],
     ['segments', `${count(segments.used)} of ${size(segments.bytes)}`],
     ['closed', status.closedCleanly ? 'cleanly' : 'not cleanly: it recovers when it is opened'],
+    ...copyRows(status.copies),
   ];
   if (primary !== null) {
     rows.push(['primary', `${primary.name} at ${primary.address}`]);
@@ -123,6 +127,7 @@ function describeOpen(status: LogStatus): string {
     ['flushed', `up to LSN ${count(status.flushLsn)} (${status.io} I/O)`],
     ['committed', `up to LSN ${count(status.commitLsn)}`],
     ['segments', `${count(segments.used)} of ${size(segments.bytes)}, ${segments.spare} spare`],
+    ...copyRows(status.copies),
   ];
   if (status.applyLsn !== null) rows.push(['applied', `up to LSN ${count(status.applyLsn)}`]);
   if (listening !== null) rows.push(['listening', showAddress(listening)]);
@@ -154,6 +159,15 @@ function records({ firstLsn, appendLsn }: ClosedStatus | LogStatus): string {
 
 function syncCommit(rule: UpstreamRule | null): string {
   return rule === null ? 'not known' : ruleState(rule);
+}
+
+function copyRows(copies: readonly CopyStatus[]): (readonly [string, string])[] {
+  return copies.map(({ dir, state, reason, since, progress, badReads }) => {
+    const done = progress === null ? '' : ` ${Math.floor(progress * 100)} %`;
+    const why = reason === null ? '' : `: ${reason}`;
+    const bad = badReads === 0 ? '' : `, ${count(badReads)} bad reads`;
+    return ['copy', `${dir}, ${state}${done} since ${since}${bad}${why}`];
+  });
 }
 
 function table(rows: readonly (readonly [string, string])[]): string {

@@ -3,12 +3,12 @@ import { WalError } from '../../api/errors.js';
 import { loadBinding } from '../../native/binding.js';
 import type { NativeInfo, VerifyResult } from '../../native/native_log.js';
 import { type Comparison, compareLogs } from '../compare.js';
-import { Reported } from '../failure.js';
+import { Reported, UsageError } from '../failure.js';
 import { parsePath, shared } from '../options.js';
 import { count, plural, size } from '../terminal.js';
 
 interface VerifyOptions {
-  readonly dir: string;
+  readonly dir: readonly string[];
   readonly against?: string;
   readonly json?: true;
 }
@@ -40,7 +40,9 @@ interface Verified {
 }
 
 async function runVerify(options: VerifyOptions): Promise<void> {
-  const { dir, against } = options;
+  const { dir: dirs, against } = options;
+  const [dir] = dirs;
+  if (dir === undefined || dirs.length > 1) return verifyCopies(options);
   const first = await verifyOne(dir);
   const second = against === undefined ? undefined : await verifyOne(against);
   let comparison: Comparison | undefined;
@@ -58,6 +60,22 @@ async function runVerify(options: VerifyOptions): Promise<void> {
       process.stdout.write(describe(against, second.result));
     }
     if (comparison !== undefined) process.stdout.write(describeComparison(comparison));
+  }
+  if (!ok) throw new Reported('the log does not verify');
+}
+
+/** Each directory of a log that has several; one that is damaged fails the command. */
+async function verifyCopies({ dir: dirs, against, json }: VerifyOptions): Promise<void> {
+  if (against !== undefined) {
+    throw new UsageError('--against compares two copies: say --dir once');
+  }
+  const copies = [];
+  for (const dir of dirs) copies.push({ dir, ...(await verifyOne(dir)).result });
+  const ok = copies.every(({ damage }) => damage === undefined);
+  if (json === true) {
+    process.stdout.write(`${JSON.stringify({ ok, copies })}\n`);
+  } else {
+    for (const { dir, ...result } of copies) process.stdout.write(describe(dir, result));
   }
   if (!ok) throw new Reported('the log does not verify');
 }

@@ -1,0 +1,176 @@
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { Log, type OpenOptions } from '../../src/index.js';
+import { freshDir } from '../helpers/temp.js';
+import { openLog, small, texts, until, walError } from './helpers.js';
+
+function twoDirs(): [string, string] {
+  return [freshDir('a'), freshDir('b')];
+}
+
+async function fill(log: Log, count: number, bytes = 2000): Promise<void> {
+  for (let i = 0; i < count; i++) {
+    log.append(`${i}`.padEnd(bytes, '.'));
+    if (i % 10 === 9) await log.commit();
+  }
+  await log.commit();
+}
+
+function stateOf(log: Log, dir: string): string | undefined {
+  return log.status().copies.find((copy) => copy.dir === dir)?.state;
+}
+
+/** Every byte of the segments of a closed log, by name. */
+function segments(dir: string): Map<string, string> {
+  const names = readdirSync(dir).filter((name) => name.endsWith('.wal'));
+  return new Map(names.map((name) => [name, readFileSync(join(dir, name), 'latin1')]));
+}
+
+/** Damages every segment of a directory, behind the back of whoever has it open. */
+function damage(dir: string): void {
+  for (const name of readdirSync(dir)) {
+    if (!name.endsWith('.wal')) continue;
+    const bytes = readFileSync(join(dir, name));
+    bytes.fill(0x5a, 4096, bytes.length);
+    writeFileSync(join(dir, name), bytes);
+  }
+}
+
+describe('a log with two directories', () => {
+  it('has the same bytes in both, and tells of both', async () => {
+    const dir = twoDirs();
+    const log = await openLog({ ...small, dir });
+    await fill(log, 400);
+    const { copies } = log.status();
+    expect(copies).toMatchObject([
+      { dir: dir[0], state: 'in', reason: null, progress: null, badReads: 0 },
+      { dir: dir[1], state: 'in', reason: null, progress: null, badReads: 0 },
+    ]);
+    expect(Date.parse(copies[0]?.since ?? '')).toBeGreaterThan(Date.now() - 60_000);
+    await log.close();
+    const [a, b] = dir.map(segments);
+    expect(a?.size).toBeGreaterThan(2);
+    expect(a).toEqual(b);
+  });
+
+  it('has no rows where there is one directory', async () => {
+    const log = await openLog(small);
+    expect(log.status().copies).toEqual([]);
+  });
+
+  it('serves on while one directory is deleted, and fills it when it is there again', async () => {
+    const dir = twoDirs();
+    const log = await openLog({ ...small, dir });
+    const told: string[] = [];
+    log.on('copyDropped', (copy) => told.push(`dropped ${copy.dir}: ${copy.reason}`));
+    log.on('copyRestored', (copy) => told.push(`restored ${copy.dir}`));
+    await fill(log, 100);
+    rmSync(dir[0], { recursive: true });
+    await until(() => stateOf(log, dir[0]) === 'dropped', 'the copy is dropped');
+    await fill(log, 300);
+    expect(log.status().failure).toBeNull();
+    expect((await texts(log)).length).toBe(400);
+    expect(log.status().copies[0]?.reason).not.toBeNull();
+    mkdirSync(dir[0], { mode: 0o700 });
+    await until(() => stateOf(log, dir[0]) === 'in', 'the copy is in again', 20_000);
+    await fill(log, 100);
+    expect(told[0]).toContain(`dropped ${dir[0]}: `);
+    expect(told[1]).toBe(`restored ${dir[0]}`);
+    await log.close();
+    expect(segments(dir[0])).toEqual(segments(dir[1]));
+    // What it was filled from is not needed any more.
+    rmSync(dir[1], { recursive: true });
+    const left = await openLog({ dir: dir[0], acceptMissing: [dir[1]] });
+    expect((await texts(left)).length).toBe(500);
+  });
+
+  it('gives what verifies while every segment of one is damaged, and heals', async () => {
+    const dir = twoDirs();
+    const log = await openLog({ ...small, dir });
+    await fill(log, 400);
+    damage(dir[0]);
+    expect((await texts(log)).length).toBe(400);
+    expect(log.status().copies[0]?.badReads).toBeGreaterThan(0);
+    await fill(log, 100);
+    await log.close();
+    damage(dir[0]);
+    const again = await openLog({ dir });
+    expect((await texts(again)).length).toBe(500);
+    await until(() => stateOf(again, dir[0]) === 'in', 'the copy is in again');
+    await again.close();
+    expect(segments(dir[0])).toEqual(segments(dir[1]));
+  });
+
+  it('is not opened from one directory but by word, and takes back no stale copy', async () => {
+    const dir = twoDirs();
+    const log = await openLog({ ...small, dir });
+    await fill(log, 10);
+    await log.close();
+    const missing = await walError(() => Log.open({ dir: dir[1] }));
+    expect(missing.code).toBe('WAL_COPY_MISSING');
+    expect(missing.message).toContain(dir[0].slice(-40));
+    expect(missing.hint).toContain('acceptMissing');
+    const alone = await openLog({ dir: dir[1], acceptMissing: [dir[0]] });
+    await fill(alone, 10);
+    await alone.close();
+    expect((await walError(() => Log.open({ dir: dir[0] }))).code).toBe('WAL_COPY_MISSING');
+    const both = await openLog({ dir });
+    expect((await texts(both)).length).toBe(20);
+    expect(stateOf(both, dir[0])).toBe('in');
+  });
+
+  it('is refused where both were used without each other, until one is emptied', async () => {
+    const dir = twoDirs();
+    await (await openLog({ ...small, dir })).close();
+    for (const [mine, other] of [dir, [dir[1], dir[0]]] as const) {
+      const alone = await openLog({ dir: mine, acceptMissing: [other] });
+      await fill(alone, 10);
+      await alone.close();
+    }
+    expect((await walError(() => Log.open({ dir }))).code).toBe('WAL_COPY_SPLIT');
+    rmSync(dir[1], { recursive: true });
+    mkdirSync(dir[1], { mode: 0o700 });
+    const both = await openLog({ dir });
+    expect((await texts(both)).length).toBe(10);
+  });
+
+  it('is locked in each of its directories', async () => {
+    const dir = twoDirs();
+    const log = await openLog({ ...small, dir });
+    for (const one of dir) {
+      expect((await walError(() => Log.open({ dir: one }))).code).toBe('WAL_LOCKED');
+    }
+    expect((await walError(() => Log.open({ dir: [freshDir(), dir[1]] }))).code).toBe('WAL_LOCKED');
+    await log.close();
+  });
+
+  it('is made of a log that had one', async () => {
+    const [a, b] = twoDirs();
+    const log = await openLog({ ...small, dir: a });
+    await fill(log, 200);
+    await log.close();
+    const both = await openLog({ dir: [a, b] });
+    expect(stateOf(both, b)).toBe('in');
+    await fill(both, 10);
+    await both.close();
+    expect(segments(a)).toEqual(segments(b));
+  });
+});
+
+describe('options of several directories', () => {
+  const wrong: readonly (readonly [unknown, RegExp])[] = [
+    [{ dir: [] }, /dir takes 1 to 4 directories, got 0/],
+    [{ dir: ['./a', './b', './c', './d', './e'] }, /dir takes 1 to 4 directories, got 5/],
+    [{ dir: ['./a', './a/'] }, /each directory once/],
+    [{ dir: ['./a', 7] }, /dir takes a string, got 7/],
+    [{ dir: './a', copyLag: 1000 }, /copyLag is for a log with several directories/],
+    [{ dir: ['./a', './b'], copyLag: 1 }, /copyLag .* 100 to 3600000/],
+    [{ dir: ['./a', './b'], resyncRate: 1 }, /resyncRate/],
+    [{ dir: './a', acceptMissing: './b' }, /acceptMissing takes an array/],
+  ];
+
+  it.each(wrong)('%j is refused', async (options, message) => {
+    await expect(Log.open(options as OpenOptions)).rejects.toThrow(message);
+  });
+});

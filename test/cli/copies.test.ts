@@ -1,0 +1,78 @@
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { tempDir } from '../global/temp.js';
+import { Running, statusWhen, succeed, walmirror } from './helpers.js';
+
+function dirs(): { a: string; b: string; both: readonly string[] } {
+  const parent = tempDir('cli');
+  const [a, b] = [join(parent, 'a'), join(parent, 'b')];
+  return { a, b, both: ['--dir', a, '--dir', b] };
+}
+
+function lines(count: number, from = 1): string {
+  return Array.from({ length: count }, (_, i) => `${from + i}\n`).join('');
+}
+
+describe('two directories from the command line', () => {
+  it('hold one log, that every command takes', async () => {
+    const { a, b, both } = dirs();
+    await succeed(['primary', ...both], lines(1000));
+    expect(await succeed(['dump', ...both])).toBe(lines(1000));
+    const verified = await succeed(['verify', ...both]);
+    expect(verified).toContain(`${a}: ok: LSN 1 to 1,000`);
+    expect(verified).toContain(`${b}: ok: LSN 1 to 1,000`);
+    expect(await succeed(['verify', '--dir', a, '--against', b])).toContain('equal');
+    const status = JSON.parse(await succeed(['status', ...both, '--json']));
+    expect(status.copies).toMatchObject([
+      { dir: a, state: 'in' },
+      { dir: b, state: 'in' },
+    ]);
+    expect(await succeed(['status', ...both])).toMatch(/copy +\S+, in since/);
+  });
+
+  it('serve on while one is deleted, open by word, and heal', async () => {
+    const { a, b, both } = dirs();
+    const primary = new Running(['primary', ...both, '--stay', '--verbose']);
+    primary.child.stdin.write(lines(100));
+    await statusWhen(a, ({ commitLsn }) => commitLsn === 100);
+    rmSync(a, { recursive: true });
+    const dropped = await statusWhen(b, ({ copies }) => copies[0]?.state === 'dropped');
+    expect(dropped.state).toBe('open');
+    primary.child.stdin.write(lines(100, 101));
+    await statusWhen(b, ({ commitLsn }) => commitLsn === 200);
+    expect(await succeed(['status', ...both])).toMatch(/copy +\S+, dropped since/);
+    primary.child.stdin.end();
+    expect(await primary.stop()).toMatchObject({ code: 0 });
+    expect(primary.stderr).toContain(`goes on without ${a}`);
+    // It was dropped, and that was stored: nobody has to say anything.
+    await succeed(['primary', ...both], lines(10, 201));
+    mkdirSync(a, { mode: 0o700 });
+    await succeed(['primary', ...both], lines(10, 211));
+    expect(await succeed(['verify', ...both])).toContain(`${a}: ok: LSN 1 to 220`);
+    rmSync(b, { recursive: true });
+    const refused = await walmirror(['primary', ...both], lines(1));
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toContain(b);
+    expect(refused.stderr).toContain('has copies that are not given');
+    await succeed(['primary', ...both, '--accept-missing', b], lines(10, 221));
+    expect(await succeed(['dump', '--dir', b])).toBe(lines(230));
+  });
+
+  it('say which of them is damaged, and are read from the other', async () => {
+    const { a, b, both } = dirs();
+    await succeed(['primary', ...both], lines(1000));
+    for (const name of readdirSync(a).filter((file) => file.endsWith('.wal'))) {
+      const bytes = readFileSync(join(a, name));
+      bytes.fill(1, 4096, 8192);
+      writeFileSync(join(a, name), bytes);
+    }
+    const verified = await walmirror(['verify', ...both]);
+    expect(verified.code).toBe(1);
+    expect(verified.stdout).toContain(`${a}: damaged`);
+    expect(verified.stdout).toContain(`${b}: ok`);
+    expect(await succeed(['dump', ...both])).toBe(lines(1000));
+    await succeed(['primary', ...both], lines(1));
+    expect(await succeed(['verify', ...both])).toContain(`${a}: ok`);
+  });
+});
