@@ -95,10 +95,11 @@ ReadOutcome read_batches(const LogIdentity& identity, const std::shared_ptr<Segm
       // good on another copy.
       bool alone = check_batch(identity, chain, batch, available, false).verdict != Verdict::kBad;
       if (outcome.length > 0 && (!alone || file->copies() > 1)) break;
-      throw WalFailure("WAL_CORRUPT", segment->path + " at offset " +
-                                          std::to_string(chain.position % identity.segment_bytes) +
-                                          ": " + check.reason +
-                                          ". Restore this copy from a standby or a backup")
+      throw WalFailure("WAL_CORRUPT",
+                       segment->path + " at offset " +
+                           std::to_string(chain.position % identity.segment_bytes) + ": " +
+                           check.reason +
+                           ". Repair it with `walmirror repair`, from another copy or a standby")
           .at(segment->path, chain.position % identity.segment_bytes, link ? chain.lsn + 1 : 0);
     }
     BatchHeader header;
@@ -196,9 +197,10 @@ uint64_t locate_on_disk(const LogIdentity& identity, const Segments& segments, u
     Step step = walker.next();
     if (step == Step::kMissing) break;
     if (step == Step::kBad) {
-      throw WalFailure("WAL_CORRUPT", walker.file() + " at offset " +
-                                          std::to_string(walker.offset()) + ": " + walker.reason() +
-                                          ". Restore this copy from a standby or a backup")
+      throw WalFailure("WAL_CORRUPT",
+                       walker.file() + " at offset " + std::to_string(walker.offset()) + ": " +
+                           walker.reason() +
+                           ". Repair it with `walmirror repair`, from another copy or a standby")
           .at(walker.file(), walker.offset(), walker.chain().lsn + 1);
     }
     if (walker.header().count > 0 && walker.chain().lsn >= lsn) return position;

@@ -9,9 +9,10 @@ namespace walmirror {
 namespace {
 
 [[noreturn]] void corrupt(const Walker& walker, const std::string& why) {
-  throw WalFailure("WAL_CORRUPT", walker.file() + " at offset " + std::to_string(walker.offset()) +
-                                      ": " + walker.reason() + ", and " + why +
-                                      ". Restore this copy from a standby or a backup")
+  throw WalFailure("WAL_CORRUPT",
+                   walker.file() + " at offset " + std::to_string(walker.offset()) + ": " +
+                       walker.reason() + ", and " + why +
+                       ". Repair it with `walmirror repair`, from another copy or a standby")
       .at(walker.file(), walker.offset(), walker.chain().lsn + 1);
 }
 

@@ -204,9 +204,10 @@ void Scrubber::walk(Scrub& scrub, LiveSegments& segments) {
     if (host_.facts().cuts != *cuts) continue;
     if (!scrub.at_damage()) found(scrub.damage(), segments);
   }
-  // The header of the segment that is written to, once it is there.
+  // The header of the segment that is written to: it is flushed with the first batch.
   uint64_t next = identity.segment_of(scrub.chain().position);
-  if (segments.holds(next)) scrub.header();
+  if (host_.facts().flushed.position > scrub.chain().position && segments.holds(next))
+    scrub.header();
   scrub.finish();
   if (host_.facts().cuts == *cuts) found(scrub.damage(), segments);
 }

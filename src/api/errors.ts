@@ -16,7 +16,9 @@ export const errorCodes = {
   WAL_NOT_FOUND: 'There is no log in the directory.',
   WAL_NOT_A_LOG: 'The directory holds other files, or the log of another creation.',
   WAL_DIR_PERMISSIONS: 'Others may write the log directory. Run `chmod go-w` on it.',
-  WAL_CORRUPT: 'Bytes that were once durable do not verify. Nothing was changed.',
+  WAL_CORRUPT:
+    'Bytes that were once durable do not verify. Nothing was changed; `walmirror repair` writes ' +
+    'them anew from another copy.',
   WAL_COPY_MISSING:
     'A copy of the log is not given or cannot be read, and may have gone on without the others. ' +
     'Give all directories, or accept by name that one is gone: `acceptMissing`.',

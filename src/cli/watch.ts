@@ -1,7 +1,8 @@
 import { WalError } from '../api/errors.js';
 import type { Log } from '../api/log.js';
+import { describeRange } from './damage.js';
 import { aborted } from './stop.js';
-import { notice } from './terminal.js';
+import { notice, plural } from './terminal.js';
 
 /**
  * Says on stderr what happens to the log, with --verbose; without it, only that somebody has to
@@ -17,6 +18,10 @@ export function narrate(log: Log, verbose: boolean): void {
   log.on('role', ({ role, term }) => notice(`now ${role}, epoch ${term.epoch}`));
   log.on('copyDropped', ({ dir, reason }) => notice(`goes on without ${dir}: ${reason}`));
   log.on('copyRestored', ({ dir }) => notice(`${dir} is in again`));
+  log.on('damage', ({ damage }) => {
+    for (const range of damage) notice(`damaged: ${describeRange(range)}: ${range.reason}`);
+  });
+  log.on('repaired', ({ repaired }) => notice(`${plural(repaired, 'damaged range')} repaired`));
   log.on('slowFlush', ({ milliseconds }) => {
     notice(`a flush took ${(milliseconds / 1000).toFixed(1)} s`);
   });

@@ -81,7 +81,7 @@ describe('the scrub of an open log', () => {
     expect(log.status().scrub).toEqual(status);
   });
 
-  it('tells damage with file, offset and LSNs, as an event too; reads reject, appends go on', async () => {
+  it('tells damage by file, offset and LSNs; reads of it reject, appends go on', async () => {
     const log = await filled();
     const heard: ScrubStatus[] = [];
     log.on('damage', (status) => heard.push(status));

@@ -159,7 +159,9 @@ describe('the control socket', () => {
     const server = new URL('../../dist/control/server.js', import.meta.url).href;
     const code = `
       const { startControlServer } = await import(${JSON.stringify(server)});
-      await startControlServer({ dir: process.argv[1], status: () => 1, promote: async () => 1, scrub: async () => 1 });
+      const one = async () => 1;
+      const answers = { status: () => 1, promote: one, scrub: one };
+      await startControlServer({ dir: process.argv[1], ...answers });
     `;
     const child = spawn(process.execPath, ['--input-type=module', '-e', code, dir]);
     expect(await once(child, 'exit')).toEqual([0, null]);

@@ -83,13 +83,14 @@ describe('a range of the log', () => {
   });
 
   it('leaves no claim, no connection and no descriptor behind', async () => {
-    await Promise.all(Array.from({ length: 40 }, () => fetchFrom(FIRST).catch(() => undefined)));
+    const one = () => fetchFrom(FIRST).catch(() => undefined);
+    await Promise.all(Array.from({ length: 40 }, one));
     await expect.poll(() => primary.hub.status().connections.connections).toBe(0);
     expect(primary.hub.status().connections.halfOpen).toBe(0);
     expect((await fetchFrom(FIRST)).length).toBeGreaterThan(0);
   });
 
-  it('can be cancelled, and ends with an error where nobody listens or nobody answers', async () => {
+  it('can be cancelled, and ends with an error where nobody listens', async () => {
     const controller = new AbortController();
     const cancelled = fetchFrom(FIRST, { signal: controller.signal });
     controller.abort(new Error('enough'));
@@ -109,7 +110,8 @@ describe('a range of the log', () => {
       bytes[spoiled] = 0xee;
       const socket = connect(primary.port, '127.0.0.1');
       socket.write(bytes);
-      await new Promise((resolve) => socket.resume().on('error', resolve).on('close', resolve));
+      socket.resume().on('error', () => undefined);
+      await new Promise((resolve) => socket.on('close', resolve));
     }
     expect((await fetchFrom(FIRST)).length).toBeGreaterThan(0);
   });

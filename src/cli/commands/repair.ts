@@ -1,12 +1,10 @@
 import { realpathSync } from 'node:fs';
 import { Command, Option } from 'commander';
-import { loadBinding } from '../../native/binding.js';
+import { repairDirectory } from '../../api/repair_directory.js';
 import type { RepairResult } from '../../native/native_log.js';
-import { fetchRange } from '../../transport/fetch_range.js';
-import { checkFollowHost } from '../../transport/plaintext.js';
 import { describeRange, progressBar } from '../damage.js';
 import { Reported, UsageError } from '../failure.js';
-import { type Address, parseAddress, parsePath, shared, showAddress } from '../options.js';
+import { type Address, parseAddress, parsePath, shared } from '../options.js';
 import { plural, showProgress, size } from '../terminal.js';
 
 interface RepairOptions {
@@ -65,10 +63,14 @@ async function runRepair(options: RepairOptions): Promise<void> {
   const hide = showProgress(() => progressBar(done, of));
   let result: RepairResult;
   try {
-    const source = from === undefined ? { fromDir } : peer(dir, from, options.plaintext === true);
-    const wanted = { dir, ...source, dryRun: dryRun === true };
-    result = await loadBinding().repair(wanted, (position, end) => {
-      [done, of] = [position, end];
+    result = await repairDirectory({
+      dir,
+      fromDir,
+      from: from === undefined ? undefined : { ...from, plaintext: options.plaintext === true },
+      dryRun: dryRun === true,
+      progress: (position, end) => {
+        [done, of] = [position, end];
+      },
     });
   } finally {
     hide();
@@ -80,14 +82,6 @@ async function runRepair(options: RepairOptions): Promise<void> {
       : describe(dir, result, dryRun === true),
   );
   if (!ok) throw new Reported('not all damage could be repaired');
-}
-
-/** Log bytes from a node that listens. */
-function peer(dir: string, address: Address, plaintext: boolean) {
-  checkFollowHost(address.host, plaintext);
-  const { logId, salt } = loadBinding().identify(dir);
-  const log = { ...address, plaintext, logId, salt };
-  return { peer: showAddress(address), fetch: (from: number) => fetchRange({ ...log, from }) };
 }
 
 function describe(dir: string, { damage, writtenBytes }: RepairResult, dryRun: boolean): string {

@@ -50,7 +50,7 @@ async function runScrub({ dir, json }: ScrubCommandOptions): Promise<void> {
     for (const range of damage) {
       process.stdout.write(`${dir}: damaged: ${describeRange(range)}: ${range.reason}\n`);
     }
-    process.stdout.write(`${dir}: ${plural(damage.length, 'damaged range')} in ${extent}\n`);
+    process.stdout.write(`${dir}: ${plural(damage.length, 'damaged range')}\n`);
   }
   if (!ok) throw new Reported('the log is damaged');
 }
