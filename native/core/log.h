@@ -210,6 +210,7 @@ class Log {
   void keeper_main();
   void drop_what_is_gone();
   void keep(size_t copy, Retry& retry);
+  bool give_up(size_t copy, const std::string& why);
   void try_fill(size_t copy);
   void fill_copy(size_t copy);
   void between_flushes(const std::function<void()>& job);

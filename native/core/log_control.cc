@@ -247,8 +247,17 @@ Scrubber::Facts Log::facts() const {
 
 void Log::make_scrubber() {
   Scrubber::Host host;
-  host.files = files_;
-  host.directory = directory_;
+  host.files = copies_ == nullptr ? files_ : disks_;
+  host.copies = [this] {
+    return copies_ == nullptr ? std::vector<size_t>{0} : copies_->readable();
+  };
+  host.directory = [this](size_t copy) {
+    return copies_ == nullptr ? directory_ : copies_->directory(copy);
+  };
+  host.source = [this](size_t copy) -> std::shared_ptr<BatchSource> {
+    return std::make_shared<DirectorySource>(disks_, copies_->directory(copy), control());
+  };
+  host.give_up = [this](size_t copy, const std::string& why) { return give_up(copy, why); };
   host.identity = identity_;
   host.segments = segments_.get();
   host.facts = [this] { return facts(); };

@@ -70,6 +70,14 @@ void Log::drop_what_is_gone() {
   copies_->settle();
 }
 
+/// Does not verify: filled anew, as one that comes back. False: it is the last one.
+bool Log::give_up(size_t copy, const std::string& why) {
+  WalFailure damaged("WAL_CORRUPT", why);
+  if (!copies_->drop(copy, reason_of(damaged), why)) return false;
+  copies_->settle();
+  return true;
+}
+
 void Log::keep(size_t copy, Retry& retry) {
   if (copies_->in(copy)) {
     retry = Retry{};

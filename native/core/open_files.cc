@@ -35,6 +35,13 @@ void OpenFiles::used(const std::shared_ptr<File>& file) {
   recent_.push_back(file);
 }
 
+void OpenFiles::forget(std::weak_ptr<File>& known) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  auto at = std::find(recent_.begin(), recent_.end(), known.lock());
+  if (at != recent_.end()) recent_.erase(at);
+  known.reset();
+}
+
 void OpenFiles::close() {
   std::lock_guard<std::mutex> guard(mutex_);
   closed_ = true;

@@ -22,6 +22,8 @@ class OpenFiles {
 
   /// The open file; `known` is where its owner keeps track of it. Throws WalFailure.
   std::shared_ptr<File> get(const std::string& path, std::weak_ptr<File>& known);
+  /// Opens the file anew when it is asked for next: another one has its name now.
+  void forget(std::weak_ptr<File>& known);
   /// Nothing is opened afterwards.
   void close();
 

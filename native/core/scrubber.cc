@@ -11,28 +11,49 @@ namespace {
 /// One read: short, since the device serves the log meanwhile.
 constexpr uint64_t kGentleStep = 256u << 10;
 
+bool is_same(const DamagedRange& a, const DamagedRange& b) {
+  return a.from == b.from && a.to == b.to && a.file == b.file;
+}
+
+/// Whether a file is missing, or of the wrong length.
+bool lost_a_file(const Damage& damage) {
+  return std::any_of(damage.ranges.begin(), damage.ranges.end(), [](const DamagedRange& range) {
+    return range.part == DamagedRange::Part::kSegment || range.part == DamagedRange::Part::kLength;
+  });
+}
+
 }  // namespace
 
 /// The segments of an open log. A segment is held only while a piece of it is read, so that it can
 /// be recycled.
 class Scrubber::LiveSegments : public SegmentSource {
  public:
-  explicit LiveSegments(const Host& host) : host_(host) {}
+  LiveSegments(const Host& host, size_t copy)
+      : host_(host), copy_(copy), directory_(host.directory(copy)) {}
+
+  size_t copy() const { return copy_; }
+  const std::string& directory() const { return directory_; }
+  bool is_in() const {
+    std::vector<size_t> in = host_.copies();
+    return std::find(in.begin(), in.end(), copy_) != in.end();
+  }
 
   std::string path(uint64_t number) override {
     std::shared_ptr<Segment> segment = host_.segments->find(number);
-    return segment != nullptr ? segment->path : host_.segments->describe_missing(number);
+    return here(segment != nullptr ? segment->path : host_.segments->describe_missing(number));
   }
   bool holds(uint64_t number) override {
     std::shared_ptr<Segment> segment = host_.segments->find(number);
-    return segment != nullptr && host_.files->exists(segment->path);
+    return segment != nullptr && host_.files->exists(here(segment->path));
   }
   void read(uint64_t number, uint64_t offset, uint8_t* out, uint64_t size) override {
     std::shared_ptr<Segment> segment = host_.segments->find(number);
     if (segment == nullptr) throw WalFailure("WAL_IO", "the segment is gone");
+    // What a copy holds that was dropped is not damage of the log.
+    if (!is_in()) throw Scrub::Stopped{};
     // A file of its own, not one that is open already: another one may have the name by now.
     if (file_ == nullptr || number_ != number) {
-      file_ = host_.files->open(segment->path, OpenMode::kRead, true);
+      file_ = host_.files->open(here(segment->path), OpenMode::kRead, true);
       number_ = number;
     }
     size_t got = file_->read(offset, out, size);
@@ -42,7 +63,14 @@ class Scrubber::LiveSegments : public SegmentSource {
   void forget_file() { file_.reset(); }
 
  private:
+  /// The same name in the directory of this copy.
+  std::string here(const std::string& path) const {
+    return directory_ + path.substr(path.rfind('/'));
+  }
+
   const Host& host_;
+  size_t copy_;
+  std::string directory_;
   std::unique_ptr<File> file_;
   uint64_t number_ = 0;
 };
@@ -159,7 +187,8 @@ void Scrubber::main() {
 bool Scrubber::pace(uint64_t position, uint64_t bytes) {
   uint64_t start = host_.facts().start.position;
   std::unique_lock<std::mutex> lock(mutex_);
-  status_.done = position > start ? std::min(position - start, status_.of) : 0;
+  uint64_t each = status_.of / copies_;
+  status_.done = nth_ * each + (position > start ? std::min(position - start, each) : 0);
   if (settings_.bytes_per_second > 0 && !full_speed_) {
     auto now = Clock::now();
     auto cost = std::chrono::duration<double>(static_cast<double>(bytes) /
@@ -171,10 +200,18 @@ bool Scrubber::pace(uint64_t position, uint64_t bytes) {
 }
 
 void Scrubber::pass() {
-  LiveSegments segments(host_);
   auto step = [this](uint64_t position, uint64_t bytes) { return pace(position, bytes); };
-  Scrub scrub(host_.identity, segments, step, kGentleStep);
-  walk(scrub, segments);
+  std::vector<size_t> copies = host_.copies();
+  copies_ = copies.size();
+  for (nth_ = 0; nth_ < copies_; nth_++) {
+    LiveSegments segments(host_, copies[nth_]);
+    Scrub scrub(host_.identity, segments, step, kGentleStep);
+    try {
+      walk(scrub, segments);
+    } catch (const Scrub::Stopped&) {
+      if (segments.is_in()) throw;
+    }
+  }
 }
 
 void Scrubber::walk(Scrub& scrub, LiveSegments& segments) {
@@ -185,7 +222,7 @@ void Scrubber::walk(Scrub& scrub, LiveSegments& segments) {
     uint64_t sealed = identity.segment_start(facts.flushed.position);
     {
       std::lock_guard<std::mutex> guard(mutex_);
-      status_.of = sealed > facts.start.position ? sealed - facts.start.position : 0;
+      status_.of = (sealed > facts.start.position ? sealed - facts.start.position : 0) * copies_;
     }
     // Trimmed or cut meanwhile: what was read may have been no part of the log any more.
     if (!cuts || *cuts != facts.cuts || scrub.chain().position < facts.start.position) {
@@ -221,9 +258,8 @@ void Scrubber::found(std::vector<Damage>& damage, LiveSegments& segments) {
     {
       std::lock_guard<std::mutex> guard(mutex_);
       for (const DamagedRange& range : each.ranges) {
-        bool known = std::any_of(
-            status_.damage.begin(), status_.damage.end(),
-            [&](const auto& other) { return other.from == range.from && other.to == range.to; });
+        bool known = std::any_of(status_.damage.begin(), status_.damage.end(),
+                                 [&](const auto& other) { return is_same(other, range); });
         if (known) continue;
         fresh = true;
         status_.found++;
@@ -244,46 +280,74 @@ void Scrubber::found(std::vector<Damage>& damage, LiveSegments& segments) {
   damage.clear();
 }
 
-bool Scrubber::repair(const Damage& damage, LiveSegments& segments) {
-  std::shared_ptr<BatchSource> source;
-  {
+/// In place from another copy, or from a peer; where a whole file is lost, by filling the copy
+/// anew.
+Scrubber::Mended Scrubber::repair_copy(const Damage& damage, LiveSegments& segments,
+                                       std::string& why) {
+  std::vector<size_t> copies = host_.copies();
+  if (!segments.is_in()) return Mended::kFilledAnew;
+  bool alone = copies.size() == 1;
+  std::vector<std::shared_ptr<BatchSource>> sources;
+  if (alone || !lost_a_file(damage)) {
+    for (size_t other : copies) {
+      if (other != segments.copy()) sources.push_back(host_.source(other));
+    }
     std::lock_guard<std::mutex> guard(mutex_);
-    source = source_;
+    if (source_ != nullptr || alone) sources.push_back(source_);
   }
-  uint64_t from = damage.ranges.front().from;
-  std::function<void()> release = host_.claim(from);
-  std::shared_ptr<void> let_go(nullptr, [&](void*) { release(); });
   Facts facts = host_.facts();
-  std::string why;
-  bool repaired = false;
-  if (from + kSegmentHeaderBytes < facts.start.position) return true;  // it was trimmed
-  if (damage.ranges.back().to > facts.commit.position) {
-    why = "only what is committed is repaired while the log is open";
-  } else {
-    RepairTarget target;
-    target.files = host_.files;
-    target.directory = host_.directory;
-    target.identity = host_.identity;
-    target.segments = &segments;
-    target.durable =
-        std::min(host_.identity.segment_start(facts.flushed.position), facts.commit.position);
+  RepairTarget target;
+  target.files = host_.files;
+  target.directory = segments.directory();
+  target.identity = host_.identity;
+  target.segments = &segments;
+  target.durable =
+      std::min(host_.identity.segment_start(facts.flushed.position), facts.commit.position);
+  for (const std::shared_ptr<BatchSource>& source : sources) {
+    bool repaired = false;
     try {
       repaired = Repairer(target, source.get()).repair(damage, why);
     } catch (const WalFailure& failure) {
       why = failure.what();
     }
     segments.forget_file();
+    if (!repaired) continue;
+    // The log would go on writing to a file that has no name any more.
+    if (lost_a_file(damage)) {
+      uint64_t last = host_.identity.segment_of(damage.ranges.back().to - 1);
+      for (uint64_t n = host_.identity.segment_of(damage.ranges.front().from); n <= last; n++)
+        host_.segments->file_replaced(n);
+    }
+    return Mended::kRepaired;
+  }
+  if (alone || !lost_a_file(damage)) return Mended::kNot;
+  const DamagedRange& first = damage.ranges.front();
+  bool given_up = host_.give_up(segments.copy(), first.file + ": " + first.reason);
+  return given_up ? Mended::kFilledAnew : Mended::kNot;
+}
+
+bool Scrubber::repair(const Damage& damage, LiveSegments& segments) {
+  uint64_t from = damage.ranges.front().from;
+  std::function<void()> release = host_.claim(from);
+  std::shared_ptr<void> let_go(nullptr, [&](void*) { release(); });
+  Facts facts = host_.facts();
+  std::string why;
+  Mended mended = Mended::kNot;
+  if (from + kSegmentHeaderBytes < facts.start.position) return true;  // it was trimmed
+  if (damage.ranges.back().to > facts.commit.position) {
+    why = "only what is committed is repaired while the log is open";
+  } else {
+    mended = repair_copy(damage, segments, why);
   }
   std::lock_guard<std::mutex> guard(mutex_);
-  if (!repaired) {
+  if (mended == Mended::kNot) {
     status_.reason = why;
     return false;
   }
-  status_.repaired += damage.ranges.size();
+  if (mended == Mended::kRepaired) status_.repaired += damage.ranges.size();
   std::erase_if(status_.damage, [&](const DamagedRange& known) {
-    return std::any_of(damage.ranges.begin(), damage.ranges.end(), [&](const auto& range) {
-      return known.from == range.from && known.to == range.to;
-    });
+    return std::any_of(damage.ranges.begin(), damage.ranges.end(),
+                       [&](const auto& range) { return is_same(known, range); });
   });
   status_.damaged_ranges = status_.damage.size();
   return true;

@@ -58,8 +58,15 @@ class Scrubber {
   };
 
   struct Host {
+    /// What the disks hold, each directory by itself.
     std::shared_ptr<FileSystem> files;
-    std::string directory;
+    /// The directories that hold a copy now, by number, and where they are.
+    std::function<std::vector<size_t>()> copies;
+    std::function<std::string(size_t copy)> directory;
+    /// Another directory, to repair from.
+    std::function<std::shared_ptr<BatchSource>(size_t copy)> source;
+    /// The log goes on without this copy, until it was filled anew. False: it is the last one.
+    std::function<bool(size_t copy, const std::string& why)> give_up;
     LogIdentity identity;
     Segments* segments = nullptr;
     std::function<Facts()> facts;
@@ -94,6 +101,8 @@ class Scrubber {
   bool wait_for_work();
   void pass();
   void walk(Scrub& scrub, LiveSegments& segments);
+  enum class Mended { kNot, kRepaired, kFilledAnew };
+  Mended repair_copy(const Damage& damage, LiveSegments& segments, std::string& why);
   bool pace(uint64_t position, uint64_t bytes);
   void found(std::vector<Damage>& damage, LiveSegments& segments);
   bool repair(const Damage& damage, LiveSegments& segments);
@@ -106,6 +115,8 @@ class Scrubber {
   std::shared_ptr<BatchSource> source_;
   ScrubStatus status_;
   std::vector<DamagedRange> this_pass_;
+  size_t copies_ = 1;  // that this pass goes over, and which of them it is at
+  size_t nth_ = 0;
   bool asked_ = false;
   bool full_speed_ = false;
   bool stopping_ = false;

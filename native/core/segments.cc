@@ -390,6 +390,12 @@ void Segments::drop_after(uint64_t position) {
   hold_last();
 }
 
+void Segments::file_replaced(uint64_t number) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  auto at = segments_.find(number);
+  if (at != segments_.end()) open_files_->forget(at->second->open);
+}
+
 void Segments::close_files() {
   std::lock_guard<std::mutex> guard(mutex_);
   open_files_->close();

@@ -112,6 +112,9 @@ class Segments {
   std::optional<IndexEntry> first_from(uint64_t position) const;
   void forget_index_from(uint64_t position);
 
+  /// The segment's file was replaced by another: what is open is not it any more.
+  void file_replaced(uint64_t number);
+
   /// Lets go of every file; nothing is read or written afterwards.
   void close_files();
 
