@@ -143,9 +143,6 @@ const MAX_NAME_BYTES = 63;
 
 const openKeys = [
   'dir',
-  'acceptMissing',
-  'copyLag',
-  'resyncRate',
   'name',
   'ringBytes',
   'segmentBytes',
@@ -159,6 +156,9 @@ const openKeys = [
   'follow',
   'signal',
   'onWaiting',
+  'acceptMissing',
+  'copyLag',
+  'resyncRate',
   ...policyKeys,
 ] as const;
 

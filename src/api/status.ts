@@ -61,8 +61,8 @@ export interface PolicyStatus {
 export interface CopyStatus {
   readonly dir: string;
   /**
-   * `in`: it has all that is acknowledged; `dropped`: the log goes on without it; `resyncing`: it is
-   * being filled.
+   * `in`: it has all that is acknowledged; `dropped`: the log goes on without it; `resyncing`: it
+   * is being filled.
    */
   readonly state: 'in' | 'dropped' | 'resyncing';
   /** Why it is not in; null while it is. */

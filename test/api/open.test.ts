@@ -135,7 +135,7 @@ describe('Log.open', () => {
     ['a path alone', './log', /options object/],
     ['no dir', {}, /dir takes a string/],
     ['an empty dir', { dir: '' }, /dir/],
-    ['several dirs', { dir: ['a', 'b'] }, /one path/],
+    ['a dir that is no text', { dir: ['a', 1] }, /dir takes a string/],
     ['an unknown option', { dir: 'x', ringbytes: 1 }, /did you mean ringBytes\?/],
     ['an option of another system', { dir: 'x', zzzzzzzzz: 1 }, /it takes dir, name/],
     ['a name with a space', { dir: 'x', name: 'a b' }, /name takes/],

@@ -27,6 +27,7 @@ describe('help', () => {
 const badValues: Record<string, readonly (readonly [string, string, RegExp])[]> = {
   primary: [
     ['--dir', '', /Say a path/],
+    ['--accept-missing', '', /Say a path/],
     ['--name', 'a b', /--name takes 1 to 63 letters.*got "a b"/],
     ['--listen', 'h:99999', /Say HOST:PORT/],
     ['--sync', 'remote', /Allowed choices are off, local, remote_write, remote_flush, remote_appl/],
@@ -42,6 +43,7 @@ const badValues: Record<string, readonly (readonly [string, string, RegExp])[]> 
   ],
   standby: [
     ['--dir', '', /Say a path/],
+    ['--accept-missing', '', /Say a path/],
     ['--follow', '7401', /Say HOST:PORT/],
     ['--follow', '127.0.0.1:0', /--follow: the port takes a whole number, 1 to 65535; got 0/],
     ['--name', 'ä', /--name takes 1 to 63 letters/],
@@ -51,7 +53,10 @@ const badValues: Record<string, readonly (readonly [string, string, RegExp])[]> 
     ['--from', '1.5', /1 or more/],
     ['--format', 'json', /Allowed choices are lines, frames/],
   ],
-  promote: [['--dir', '', /Say a path/]],
+  promote: [
+    ['--dir', '', /Say a path/],
+    ['--accept-missing', '', /Say a path/],
+  ],
   dump: [
     ['--dir', '', /Say a path/],
     ['--from', '0', /1 or more/],

@@ -8,7 +8,7 @@ import { type Address, parseAddress, parsePath, shared } from '../options.js';
 import { plural, showProgress, size } from '../terminal.js';
 
 interface RepairOptions {
-  readonly dir: string;
+  readonly dir: readonly string[];
   readonly fromDir?: string;
   readonly from?: Address;
   readonly plaintext?: true;
@@ -45,28 +45,61 @@ export function repairCommand(): Command {
 Examples:
   $ walmirror repair --dir ./a --from-dir ./b --dry-run
   $ walmirror repair --dir ./a --from-dir ./b
+  $ walmirror repair --dir ./a --dir ./a2
   $ walmirror repair --dir ./b --from 127.0.0.1:7401`,
     )
     .action(runRepair);
 }
 
 async function runRepair(options: RepairOptions): Promise<void> {
-  const { dir, fromDir, from, dryRun, json } = options;
+  const { dir: dirs, fromDir, from } = options;
   if (fromDir !== undefined && from !== undefined) {
     throw new UsageError('--from-dir and --from name two sources: pass one of them');
   }
-  if (fromDir !== undefined && isSame(dir, fromDir)) {
+  if (fromDir !== undefined && dirs.some((dir) => isSame(dir, fromDir))) {
     throw new UsageError('--from-dir is the log itself: name another copy of it');
   }
+  let ok = true;
+  for (const dir of dirs) {
+    // Without another source, the directories of a log are repaired from each other.
+    const others = dirs.filter((other) => other !== dir);
+    const sources = fromDir === undefined && from === undefined ? others : [];
+    ok = (await repairOne(dir, options, sources)) && ok;
+  }
+  if (!ok) throw new Reported('not all damage could be repaired');
+}
+
+/** Tries one source after the other while something is left, and tells what the last one did. */
+async function repairOne(
+  dir: string,
+  options: RepairOptions,
+  [source, ...more]: readonly string[],
+): Promise<boolean> {
+  const result = await repairFrom(dir, options, source ?? options.fromDir);
+  const ok = result.damage.every((range) => range.repaired);
+  if (!ok && more.length > 0) return repairOne(dir, options, more);
+  const dryRun = options.dryRun === true;
+  process.stdout.write(
+    options.json === true
+      ? `${JSON.stringify({ ok, dryRun, ...result })}\n`
+      : describe(dir, result, dryRun),
+  );
+  return ok;
+}
+
+async function repairFrom(
+  dir: string,
+  { from, plaintext, dryRun }: RepairOptions,
+  fromDir: string | undefined,
+): Promise<RepairResult> {
   let done = 0;
   let of = 0;
   const hide = showProgress(() => progressBar(done, of));
-  let result: RepairResult;
   try {
-    result = await repairDirectory({
+    return await repairDirectory({
       dir,
       fromDir,
-      from: from === undefined ? undefined : { ...from, plaintext: options.plaintext === true },
+      from: from === undefined ? undefined : { ...from, plaintext: plaintext === true },
       dryRun: dryRun === true,
       progress: (position, end) => {
         [done, of] = [position, end];
@@ -75,13 +108,6 @@ async function runRepair(options: RepairOptions): Promise<void> {
   } finally {
     hide();
   }
-  const ok = result.damage.every((range) => range.repaired);
-  process.stdout.write(
-    json === true
-      ? `${JSON.stringify({ ok, dryRun: dryRun === true, ...result })}\n`
-      : describe(dir, result, dryRun === true),
-  );
-  if (!ok) throw new Reported('not all damage could be repaired');
 }
 
 function describe(dir: string, { damage, writtenBytes }: RepairResult, dryRun: boolean): string {

@@ -1,9 +1,9 @@
 import { Command } from 'commander';
 import type { ScrubStatus } from '../../api/scrub.js';
 import type { LogStatus } from '../../api/status.js';
-import { controlRequest } from '../../control/client.js';
 import { loadBinding } from '../../native/binding.js';
 import type { DamagedRange } from '../../native/native_log.js';
+import { askAny } from '../ask.js';
 import { describeRange, progressBar } from '../damage.js';
 import { Reported } from '../failure.js';
 import { shared } from '../options.js';
@@ -11,7 +11,7 @@ import { StopSignals } from '../stop.js';
 import { plural, showProgress, size } from '../terminal.js';
 
 interface ScrubCommandOptions {
-  readonly dir: string;
+  readonly dir: readonly string[];
   readonly json?: true;
 }
 
@@ -34,25 +34,38 @@ export function scrubCommand(): Command {
     )
     .addOption(shared.dir())
     .addOption(shared.json())
-    .addHelpText('after', '\nExample:\n  $ walmirror scrub --dir ./a')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ walmirror scrub --dir ./a\n  $ walmirror scrub --dir ./a --dir ./a2',
+    )
     .action(runScrub);
 }
 
-async function runScrub({ dir, json }: ScrubCommandOptions): Promise<void> {
-  const outcome = (await scrubOpen(dir)) ?? (await scrubClosed(dir));
-  const { damage, extent, row } = outcome;
-  const ok = damage.length === 0;
-  if (json === true) {
-    process.stdout.write(`${JSON.stringify({ ok, ...row })}\n`);
-  } else if (ok) {
-    process.stdout.write(`${dir}: ok: ${extent}\n`);
+async function runScrub({ dir: dirs, json }: ScrubCommandOptions): Promise<void> {
+  let ok = true;
+  // A process that has the log open reads all its directories.
+  const open = await scrubOpen(dirs);
+  if (open !== undefined) {
+    ok = tell(dirs.join(', '), open, json === true);
   } else {
-    for (const range of damage) {
-      process.stdout.write(`${dir}: damaged: ${describeRange(range)}: ${range.reason}\n`);
-    }
-    process.stdout.write(`${dir}: ${plural(damage.length, 'damaged range')}\n`);
+    for (const dir of dirs) ok = tell(dir, await scrubClosed(dir), json === true) && ok;
   }
   if (!ok) throw new Reported('the log is damaged');
+}
+
+function tell(where: string, { damage, extent, row }: Outcome, json: boolean): boolean {
+  const ok = damage.length === 0;
+  if (json) {
+    process.stdout.write(`${JSON.stringify({ ok, ...row })}\n`);
+  } else if (ok) {
+    process.stdout.write(`${where}: ok: ${extent}\n`);
+  } else {
+    for (const range of damage) {
+      process.stdout.write(`${where}: damaged: ${describeRange(range)}: ${range.reason}\n`);
+    }
+    process.stdout.write(`${where}: ${plural(damage.length, 'damaged range')}\n`);
+  }
+  return ok;
 }
 
 async function scrubClosed(dir: string): Promise<Outcome> {
@@ -72,11 +85,11 @@ async function scrubClosed(dir: string): Promise<Outcome> {
 }
 
 /** undefined: no process has the log open. */
-async function scrubOpen(dir: string): Promise<Outcome | undefined> {
+async function scrubOpen(dirs: readonly string[]): Promise<Outcome | undefined> {
   const stop = new StopSignals();
   let last: ScrubStatus | undefined;
   const ask = setInterval(() => {
-    controlRequest(dir, { cmd: 'status' }, { signal: stop.signal }).then(
+    askAny(dirs, { cmd: 'status' }, { signal: stop.signal }).then(
       (reply) => {
         if (reply.listening) last = (reply.result as LogStatus).scrub;
       },
@@ -85,7 +98,7 @@ async function scrubOpen(dir: string): Promise<Outcome | undefined> {
   }, ASK_MS).unref();
   const hide = showProgress(() => progressBar(last?.done ?? 0, last?.of ?? 0));
   try {
-    const reply = await controlRequest(dir, { cmd: 'scrub' }, { signal: stop.signal });
+    const reply = await askAny(dirs, { cmd: 'scrub' }, { signal: stop.signal });
     if (!reply.listening) return undefined;
     const status = reply.result as ScrubStatus;
     const extent = `the sealed segments, ${size(status.of)}`;
