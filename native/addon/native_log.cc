@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "convert.h"
+#include "log_options.h"
 #include "memory.h"
 
 namespace walmirror {
@@ -40,40 +41,6 @@ ByteView to_bytes(const Napi::Value& value) {
   Napi::TypedArray array = value.As<Napi::TypedArray>();
   return {static_cast<uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset(),
           array.ByteLength()};
-}
-
-LogOptions to_options(const Napi::Object& object) {
-  LogOptions options;
-  options.directory = get_text(object, "dir");
-  options.mirrors = get_texts(object, "mirrors");
-  options.accept_missing = get_texts(object, "acceptMissing");
-  if (object.Has("copyLagMs"))
-    options.copy_lag_ms = static_cast<uint32_t>(get_uint(object, "copyLagMs"));
-  if (object.Has("copyFillRate")) options.copy_fill_rate = get_uint(object, "copyFillRate");
-  options.create = get_bool(object, "create");
-  options.role = to_role(object.Get("role"));
-  options.name = get_text(object, "name");
-  options.segment_bytes = get_uint(object, "segmentBytes");
-  options.padded = get_bool(object, "padded");
-  options.max_record_bytes = get_uint(object, "maxRecordBytes");
-  options.ring_bytes = get_uint(object, "ringBytes");
-  options.max_batch_bytes = get_uint(object, "maxBatchBytes");
-  options.max_batch_delay_ms = static_cast<uint32_t>(get_uint(object, "maxBatchDelayMs"));
-  if (object.Get("logId").IsString()) {
-    Id id;
-    if (!from_hex(get_text(object, "logId"), id.data(), id.size())) {
-      throw Napi::TypeError::New(object.Env(), "logId takes 32 hexadecimal digits");
-    }
-    options.log_id = id;
-  }
-  if (object.Get("salt").IsString()) {
-    uint64_t salt;
-    if (!from_hex(get_text(object, "salt"), reinterpret_cast<uint8_t*>(&salt), sizeof salt)) {
-      throw Napi::TypeError::New(object.Env(), "salt takes 16 hexadecimal digits");
-    }
-    options.salt = __builtin_bswap64(salt);
-  }
-  return options;
 }
 
 /// An ArrayBuffer over memory that `keeper` keeps; empty where this build of Node allows none.

@@ -54,6 +54,74 @@ describe('a log with two directories', () => {
     expect(a).toEqual(b);
   });
 
+  it.each([0, 1])('a scrub repairs copy %i from the other, while the log goes on', async (bad) => {
+    const dir = twoDirs();
+    const log = await openLog({ ...small, dir });
+    await fill(log, 400);
+    const whole = segments(dir[1 - bad] ?? '');
+    const sealed = [...whole.keys()].sort().slice(0, 2);
+    for (const name of sealed) {
+      const path = join(dir[bad] ?? '', name);
+      const bytes = readFileSync(path);
+      bytes.fill(0x5a, 6000, 9000);
+      writeFileSync(path, bytes);
+    }
+    const found: string[] = [];
+    log.on('damage', ({ damage }) => found.push(...damage.map(({ file }) => file)));
+    const status = await log.scrub();
+    expect(status).toMatchObject({ damage: [], damagedRanges: 0, reason: null });
+    expect(status.repaired).toBeGreaterThanOrEqual(2);
+    expect(status.repaired).toBe(status.found);
+    expect(found.every((file) => file.startsWith(`${dir[bad]}/`))).toBe(true);
+    expect(found.length).toBeGreaterThan(0);
+    for (const name of sealed) expect(segments(dir[bad] ?? '').get(name)).toBe(whole.get(name));
+    expect(log.status().copies.map(({ state }) => state)).toEqual(['in', 'in']);
+    await fill(log, 50);
+    await log.close();
+    const [a, b] = dir.map(segments);
+    expect(a).toEqual(b);
+  });
+
+  it('a scrub fills a copy anew that has lost a file', async () => {
+    const dir = twoDirs();
+    const log = await openLog({ ...small, dir });
+    await fill(log, 400);
+    const [lost = ''] = [...segments(dir[1]).keys()].sort();
+    const dropped: string[] = [];
+    log.on('copyDropped', ({ reason }) => dropped.push(reason));
+    rmSync(join(dir[1], lost));
+    await log.scrub();
+    await until(
+      () => dropped.length === 1 && stateOf(log, dir[1]) === 'in',
+      'it is in again',
+      20_000,
+    );
+    expect(dropped[0]).toContain(lost);
+    expect(await log.scrub()).toMatchObject({ damagedRanges: 0, reason: null });
+    await fill(log, 50);
+    await log.close();
+    const [a, b] = dir.map(segments);
+    expect(a).toEqual(b);
+  });
+
+  it('what is damaged in both is told of both, and nothing is given up for it', async () => {
+    const dir = twoDirs();
+    const log = await openLog({ ...small, dir });
+    await fill(log, 400);
+    const [name = ''] = [...segments(dir[0]).keys()].sort();
+    for (const each of dir) {
+      const bytes = readFileSync(join(each, name));
+      bytes.fill(0x5a, 6000, 9000);
+      writeFileSync(join(each, name), bytes);
+    }
+    const { damage, repaired } = await log.scrub();
+    expect(repaired).toBe(0);
+    expect(damage.map(({ file }) => file).sort()).toEqual(
+      dir.map((each) => join(each, name)).sort(),
+    );
+    expect(log.status().copies.map(({ state }) => state)).toEqual(['in', 'in']);
+  });
+
   it('has no rows where there is one directory', async () => {
     const log = await openLog(small);
     expect(log.status().copies).toEqual([]);
