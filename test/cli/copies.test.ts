@@ -75,4 +75,30 @@ describe('two directories from the command line', () => {
     await succeed(['primary', ...both], lines(1));
     expect(await succeed(['verify', ...both])).toContain(`${a}: ok`);
   });
+
+  it('are scrubbed and repaired from each other', async () => {
+    const { a, b, both } = dirs();
+    await succeed(['primary', ...both], lines(1000));
+    const damage = (dir: string, from: number): void => {
+      const [name = ''] = readdirSync(dir).filter((file) => file.endsWith('.wal'));
+      const bytes = readFileSync(join(dir, name));
+      bytes.fill(1, from, from + 100);
+      writeFileSync(join(dir, name), bytes);
+    };
+    damage(a, 4200);
+    const scrubbed = await walmirror(['scrub', ...both]);
+    expect(scrubbed.code).toBe(1);
+    expect(scrubbed.stdout).toMatch(new RegExp(`^${a}: damaged: `));
+    expect(scrubbed.stdout).toMatch(new RegExp(`^${b}: ok: `, 'm'));
+    const repaired = await succeed(['repair', ...both]);
+    expect(repaired).toContain(`${a}: 1 range repaired`);
+    expect(repaired).toContain(`${b}: nothing is damaged`);
+    expect(await succeed(['verify', '--dir', a, '--against', b])).toContain('equal');
+    damage(a, 4200);
+    damage(b, 4200);
+    const lost = await walmirror(['repair', ...both]);
+    expect(lost.code).toBe(1);
+    expect(lost.stdout).toMatch(new RegExp(`^${a}: not repaired: `, 'm'));
+    expect(lost.stdout).toMatch(new RegExp(`^${b}: not repaired: `, 'm'));
+  });
 });
