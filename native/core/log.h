@@ -315,7 +315,7 @@ class Log {
   Place commit_;
   uint64_t start_position_ = kFirstBatch;
   uint64_t start_lsn_ = 0;
-  uint64_t cuts_ = 0;
+  std::atomic<uint64_t> cuts_{0};
   std::deque<std::function<void()>> tasks_;
   std::condition_variable keeper_wakes_;
   std::function<void()> between_;  // for the writer, when nothing is being flushed

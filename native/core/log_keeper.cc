@@ -152,14 +152,11 @@ void Log::fill_copy(size_t copy) {
     }
     filler.match_files();
     between_flushes([&] {
+      filler.copy(at, flushed().position);
+      filler.on_piece(nullptr);
+      // From here on no lock of the log or its segments is taken: who waits here holds some.
       std::unique_lock<std::shared_mutex> held = mirror_->hold();
-      Place end;
-      {
-        std::lock_guard<std::mutex> guard(mutex_);
-        if (cuts != cuts_) throw WalFailure("WAL_IO", "the log was cut while a copy was filled");
-        end = flushed_;
-      }
-      filler.copy(at, end.position);
+      if (cuts != cuts_) throw WalFailure("WAL_IO", "the log was cut while a copy was filled");
       filler.match_files();
       Id id;
       random_bytes(id.data(), id.size());

@@ -228,7 +228,7 @@ bool Segments::want(size_t count) {
   if (ready() >= count) return true;
   std::lock_guard<std::mutex> guard(mutex_);
   if (ready() >= count) return true;
-  wanted_ = std::max(wanted_, count);
+  wanted_ = std::max(wanted_.load(), count);
   if (no_space_)
     throw WalFailure("WAL_NO_SPACE", "no space for another segment: " + no_space_reason_);
   return false;
@@ -242,10 +242,7 @@ bool Segments::promise() {
   return true;
 }
 
-bool Segments::wanted() const {
-  std::lock_guard<std::mutex> guard(mutex_);
-  return wanted_ > 0;
-}
+bool Segments::wanted() const { return wanted_ > 0; }
 
 std::shared_ptr<Spare> Segments::pick_spare(std::unique_lock<std::mutex>& lock) {
   for (;;) {
@@ -307,7 +304,7 @@ bool Segments::prepare(size_t target) {
       no_space_ = true;
       no_space_reason_ = failure.what();
       // Whoever wanted more is told so; one at a time shows whether there is space again.
-      wanted_ = std::min(wanted_, ready() + 1);
+      wanted_ = std::min(wanted_.load(), ready() + 1);
       return false;
     }
     lock.lock();

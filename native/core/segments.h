@@ -144,7 +144,7 @@ class Segments {
   std::vector<std::shared_ptr<Spare>> spares_;
   std::vector<std::string> unreadable_;
   size_t promised_ = 0;
-  size_t wanted_ = 0;      // how many shall be ready; 0 once they are
+  std::atomic<size_t> wanted_{0};  // how many shall be ready; 0 once they are
   bool no_space_ = false;  // the last attempt failed; as long as more are wanted, others follow
   std::atomic<size_t> ready_{0};
   std::atomic<uint64_t> spares_kept_{0};

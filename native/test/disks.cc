@@ -25,6 +25,7 @@ void Disk::change(const std::string& path, Call call) {
   if (now && !once) dead = true;
   if (now && fault == Fault::kBefore) fail(path, error);
   call();
+  if (settled) settled();
   if (now) fail(path, error);
 }
 
@@ -148,20 +149,21 @@ Disks::States Disks::states() {
 
 void Disks::watch(std::function<void(const States&)> on_step) {
   auto in_turn = std::make_shared<std::recursive_mutex>();
+  auto last = std::make_shared<States>(states());
   for (auto& [name, disk] : disks_) {
     if (!on_step) {
       disk->files->watch(nullptr);
+      disk->settled = nullptr;
       disk->in_turn = std::make_shared<std::recursive_mutex>();
       continue;
     }
     disk->in_turn = in_turn;
-    disk->files->watch([this, on_step, name = name](const DiskState& state) {
-      States now{{name, state}};
-      for (auto& [other, others] : disks_) {
-        if (other != name) now[other] = others->files->state();
-      }
-      on_step(now);
+    disk->files->watch([last, on_step, name = name](const DiskState& state) {
+      (*last)[name] = state;
+      on_step(*last);
     });
+    // What it flushed is not told by a step.
+    disk->settled = [last, name = name, files = disk->files] { (*last)[name] = files->state(); };
   }
 }
 

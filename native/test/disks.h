@@ -36,6 +36,8 @@ struct Disk {
 
   /// Held by a call that changes something; that of all disks while they are watched.
   std::shared_ptr<std::recursive_mutex> in_turn = std::make_shared<std::recursive_mutex>();
+  /// Called after each change, while it is watched.
+  std::function<void()> settled;
 
   void fail_from(int call, Fault how, int with = 5);
   void heal();
