@@ -111,6 +111,11 @@ export const inTheCore = [
     filter: 'TrimKeepsWhatIsClaimed',
   },
   {
+    name: 'acknowledged_before_a_drop_is_stored',
+    like: 'split mirrors: a stale copy is opened, and what was acknowledged since is not there',
+    filter: 'MirrorGoesOnWhereOneDiskFails',
+  },
+  {
     name: 'pin_ignored',
     like: 'memory is written over while a socket still sends it',
     filter: 'LogKeepsPinnedBytes',

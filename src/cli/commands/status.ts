@@ -71,10 +71,18 @@ async function readClosed(dirs: readonly string[]): Promise<ClosedStatus> {
   try {
     const info = reader.info();
     const end = await reader.refresh();
-    return closedStatus(dir, info, end);
+    const status = closedStatus(dir, info, end);
+    return { ...status, copies: status.copies.map((copy) => withWholePath(copy, dirs)) };
   } finally {
     reader.close();
   }
+}
+
+/** A log remembers only the end of a long path. */
+function withWholePath(copy: CopyStatus, given: readonly string[]): CopyStatus {
+  if (!copy.dir.startsWith('...')) return copy;
+  const dir = given.find((path) => path.endsWith(copy.dir.slice(3)));
+  return dir === undefined ? copy : { ...copy, dir };
 }
 
 function closedStatus(dir: string, info: NativeInfo, end: Place): ClosedStatus {
