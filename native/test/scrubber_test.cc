@@ -134,7 +134,8 @@ TEST(ScrubOfAStandbyThatIsCutFindsNothing) {
   Owner standby(options, files);
   std::string bytes = read_bytes(from.log(), kFirstBatch);
   auto receive = [&] {
-    while (standby->received() < kFirstBatch + bytes.size()) {
+    // What is received may wait for the file of the next segment: it is closed then.
+    while (standby->closed().position < kFirstBatch + bytes.size()) {
       uint64_t at = standby->received() - kFirstBatch;
       uint64_t taken =
           standby->ingest(reinterpret_cast<const uint8_t*>(bytes.data()) + at, bytes.size() - at);
