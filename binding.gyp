@@ -7,7 +7,8 @@
       "defines": [
         "NAPI_VERSION=8",
         "NODE_ADDON_API_DISABLE_DEPRECATED",
-        "NAPI_CPP_EXCEPTIONS",
+        # No exception passes through Node's own frames, which would end the process.
+        "NODE_ADDON_API_CPP_EXCEPTIONS_ALL",
         # A worker that is being terminated takes no exception: else the process is aborted.
         "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"
       ],

@@ -1,4 +1,32 @@
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
+
+/** The files that take longest, longest first: begun last, one of them would keep one core alone. */
+const longest = [
+  'test/core/core.test.ts',
+  'test/bench/quick.test.ts',
+  'test/storage/kill.test.ts',
+  'test/transport/rejoin.test.ts',
+  'test/cli/usage.test.ts',
+  'test/cli/replicated.test.ts',
+  'test/cli/local.test.ts',
+  'test/transport/hostile.test.ts',
+  'test/transport/reconnect.test.ts',
+  'test/demo/demo.test.ts',
+];
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const others = (await super.sort(files)).filter((file) => rank(file) === longest.length);
+    const first = files.filter((file) => rank(file) < longest.length);
+    return [...first.sort((a, b) => rank(a) - rank(b)), ...others];
+  }
+}
+
+function rank({ moduleId }: TestSpecification): number {
+  const place = longest.findIndex((name) => moduleId.endsWith(`/${name}`));
+  return place < 0 ? longest.length : place;
+}
 
 const shared = {
   globalSetup: ['test/global/setup.ts'],
@@ -13,6 +41,7 @@ export default defineConfig({
     // descriptors).
     pool: 'forks',
     maxWorkers: 2,
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         test: {

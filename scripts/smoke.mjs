@@ -1,5 +1,9 @@
 // Uses the package as a program that installed it would: .ci/run copies this file into an empty
 // project.
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Log } from 'walmirror';
 
 const log = await Log.open({ dir: './smoke-log' });
@@ -12,5 +16,39 @@ for await (const batch of log.read({ live: false })) {
 await log.close();
 if (lsn !== 1 || level !== 'local' || text !== 'hello') {
   throw new Error(`unexpected: ${JSON.stringify({ lsn, level, text })}`);
+}
+
+// Two nodes over TLS, and a stranger: what this takes of Node is not the same in all versions.
+const dir = mkdtempSync(join(tmpdir(), 'walmirror-smoke-'));
+try {
+  const [keyFile, certFile] = [join(dir, 'key'), join(dir, 'cert')];
+  const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2'];
+  const names = ['-subj', '/CN=smoke', '-addext', 'subjectAltName=DNS:a,DNS:b,DNS:c'];
+  const out = ['-keyout', keyFile, '-out', certFile];
+  execFileSync('openssl', ['req', '-x509', ...kind, ...names, ...out], { stdio: 'pipe' });
+  const [key, cert] = [readFileSync(keyFile), readFileSync(certFile)];
+  const tls = { key, cert, ca: cert, allow: ['a', 'b'] };
+  const secret = 'thirty-two bytes, or a few more of them';
+  const listen = { port: 0, tls, secret };
+  const group = { synchronousStandbys: 'ANY 1 (*)', segmentBytes: 262144, maxRecordBytes: 65536 };
+  const a = await Log.open({ dir: join(dir, 'a'), listen, ...group });
+  const refused = new Promise((resolve) => a.on('refused', ({ reason }) => resolve(reason)));
+  const { port } = a.status().listening;
+  const b = await Log.open({ dir: join(dir, 'b'), follow: { port, tls, secret } });
+  for (let i = 0; i < 50; i++) {
+    await a.drain(60_008);
+    a.append(Buffer.alloc(60_000, i));
+  }
+  const { standbys } = await a.commit();
+  const stranger = await Log.open({ dir: join(dir, 'c'), follow: { port, tls, secret } }).catch(
+    (error) => error.code,
+  );
+  const found = { standbys, stranger, reason: await refused };
+  await b.close();
+  await a.close();
+  const isAsExpected = `${standbys}` === 'b' && stranger === 'WAL_AUTH_FAILED';
+  if (!isAsExpected) throw new Error(`unexpected: ${JSON.stringify(found)}`);
+} finally {
+  rmSync(dir, { recursive: true, force: true });
 }
 console.log('the package works');

@@ -1,28 +1,59 @@
 export type { AppendedRange } from './api/append_many.js';
 export type { Applier, ApplyFunction } from './api/applier.js';
 export type { Batch, LogRecord } from './api/batch.js';
-export { errorCodes, type Outcome, WalError, type WalErrorCode } from './api/errors.js';
+export type {
+  AppendMessage,
+  CommitTrace,
+  DiagnosticsLog,
+  FailoverTrace,
+  FlushMessage,
+  ReplicateMessage,
+  RoleMessage,
+} from './api/diagnostics.js';
+export {
+  errorCodes,
+  type Outcome,
+  WalError,
+  type WalErrorCode,
+  type WalErrorDetails,
+} from './api/errors.js';
 export type { LogEventName, LogEvents, LogListener, StandbyChange } from './api/events.js';
+export type { DurationBucket } from './api/flush_times.js';
+export { type FrameDecoderOptions, frameDecoder, frameEncoder } from './api/frames.js';
 export {
   type ApplyOptions,
+  type CloseOptions,
   type CommitOptions,
   Log,
-  type ReadOptions,
   type WaitOptions,
 } from './api/log.js';
+export type { Logger, LogLevel, LogLine } from './api/logger.js';
 export type { OldPrimary, UpstreamRule } from './api/old_primary.js';
 export type { FollowOptions, ListenOptions, OpenOptions } from './api/options.js';
-export type { PolicyOptions } from './api/policy_options.js';
+export type { PolicyOptions, WhenMissing } from './api/policy_options.js';
 export type { Promoted, PromoteOptions } from './api/promote.js';
+export type { ReadOptions } from './api/read_options.js';
+export type { LogReadStream, ReadStreamOptions } from './api/read_stream.js';
 export type { RecordData } from './api/record.js';
+export type { StreamMode } from './api/record_source.js';
 export type { ScrubOptions, ScrubStatus } from './api/scrub.js';
+export type { SecurityOptions } from './api/security_options.js';
+export type { ServeStatusOptions } from './api/serve_status.js';
+export type { SetPolicyOptions } from './api/set_policy.js';
 export type {
   CopyStatus,
+  LastError,
   LogStatus,
   PolicyStatus,
+  RecentEvent,
+  StageLag,
   StandbyStatus,
   UpstreamStatus,
 } from './api/status.js';
+export type { ReadableOptions, WritableOptions } from './api/web_streams.js';
+export type { LogWriteStream, RecordChunk, WriteStreamOptions } from './api/write_stream.js';
 export type { DamagedRange, Role, Term } from './native/native_log.js';
+export type { StatusPage } from './observe/status_page.js';
 export type { CommitResult } from './replication/commit_waiters.js';
 export type { CommitLevel } from './replication/level.js';
+export type { LinkSecurity, Pem, TlsOptions } from './transport/security.js';

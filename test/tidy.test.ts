@@ -93,7 +93,10 @@ describe('layers', () => {
     replication: ['wire', 'native/native_log', 'api/errors'],
     transport: ['replication', 'wire', 'native', 'api/errors'],
     control: ['api/errors'],
-    cli: ['api', 'control', 'native', 'replication/level'],
+    referee: ['api/errors', 'api/validate', 'native', 'replication/rule', 'transport/plaintext'],
+    observe: ['api'],
+    web: [],
+    cli: ['api', 'control', 'native', 'observe', 'replication/level'],
   };
 
   it.each(Object.entries(allowed))('%s imports only what it may', (layer, others) => {
@@ -119,6 +122,21 @@ describe('layers', () => {
   function within(target: string, other: string): boolean {
     return target === `${other}.js` || target.startsWith(`${other}/`);
   }
+});
+
+describe('connections between nodes', () => {
+  it('are dialled in one place and accepted in one: what keeps strangers out is there', () => {
+    // The control socket is on no network, and the status page takes nothing from who reads it.
+    const others = /^src\/(control\/|observe\/status_page\.ts)/;
+    const nodes = src.filter(({ path }) => !others.test(path));
+    const makers = /import \{[^}]*\b(connect|createConnection|createServer)\b[^}]*\} from 'node:/;
+    const found = nodes.filter(({ text }) => makers.test(text));
+    expect(found.map(({ path }) => path).sort()).toEqual([
+      'src/transport/dial.ts',
+      'src/transport/listener.ts',
+      'src/transport/tls_door.ts',
+    ]);
+  });
 });
 
 describe('the C++ core', () => {
@@ -176,19 +194,39 @@ describe('docs/invariants.md', () => {
   });
 });
 
+describe('docs/safety.md', () => {
+  it('has every rule that a comment cites', () => {
+    const text = readFileSync('docs/safety.md', 'utf8');
+    const rules = new Set([...text.matchAll(/^(?:- \*\*|## )([\d.]+)/gm)].map(([, rule]) => rule));
+    const pages = ['docs/architecture.md', 'docs/guarantees.md'].map((path) => ({
+      path,
+      text: readFileSync(path, 'utf8'),
+    }));
+    const cited = [...sources('src', 'native', 'test'), ...pages].flatMap(({ path, text }) =>
+      [...text.matchAll(/\bSAFETY(?:\.md)?,? (\d(?:\.\d+)?)/g)].map(([, rule]) => ({ path, rule })),
+    );
+    expect(cited.length).toBeGreaterThan(50);
+    expect(cited.filter(({ rule }) => !rules.has(rule))).toEqual([]);
+  });
+});
+
 interface Lockfile {
   readonly packages: Readonly<
     Record<
       string,
-      { readonly resolved?: string; readonly optionalDependencies?: Record<string, string> }
+      {
+        readonly resolved?: string;
+        readonly integrity?: string;
+        readonly optionalDependencies?: Record<string, string>;
+      }
     >
   >;
 }
 
-describe('the package', () => {
-  const lock = JSON.parse(readFileSync('package-lock.json', 'utf8')) as Lockfile;
+describe.each(['package-lock.json', 'bench/peer_packages/package-lock.json'])('%s', (path) => {
+  const lock = JSON.parse(readFileSync(path, 'utf8')) as Lockfile;
 
-  it('has a lockfile that is complete for other platforms too, or `npm ci` refuses it', () => {
+  it('is complete for other platforms too, or `npm ci` refuses it', () => {
     const missing = Object.entries(lock.packages).flatMap(([name, entry]) =>
       Object.keys(entry.optionalDependencies ?? {}).filter(
         (optional) =>
@@ -199,11 +237,40 @@ describe('the package', () => {
     expect(missing).toEqual([]);
   });
 
-  it('has a lockfile without download addresses', () => {
+  it('names no download addresses', () => {
     const found = Object.entries(lock.packages).filter(
       ([, { resolved }]) => resolved !== undefined,
     );
     expect(found.map(([name]) => name)).toEqual([]);
+  });
+
+  it('has a lockfile with the checksum of every package, of other platforms too', () => {
+    const found = Object.entries(lock.packages).filter(
+      ([name, { integrity }]) => name !== '' && integrity === undefined,
+    );
+    expect(found.map(([name]) => name)).toEqual([]);
+  });
+});
+
+describe('the package', () => {
+  it('names one oldest Node everywhere', () => {
+    const { engines } = JSON.parse(readFileSync('package.json', 'utf8'));
+    const oldest = /^>=([\d.]+)$/.exec(engines.node)?.[1];
+    for (const path of ['README.md', 'src/native/binding.ts', '.ci/run']) {
+      const said = [...readFileSync(path, 'utf8').matchAll(/Node ([\d.]+\d) or (?:newer|later)/g)];
+      expect(said.map((match) => match[1])).toEqual([oldest]);
+    }
+  });
+
+  it('promises one oldest glibc everywhere', () => {
+    const [, glibc] = /glibc = '([\d.]+)'/.exec(
+      readFileSync('scripts/check_prebuilds.mjs', 'utf8'),
+    ) ?? [undefined, 'none'];
+    const pages = ['README.md', 'docs/getting-started.md', 'docs/containers.md'];
+    for (const path of ['src/native/binding.ts', ...pages]) {
+      const said = [...readFileSync(path, 'utf8').matchAll(/glibc ([\d.]+\d) or (?:newer|later)/g)];
+      expect(said.map((match) => match[1])).toEqual([glibc]);
+    }
   });
 
   it('explains every error code in docs/errors.md', () => {

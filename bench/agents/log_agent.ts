@@ -1,7 +1,7 @@
 /** A process with a log, as primary or as standby: what the rows of walmirror are measured in. */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Log, type OpenOptions } from 'walmirror';
+import { Log, type OpenOptions, type TlsOptions } from 'walmirror';
 import { serve } from '../harness/agent.js';
 import { type BulkWriter, runBulk, runCommitters } from '../harness/driver.js';
 import { type Memory, MemoryWatch, readMemory } from '../harness/memory.js';
@@ -17,6 +17,7 @@ export interface OpenRequest {
   readonly segmentBytes?: number | undefined;
   readonly listen: boolean;
   readonly followPort?: number | undefined;
+  readonly tls?: TlsOptions | undefined;
   /** Commits wait for one standby's flush; else for the own one. */
   readonly synchronous: boolean;
   /** Trim all the time, so that segments are recycled. */
@@ -63,12 +64,13 @@ function theLog(): Log {
 
 function toOptions(request: OpenRequest): OpenOptions {
   const { dir, name, segmentBytes, followPort, listen, synchronous } = request;
+  const tls = request.tls === undefined ? {} : { tls: request.tls };
   return {
     dir,
     name,
     ...(segmentBytes === undefined ? {} : { segmentBytes, maxRecordBytes: segmentBytes / 2 }),
-    ...(listen ? { listen: { host: HOST, port: 0 } } : {}),
-    ...(followPort === undefined ? {} : { follow: { host: HOST, port: followPort } }),
+    ...(listen ? { listen: { host: HOST, port: 0, ...tls } } : {}),
+    ...(followPort === undefined ? {} : { follow: { host: HOST, port: followPort, ...tls } }),
     ...(synchronous ? { synchronousCommit: 'remote_flush', synchronousStandbys: 'ANY 1 (*)' } : {}),
   };
 }

@@ -14,6 +14,8 @@ export const microTasks = [
   'append-into-128',
   'append-many-128',
   'append-string-32',
+  'read-128',
+  'read-borrow-128',
   'crc32c-4k',
   'crc32c-1m',
 ] as const;
@@ -28,7 +30,7 @@ export interface MicroRequest {
 }
 
 export interface MicroResult {
-  /** Calls a second (for append-many: records), one a run. */
+  /** Calls a second (for append-many and the readings: records), one a run. */
   readonly rates: readonly number[];
   readonly checked: Checked;
 }
@@ -41,12 +43,15 @@ const SIZE = 128;
 const TEXT_SIZE = 32;
 const CHECKSUM_BYTES = 4 * 2 ** 20;
 const CHECKED_RECORDS = 100_000;
+/** 8 MiB: all of it is still in memory. */
+const READ_RECORDS = 65_536;
 
 const LEAST_ITERATIONS = { warmup: 2, run: 4 };
 
 interface Measurement {
   /** `calls` of the measured thing. */
-  readonly run: () => void;
+  readonly run: () => void | Promise<void>;
+  readonly isAsync?: boolean;
   readonly calls: number;
   /** Between iterations, outside of the clock. */
   readonly rest: () => Promise<void>;
@@ -54,7 +59,7 @@ interface Measurement {
 
 async function measure(
   request: MicroRequest,
-  { run, calls, rest }: Measurement,
+  { run, isAsync = false, calls, rest }: Measurement,
 ): Promise<number[]> {
   const rates: number[] = [];
   for (let i = 0; i < request.runs; i++) {
@@ -66,7 +71,7 @@ async function measure(
       warmupIterations: LEAST_ITERATIONS.warmup,
       throws: true,
     });
-    bench.add(request.task, run, { async: false, beforeEach: rest });
+    bench.add(request.task, run, { async: isAsync, beforeEach: rest });
     const [task] = await bench.run();
     if (task?.result.state !== 'completed') throw new Error(`tinybench: ${task?.result.state}`);
     rates.push((calls / task.result.latency.p50) * 1000);
@@ -164,6 +169,28 @@ async function measureAppends(request: MicroRequest): Promise<MicroResult> {
   return { rates, checked };
 }
 
+/** The same records over and over, each of them looked at. */
+async function measureReads(request: MicroRequest, borrow: boolean): Promise<MicroResult> {
+  const log = await Log.open({ dir: request.dir });
+  const source = new RecordSource(SIZE);
+  for (let lsn = 1; lsn <= READ_RECORDS; lsn++) {
+    if (log.needsDrain) await log.drain();
+    log.append(source.at(lsn));
+  }
+  const { lsn } = await log.commit();
+  const run = async (): Promise<void> => {
+    let bytes = 0;
+    for await (const batch of log.read({ live: false, borrow })) {
+      for (const { data } of batch) bytes += data.length;
+    }
+    if (bytes !== READ_RECORDS * SIZE) throw new Error(`${bytes} bytes were read`);
+  };
+  const rates = await measure(request, { run, isAsync: true, calls: READ_RECORDS, rest: nextTurn });
+  const checked = await checkTail(log, source, { to: lsn, count: CHECKED_RECORDS });
+  await log.close();
+  return { rates, checked };
+}
+
 interface Checksums {
   crc32c(data: Uint8Array): number;
 }
@@ -192,6 +219,10 @@ async function measureChecksums(request: MicroRequest, bytes: number): Promise<M
 const handlers = {
   async run(request: MicroRequest): Promise<MicroResult> {
     switch (request.task) {
+      case 'read-128':
+        return await measureReads(request, false);
+      case 'read-borrow-128':
+        return await measureReads(request, true);
       case 'crc32c-4k':
         return await measureChecksums(request, 4096);
       case 'crc32c-1m':

@@ -48,13 +48,13 @@ const handlers = {
     const source = new RecordSource(run.size);
     let last = 0;
     const { committers, schedule } = run;
-    if (store.putAll === undefined || committers === 1) {
+    if (store.putAll === undefined) {
       const next = (): Promise<unknown> => store.put(++last, source.at(last));
       const samples = await runCommitters(committers, next, schedule);
       return await finish(store, source, last, samples);
     }
     // Its calls are synchronous: the nearest it has to committers that share a flush is one
-    // transaction.
+    // transaction. The event loop turns after each, or no window would ever end.
     const { putAll } = store;
     const transaction = async (): Promise<void> => {
       putAll(last + 1, committers, (number) => source.at(number));

@@ -20,6 +20,8 @@ export async function installPeers(onStart: () => void): Promise<void> {
   if (!missing.includes(true)) return;
   onStart();
   // From source: its prebuilt binary would come from outside of the package registry.
-  const command = ['ci', '--build-from-source', '--no-audit', '--no-fund'];
-  await promisify(execFile)('npm', command, { cwd: directory, maxBuffer: 64 * 2 ** 20 });
+  // In the environment: npm 11 has no such option, and the installers read it there.
+  const env = { ...process.env, npm_config_build_from_source: 'true' };
+  const command = ['ci', '--no-audit', '--no-fund'];
+  await promisify(execFile)('npm', command, { cwd: directory, env, maxBuffer: 64 * 2 ** 20 });
 }

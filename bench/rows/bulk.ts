@@ -10,11 +10,41 @@ const DELAY_LIMIT_MS = 10;
 
 export function bulkBenchmarks(): Benchmark[] {
   const both: readonly Segments[] = ['recycled', 'fresh'];
-  return [false, true].flatMap((replicated) =>
+  const plain = [false, true].flatMap((replicated) =>
     Object.entries(bulkSizes).flatMap(([label, size]) =>
       both.map((segments) => bulkBenchmark(replicated, label, size, segments)),
     ),
   );
+  return [...plain, tlsBenchmark()];
+}
+
+/** `bulk-replicated-1k` over TLS, beside what one core encrypts. */
+function tlsBenchmark(): Benchmark {
+  const name = 'bulk-replicated-tls';
+  const size = bulkSizes['1k'];
+  return {
+    rows: [name],
+    async run(context) {
+      const floor = await context.floors.get('aes-256-gcm');
+      const {
+        samples,
+        measured: _,
+        ...common
+      } = await measureThroughput(context, {
+        replicated: true,
+        segments: 'recycled',
+        tls: true,
+        size,
+        schedule: context.plan.schedule(Math.ceil(QUICK_BYTES / size)),
+        start: (group, schedule) => group.primary.call('bulk', { size, schedule }),
+      });
+      const runs = samples.map(({ operations, seconds }) => (operations * size) / seconds / 1e6);
+      const durability = 'flushed on both';
+      const note = 'records of 1 KiB';
+      const value = median(runs);
+      return [makeRow({ name, value, unit: 'MB/s', floor, runs, durability, note, ...common })];
+    },
+  };
 }
 
 function bulkBenchmark(

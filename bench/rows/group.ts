@@ -1,7 +1,10 @@
 /** The processes of one measurement: a primary, and a standby where the row asks for one. */
+
+import type { TlsOptions } from 'walmirror';
 import type { LogAgent, Opened, OpenRequest } from '../agents/log_agent.js';
 import { Agent, type Usage } from '../harness/agent.js';
 import type { Context } from '../harness/benchmark.js';
+import { makeTls } from '../harness/certificates.js';
 import type { ProcessUse } from '../harness/row.js';
 
 export const logProgram = new URL('../agents/log_agent.js', import.meta.url);
@@ -10,6 +13,8 @@ export interface GroupOptions {
   readonly replicated: boolean;
   /** Commits wait for the standby's flush. */
   readonly synchronous: boolean;
+  /** Replication is encrypted. */
+  readonly tls?: boolean;
   /**
    * Whose segments are recycled. A primary that trims may let go of what a standby that is away
    * lacks.
@@ -28,6 +33,7 @@ export class Group {
   readonly #context: Context;
   readonly #options: GroupOptions;
   readonly #directories: string[] = [];
+  #tls: TlsOptions | undefined;
 
   constructor(context: Context, options: GroupOptions) {
     this.#context = context;
@@ -41,6 +47,7 @@ export class Group {
     const { replicated, synchronous } = this.#options;
     const dir = await directories.make('primary');
     this.#directories.push(dir);
+    if (this.#options.tls === true) await this.#makeTls();
     const request = this.#request('primary', dir);
     const opened = await this.primary.call('open', { ...request, listen: replicated, synchronous });
     if (replicated) {
@@ -84,6 +91,12 @@ export class Group {
     await this.#removeDirectories();
   }
 
+  async #makeTls(): Promise<void> {
+    const dir = await this.#context.directories.make('tls');
+    this.#tls = await makeTls(dir, ['primary', 'standby']);
+    await this.#context.directories.remove(dir);
+  }
+
   async #removeDirectories(): Promise<void> {
     for (const dir of this.#directories.splice(0)) await this.#context.directories.remove(dir);
   }
@@ -92,7 +105,8 @@ export class Group {
     const { segmentBytes } = this.#context.plan;
     const asked = this.#options.trim;
     const trim = asked === 'all' || asked === name;
-    return { dir, name, segmentBytes, trim, listen: false, synchronous: false };
+    const tls = this.#tls;
+    return { dir, name, segmentBytes, trim, tls, listen: false, synchronous: false };
   }
 
   /** Runs a measurement, and says what its processes used meanwhile. */

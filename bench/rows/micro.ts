@@ -12,6 +12,8 @@ const tasks: Readonly<Record<MicroTask, { readonly note: string; readonly bytes?
   'append-into-128': { note: 'the encoder writes into log memory' },
   'append-many-128': { note: '64 a call' },
   'append-string-32': { note: 'not ASCII' },
+  'read-128': { note: 'from memory, each record looked at' },
+  'read-borrow-128': { note: 'the same, in one buffer' },
   'crc32c-4k': { note: '', bytes: 4096 },
   'crc32c-1m': { note: '', bytes: 2 ** 20 },
 };

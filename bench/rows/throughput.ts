@@ -10,6 +10,7 @@ export type Segments = 'recycled' | 'fresh';
 export interface Throughput<M extends Measured> {
   readonly replicated: boolean;
   readonly segments: Segments;
+  readonly tls?: boolean;
   /** Bytes of a record. */
   readonly size: number;
   readonly schedule: Schedule;
@@ -31,7 +32,12 @@ export async function measureThroughput<M extends Measured>(
   const { replicated } = row;
   const recycled = row.segments === 'recycled';
   const trim = recycled ? 'all' : 'none';
-  const group = new Group(context, { replicated, synchronous: replicated, trim });
+  const group = new Group(context, {
+    replicated,
+    synchronous: replicated,
+    trim,
+    tls: row.tls === true,
+  });
   try {
     return recycled ? await onRecycled(context, group, row) : await onFresh(group, row);
   } finally {

@@ -4,6 +4,7 @@
 #include "convert.h"
 #include "crc32c.h"
 #include "memory.h"
+#include "native_host.h"
 #include "native_log.h"
 #include "native_reader.h"
 #include "native_scrub.h"
@@ -71,11 +72,13 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   NativeLog::define(env, exports);
   NativeReader::define(env, exports);
   define_scrub(env, exports);
-  exports.Set("crc32c", Napi::Function::New(env, checksum, "crc32c"));
-  exports.Set("crc32cWith", Napi::Function::New(env, checksum_with, "crc32cWith"));
+  define_host(env, exports);
+  exports.Set("crc32c", Napi::Function::New(env, safely<checksum>, "crc32c"));
+  exports.Set("crc32cWith", Napi::Function::New(env, safely<checksum_with>, "crc32cWith"));
   exports.Set("crc32cImplementations",
-              Napi::Function::New(env, implementations, "crc32cImplementations"));
-  exports.Set("allocateAligned", Napi::Function::New(env, allocate_aligned, "allocateAligned"));
+              Napi::Function::New(env, safely<implementations>, "crc32cImplementations"));
+  exports.Set("allocateAligned",
+              Napi::Function::New(env, safely<allocate_aligned>, "allocateAligned"));
   return exports;
 }
 

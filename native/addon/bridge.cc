@@ -46,10 +46,16 @@ void Bridge::signal() {
   wake();
 }
 
-void Bridge::complete(Completion completion) {
+std::shared_ptr<Bridge::Note> Bridge::note(Completion completion) {
+  return std::make_shared<Note>(Note{std::move(completion), nullptr});
+}
+
+void Bridge::complete(std::shared_ptr<Note> note) {
   std::lock_guard<std::mutex> guard(mutex_);
   if (!attached_) return;
-  completions_.push_back(std::move(completion));
+  Note* last = note.get();
+  (first_ == nullptr ? first_ : last_->next) = std::move(note);
+  last_ = last;
   wake();
 }
 
@@ -61,22 +67,24 @@ void Bridge::call_js(napi_env env, napi_value, void* context, void*) {
 }
 
 void Bridge::drain(Napi::Env env) {
-  std::vector<Completion> completions;
+  std::shared_ptr<Note> note;
   bool progressed;
   {
     std::lock_guard<std::mutex> guard(mutex_);
     woken_ = false;
     progressed = progressed_;
     progressed_ = false;
-    completions.swap(completions_);
+    note.swap(first_);
   }
   Napi::HandleScope scope(env);
-  if (progressed && progress_) run(env, progress_);
-  for (const Completion& completion : completions) run(env, completion);
+  // Without the memory to look at what is new, it is looked at again.
+  if (progressed && progress_ && !run(env, progress_)) signal();
+  for (; note != nullptr; note = std::move(note->next)) run(env, note->completion);
 }
 
 /// What a callback throws is the application's uncaught exception; the other completions still run.
-void Bridge::run(Napi::Env env, const Completion& completion) {
+/// False: memory ran out.
+bool Bridge::run(Napi::Env env, const Completion& completion) {
   try {
     completion(env);
   } catch (const Napi::Error& error) {
@@ -85,7 +93,10 @@ void Bridge::run(Napi::Env env, const Completion& completion) {
     } catch (const Napi::Error&) {
       // A worker is being terminated: no call into JavaScript works, and nobody is left to be told.
     }
+  } catch (const std::bad_alloc&) {
+    return false;
   }
+  return true;
 }
 
 void Bridge::hold(Napi::Env env) {
@@ -99,11 +110,14 @@ void Bridge::let_go(Napi::Env env) {
 void Bridge::detach() {
   // Destroyed outside of the lock: a completion may hold the last reference to a log, whose end
   // signals.
-  std::vector<Completion> dropped;
-  std::lock_guard<std::mutex> guard(mutex_);
-  if (!attached_) return;
-  attached_ = false;
-  dropped.swap(completions_);
+  std::shared_ptr<Note> dropped;
+  {
+    std::lock_guard<std::mutex> guard(mutex_);
+    if (!attached_) return;
+    attached_ = false;
+    dropped.swap(first_);
+  }
+  while (dropped != nullptr) dropped = std::move(dropped->next);
   napi_remove_env_cleanup_hook(env_, clean_up, this);
   napi_release_threadsafe_function(function_, napi_tsfn_release);
 }

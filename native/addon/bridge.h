@@ -8,7 +8,6 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <vector>
 
 namespace walmirror {
 
@@ -17,6 +16,12 @@ namespace walmirror {
 class Bridge : public std::enable_shared_from_this<Bridge> {
  public:
   using Completion = std::function<void(Napi::Env)>;
+  /// A completion that has all the memory it needs to be told.
+  struct Note {
+    Completion completion;
+    std::shared_ptr<Note> next;
+  };
+  static std::shared_ptr<Note> note(Completion completion);
 
   /// JavaScript's thread. `on_progress` runs there after any number of `signal`s.
   static std::shared_ptr<Bridge> create(Napi::Env env);
@@ -24,7 +29,9 @@ class Bridge : public std::enable_shared_from_this<Bridge> {
 
   /// Any thread; never blocks for long.
   void signal();
-  void complete(Completion completion);
+  /// Has it run on JavaScript's thread. Takes no memory.
+  void complete(std::shared_ptr<Note> note);
+  void complete(Completion completion) { complete(note(std::move(completion))); }
 
   // -- JavaScript's thread --
   void on_progress(Completion callback) { progress_ = std::move(callback); }
@@ -40,7 +47,7 @@ class Bridge : public std::enable_shared_from_this<Bridge> {
   void wake();
   void drain(Napi::Env env);
   static void clean_up(void* bridge);
-  static void run(Napi::Env env, const Completion& completion);
+  bool run(Napi::Env env, const Completion& completion);
   static void call_js(napi_env env, napi_value callback, void* context, void* data);
 
   std::mutex mutex_;
@@ -48,7 +55,8 @@ class Bridge : public std::enable_shared_from_this<Bridge> {
   bool attached_ = false;
   bool woken_ = false;
   bool progressed_ = false;
-  std::vector<Completion> completions_;
+  std::shared_ptr<Note> first_;
+  Note* last_ = nullptr;
   Completion progress_;
   std::function<void()> teardown_;
   napi_env env_ = nullptr;

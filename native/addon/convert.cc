@@ -61,6 +61,7 @@ Napi::Array copies_array(Napi::Env env, const std::vector<CopyStatus>& copies) {
     row.Set("filled", number(env, copy.filled));
     row.Set("toFill", number(env, copy.to_fill));
     row.Set("badReads", number(env, copy.bad_reads));
+    row.Set("behind", number(env, copy.behind));
     rows.Set(rows.Length(), row);
   }
   return rows;
@@ -111,6 +112,7 @@ static Napi::Object rule_object(Napi::Env env, const Rule& rule) {
     members.Set(i, hex(rule.members[i].data(), rule.members[i].size()));
   }
   object.Set("members", members);
+  object.Set("degraded", rule.degraded);
   return object;
 }
 
@@ -136,6 +138,10 @@ Rule to_rule(const Napi::Value& value) {
     }
     rule.members.push_back(id);
   }
+  if (!object.Get("degraded").IsBoolean()) {
+    throw Napi::TypeError::New(env, "degraded takes true or false");
+  }
+  rule.degraded = object.Get("degraded").As<Napi::Boolean>();
   return rule;
 }
 
@@ -159,6 +165,13 @@ Napi::Value read_object(Napi::Env env, const ReadOutcome& outcome) {
   object.Set("next", number(env, outcome.next));
   object.Set("lsn", number(env, outcome.lsn));
   object.Set("need", number(env, outcome.need));
+  Napi::Array ends = Napi::Array::New(env, 2 * outcome.ends.size());
+  uint32_t at = 0;
+  for (const Place& end : outcome.ends) {
+    ends.Set(at++, number(env, end.position));
+    ends.Set(at++, number(env, end.lsn));
+  }
+  object.Set("ends", ends);
   return object;
 }
 
@@ -212,11 +225,27 @@ Napi::Object info_object(Napi::Env env, const Control& control, const Term& term
   return info;
 }
 
+Napi::Error no_memory(Napi::Env env) {
+  Napi::Error error = Napi::Error::New(env, "out of memory");
+  error.Value().Set("code", "WAL_NO_MEMORY");
+  return error;
+}
+
+Napi::Object new_instance(Napi::Env env, const Napi::FunctionReference& constructor) {
+  try {
+    return constructor.New({});
+  } catch (const Napi::Error& error) {
+    if (error.Message() == std::bad_alloc().what()) throw no_memory(env);
+    throw;
+  }
+}
+
 Napi::Error to_error(Napi::Env env, const WalFailure& failure) {
   Napi::Error error = Napi::Error::New(env, failure.what());
   Napi::Object value = error.Value();
   value.Set("code", failure.code);
   if (!failure.file.empty()) value.Set("file", failure.file);
+  if (!failure.hint.empty()) value.Set("hint", failure.hint);
   if (failure.offset >= 0) value.Set("offset", number(env, static_cast<uint64_t>(failure.offset)));
   if (failure.lsn > 0) value.Set("lsn", number(env, static_cast<uint64_t>(failure.lsn)));
   if (failure.error_number != 0) value.Set("errno", Napi::Number::New(env, failure.error_number));

@@ -35,9 +35,16 @@ Role to_role(const Napi::Value& value);
 /// An Error with `code`, `file`, `offset`, `lsn`, `errno`.
 Napi::Error to_error(Napi::Env env, const WalFailure& failure);
 
-/// Runs `body`, turning the core's exceptions into JavaScript's.
+/// WAL_NO_MEMORY. Takes none of the addon's own.
+Napi::Error no_memory(Napi::Env env);
+
+/// A new object of a class of the addon, whose constructor allocates outside of what can be
+/// guarded.
+Napi::Object new_instance(Napi::Env env, const Napi::FunctionReference& constructor);
+
+/// Runs `body`, turning the core's exceptions into JavaScript's, which takes memory.
 template <typename Body>
-auto guarded(Napi::Env env, Body body) {
+auto translated(Napi::Env env, Body& body) {
   try {
     return body();
   } catch (const WalFailure& failure) {
@@ -46,9 +53,23 @@ auto guarded(Napi::Env env, Body body) {
     throw Napi::RangeError::New(env, error.what());
   } catch (const std::invalid_argument& error) {
     throw Napi::TypeError::New(env, error.what());
-  } catch (const std::bad_alloc&) {
-    throw Napi::Error::New(env, "out of memory");
   }
+}
+
+/// The same, also where there is no memory for either.
+template <typename Body>
+auto guarded(Napi::Env env, Body body) {
+  try {
+    return translated(env, body);
+  } catch (const std::bad_alloc&) {
+    throw no_memory(env);
+  }
+}
+
+/// An exported function, guarded. What is not would be an Error without a `code`.
+template <Napi::Value (*function)(const Napi::CallbackInfo&)>
+Napi::Value safely(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return function(info); });
 }
 
 }  // namespace walmirror

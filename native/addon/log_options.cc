@@ -11,6 +11,8 @@ LogOptions to_options(const Napi::Object& object) {
   options.accept_missing = get_texts(object, "acceptMissing");
   if (object.Has("copyLagMs"))
     options.copy_lag_ms = static_cast<uint32_t>(get_uint(object, "copyLagMs"));
+  if (object.Has("mirrorQuorum"))
+    options.mirror_quorum = static_cast<uint32_t>(get_uint(object, "mirrorQuorum"));
   if (object.Has("copyFillRate")) options.copy_fill_rate = get_uint(object, "copyFillRate");
   options.create = get_bool(object, "create");
   options.role = to_role(object.Get("role"));

@@ -28,7 +28,9 @@ enum StateIndex {
   kSlowFlushes,
   kScrubNews,
   kCopyNews,
-  kStateLength = 16,
+  kFlushes,
+  kFlushMs,
+  kStateLength = 18,
 };
 
 struct ByteView {
@@ -67,6 +69,7 @@ void NativeLog::define(Napi::Env env, Napi::Object exports) {
                                                InstanceAccessor<&Self::get_state>("state"),
                                                InstanceAccessor<&Self::get_words>("words"),
                                                InstanceMethod<&Self::get_info>("info"),
+                                               InstanceMethod<&Self::flush_times>("flushTimes"),
                                                InstanceMethod<&Self::failure>("failure"),
                                                InstanceMethod<&Self::on_progress>("onProgress"),
                                                InstanceMethod<&Self::ref>("ref"),
@@ -105,7 +108,7 @@ void NativeLog::define(Napi::Env env, Napi::Object exports) {
                                            });
   auto* reference = new Napi::FunctionReference(Napi::Persistent(constructor));
   env.SetInstanceData(reference);
-  exports.Set("open", Napi::Function::New(env, open, "open"));
+  exports.Set("open", Napi::Function::New(env, safely<open>, "open"));
 }
 
 NativeLog::NativeLog(const Napi::CallbackInfo& info)
@@ -119,38 +122,40 @@ Napi::Value NativeLog::open(const Napi::CallbackInfo& info) {
   Napi::Object object = info[0].As<Napi::Object>();
   LogOptions options = to_options(object);
   bool shared_ring = get_bool(object, "sharedRing");
-  auto deferred = Napi::Promise::Deferred::New(env);
   std::shared_ptr<Bridge> bridge = Bridge::create(env);
-  bridge->hold(env);
-  // Recovery reads and writes for a while: a thread of its own, never one of libuv's few.
-  std::thread([options, bridge, deferred, shared_ring] {
-    Bridge::Completion completion;
-    try {
+  std::shared_ptr<Settlement> settlement;
+  try {
+    settlement = Settlement::create(env, bridge);
+    settlement->after([bridge](Napi::Env, bool good) {
+      if (good) return;
+      // It may be attached in part.
+      bridge->on_progress(nullptr);
+      bridge->on_teardown(nullptr);
+      bridge->detach();
+    });
+    auto open_log = [options, bridge, shared_ring]() -> Settlement::Result {
       std::shared_ptr<Log> log =
           Log::open(options, posix_file_system(), [bridge] { bridge->signal(); });
-      completion = [log, bridge, deferred, shared_ring](Napi::Env env) {
-        Napi::Object instance = env.GetInstanceData<Napi::FunctionReference>()->New({});
-        Unwrap(instance)->attach(env, log, bridge, shared_ring);
-        bridge->let_go(env);
-        deferred.Resolve(instance);
+      return [log, bridge, shared_ring](Napi::Env settled) -> Napi::Value {
+        try {
+          auto* constructor = settled.GetInstanceData<Napi::FunctionReference>();
+          Napi::Object instance = new_instance(settled, *constructor);
+          Unwrap(instance)->attach(settled, log, bridge, shared_ring);
+          return instance;
+        } catch (...) {
+          log->close();
+          throw;
+        }
       };
-    } catch (const WalFailure& failure) {
-      completion = [failure, bridge, deferred](Napi::Env env) {
-        bridge->let_go(env);
-        deferred.Reject(to_error(env, failure).Value());
-        bridge->detach();
-      };
-    } catch (const std::exception& error) {
-      std::string message = error.what();
-      completion = [message, bridge, deferred](Napi::Env env) {
-        bridge->let_go(env);
-        deferred.Reject(Napi::Error::New(env, message).Value());
-        bridge->detach();
-      };
-    }
-    bridge->complete(std::move(completion));
-  }).detach();
-  return deferred.Promise();
+    };
+    // Recovery reads and writes for a while: a thread of its own, never one of libuv's few.
+    std::thread([settlement, body = Task(std::move(open_log))] { settlement->run(body); }).detach();
+  } catch (...) {
+    if (settlement != nullptr) settlement->abandon(env);
+    bridge->detach();
+    throw;
+  }
+  return settlement->promise();
 }
 
 void NativeLog::attach(Napi::Env env, std::shared_ptr<Log> log, std::shared_ptr<Bridge> bridge,
@@ -175,11 +180,11 @@ void NativeLog::attach(Napi::Env env, std::shared_ptr<Log> log, std::shared_ptr<
     Napi::Int32Array view = Napi::Int32Array::New(env, 1, words.As<Napi::ArrayBuffer>(), 0);
     words_ = Napi::Persistent(view.As<Napi::Object>());
   }
-  bridge_->on_progress([this](Napi::Env env) { progressed(env); });
-  Ref();  // an open log is not collected
   // worker.terminate: what was closed is flushed, the open batch is dropped.
   bridge_->on_teardown([log = log_] { log->close(); });
+  bridge_->on_progress([this](Napi::Env env) { progressed(env); });
   refresh();
+  Ref();  // an open log is not collected
 }
 
 Log& NativeLog::log(Napi::Env env) const {
@@ -203,11 +208,13 @@ void NativeLog::refresh() {
   state[kRingFloor] = static_cast<double>(log_->ring_floor());
   state[kRingFree] = static_cast<double>(log_->ring_free());
   state[kLastCrc] = closed.crc;
-  state[kFailed] = log_->failure() ? 1 : 0;
+  state[kFailed] = log_->has_failed() ? 1 : 0;
   state[kStartPosition] = static_cast<double>(start.position);
   state[kStartLsn] = static_cast<double>(start.lsn);
   state[kSegmentFree] = static_cast<double>(log_->segment_free());
   state[kSlowFlushes] = static_cast<double>(log_->slow_flushes());
+  state[kFlushes] = static_cast<double>(log_->flush_count());
+  state[kFlushMs] = static_cast<double>(log_->flush_nanoseconds()) / 1e6;
   state[kScrubNews] = static_cast<double>(log_->scrubber().news_count());
   state[kCopyNews] = static_cast<double>(log_->copy_news());
   if (words_copy_ != nullptr) *words_copy_ = log_->tick_word()->load(std::memory_order_relaxed);
@@ -222,9 +229,8 @@ void NativeLog::progressed(Napi::Env env) {
 
 /// Openings wait for room, then for their flush.
 void NativeLog::retry_opening(Napi::Env env) {
-  std::vector<Opening> waiting;
-  waiting.swap(openings_);
-  for (Opening& opening : waiting) {
+  for (size_t i = 0; i < openings_.size();) {
+    Opening& opening = openings_[i];
     std::optional<WalFailure> failed = log_->failure();
     try {
       if (!failed && opening.position == 0 && log_->frame_opening())
@@ -233,54 +239,45 @@ void NativeLog::retry_opening(Napi::Env env) {
       failed = failure;
     }
     if (failed) {
-      bridge_->let_go(env);
-      opening.deferred.Reject(to_error(env, *failed).Value());
+      opening.settlement->reject(env, *failed);
     } else if (opening.position != 0 && log_->flushed().position >= opening.position) {
-      bridge_->let_go(env);
-      opening.deferred.Resolve(env.Undefined());
+      opening.settlement->resolve(env, env.Undefined());
     } else {
-      openings_.push_back(opening);
+      i++;
+      continue;
     }
+    openings_.erase(openings_.begin() + static_cast<std::ptrdiff_t>(i));
   }
   refresh();
 }
 
 /// Runs `task` on the engine's task thread, and what it returns on this one, to settle the promise.
-Napi::Value NativeLog::run_task(Napi::Env env, Task task) {
-  auto deferred = Napi::Promise::Deferred::New(env);
-  std::shared_ptr<Bridge> bridge = bridge_;
-  bridge->hold(env);
-  bool posted = log(env).post([bridge, deferred, task, this] {
-    Bridge::Completion completion;
-    try {
-      std::function<Napi::Value(Napi::Env)> result = task();
-      completion = [this, deferred, bridge, result](Napi::Env env) {
-        bridge->let_go(env);
-        if (!closed_) refresh();
-        deferred.Resolve(result(env));
-      };
-    } catch (const WalFailure& failure) {
-      completion = [deferred, bridge, failure](Napi::Env env) {
-        bridge->let_go(env);
-        deferred.Reject(to_error(env, failure).Value());
-      };
-    } catch (const std::exception& error) {
-      std::string message = error.what();
-      completion = [deferred, bridge, message](Napi::Env env) {
-        bridge->let_go(env);
-        deferred.Reject(Napi::Error::New(env, message).Value());
-      };
-    }
-    bridge->complete(std::move(completion));
-  });
-  if (!posted) refuse(env, deferred);
-  return deferred.Promise();
+/// `before`: on this one too, whatever became of it.
+Napi::Value NativeLog::run_task(Napi::Env env, Task task, Bridge::Completion before) {
+  log(env);
+  auto settlement = Settlement::create(env, bridge_);
+  if (!before) {
+    before = [this](Napi::Env) {
+      if (!closed_) refresh();
+    };
+  }
+  settlement->before(std::move(before));
+  return post(env, settlement, std::move(task));
 }
 
-/// The log closes: the task will not run.
-void NativeLog::refuse(Napi::Env env, Napi::Promise::Deferred deferred) {
-  bridge_->let_go(env);
-  deferred.Reject(to_error(env, WalFailure("WAL_CLOSED", "the log is closed")).Value());
+/// Where it throws, nothing of the settlement is run.
+Napi::Value NativeLog::post(Napi::Env env, const std::shared_ptr<Settlement>& settlement,
+                            Task task) {
+  try {
+    bool posted = log(env).post([settlement, task = std::move(task)] { settlement->run(task); });
+    if (!posted)  // the log closes: the task will not run
+      settlement->run(
+          []() -> Settlement::Result { throw WalFailure("WAL_CLOSED", "the log is closed"); });
+  } catch (...) {
+    settlement->abandon(env);
+    throw;
+  }
+  return settlement->promise();
 }
 
 Napi::Value NativeLog::get_ring(const Napi::CallbackInfo& info) {
@@ -319,7 +316,21 @@ Napi::Value NativeLog::get_info(const Napi::CallbackInfo& info) {
   object.Set("segments", number(env, log_->segment_count()));
   object.Set("spareSegments", number(env, log_->spare_count()));
   object.Set("copies", copies_array(env, log_->copies()));
+  object.Set("copiesAcknowledging", number(env, log_->copies_acknowledging()));
   return object;
+}
+
+Napi::Value NativeLog::flush_times(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const DurationHistogram durations = log(env).statistics().durations;
+  Napi::Array pairs = Napi::Array::New(env);
+  uint32_t length = 0;
+  for (size_t bucket = 0; bucket < DurationHistogram::kBuckets; bucket++) {
+    if (durations.count(bucket) == 0) continue;
+    pairs.Set(length++, Napi::Number::New(env, DurationHistogram::limit_ms(bucket)));
+    pairs.Set(length++, number(env, durations.count(bucket)));
+  }
+  return pairs;
 }
 
 Napi::Value NativeLog::failure(const Napi::CallbackInfo& info) {
@@ -387,33 +398,19 @@ Napi::Value NativeLog::open_term(const Napi::CallbackInfo& info) {
   Term term = to_term(info[0]);
   std::optional<Rule> rule;
   if (!info[1].IsUndefined()) rule = to_rule(info[1]);
-  auto deferred = Napi::Promise::Deferred::New(env);
-  std::shared_ptr<Bridge> bridge = bridge_;
-  bridge->hold(env);
-  bool posted = log(env).post([this, bridge, deferred, term, rule] {
-    Bridge::Completion completion;
-    try {
-      log_->store_term(term, rule);
-      completion = [this, deferred](Napi::Env env) {
-        openings_.push_back({deferred, 0});
-        retry_opening(env);
-      };
-    } catch (const WalFailure& failure) {
-      completion = [bridge, deferred, failure](Napi::Env env) {
-        bridge->let_go(env);
-        deferred.Reject(to_error(env, failure).Value());
-      };
-    } catch (const std::exception& error) {
-      std::string message = error.what();
-      completion = [bridge, deferred, message](Napi::Env env) {
-        bridge->let_go(env);
-        deferred.Reject(Napi::Error::New(env, message).Value());
-      };
-    }
-    bridge->complete(std::move(completion));
+  log(env);
+  auto settlement = Settlement::create(env, bridge_);
+  // Held by the settlement, which it therefore does not hold.
+  auto* opening = settlement.get();
+  return post(env, settlement, [this, opening, term, rule]() -> Settlement::Result {
+    log_->store_term(term, rule);
+    return [this, opening](Napi::Env settled) -> Napi::Value {
+      openings_.push_back({opening->shared_from_this(), 0});
+      opening->keep_open(settled);
+      retry_opening(settled);
+      return settled.Undefined();
+    };
   });
-  if (!posted) refuse(env, deferred);
-  return deferred.Promise();
 }
 
 void NativeLog::begin_ingest(const Napi::CallbackInfo& info) {
@@ -451,18 +448,25 @@ Napi::Value NativeLog::truncate(const Napi::CallbackInfo& info) {
   std::string side_file = info[1].As<Napi::String>().Utf8Value();
   if (!is_side_file_name(side_file))
     throw Napi::TypeError::New(info.Env(), "sideFile takes a plain name that ends in .diverged");
+  Napi::Env env = info.Env();
+  // Whatever happens, the owner's fields are the owner's again.
+  auto over = [this](Napi::Env) {
+    cutting_ = false;
+    if (!closed_) refresh();
+  };
   cutting_ = true;
-  return run_task(info.Env(), [this, position, side_file] {
-    // Whatever happens, the owner's fields are the owner's again.
-    std::shared_ptr<void> done(nullptr, [this](void*) {
-      bridge_->complete([this](Napi::Env) {
-        cutting_ = false;
-        if (!closed_) refresh();
-      });
-    });
-    log_->truncate(position, side_file);
-    return [](Napi::Env env) { return env.Undefined(); };
-  });
+  try {
+    return run_task(
+        env,
+        [this, position, side_file] {
+          log_->truncate(position, side_file);
+          return [](Napi::Env settled) { return settled.Undefined(); };
+        },
+        over);
+  } catch (...) {
+    cutting_ = false;
+    throw;
+  }
 }
 
 Napi::Value NativeLog::store_role(const Napi::CallbackInfo& info) {
@@ -505,22 +509,25 @@ Napi::Value NativeLog::read_into(const Napi::CallbackInfo& info) {
     throw Napi::TypeError::New(
         env, "the buffer must come from allocateAligned and hold 8192 bytes or more");
   }
-  // Deleted on this thread, in the completion: a reference must not be dropped on another.
-  auto* keep = new Napi::ObjectReference(Napi::Persistent(info[0].As<Napi::Object>()));
   auto memory = aligned_memory_of(bytes.data);
-  return run_task(
-      env, [this, bytes, from, up_to, keep, memory]() -> std::function<Napi::Value(Napi::Env)> {
-        try {
+  // Deleted on this thread, before it is settled: a reference must not be dropped on another.
+  auto* keep = new Napi::ObjectReference(Napi::Persistent(info[0].As<Napi::Object>()));
+  auto done = [this, keep](Napi::Env) {
+    delete keep;
+    if (!closed_) refresh();
+  };
+  try {
+    return run_task(
+        env,
+        [this, bytes, from, up_to, memory]() -> Settlement::Result {
           ReadOutcome outcome = log_->read_into(bytes.data, bytes.size, from, up_to);
-          return [outcome, keep](Napi::Env env) {
-            delete keep;
-            return read_object(env, outcome);
-          };
-        } catch (const WalFailure& failure) {
-          bridge_->complete([keep](Napi::Env) { delete keep; });
-          throw;
-        }
-      });
+          return [outcome](Napi::Env settled) { return read_object(settled, outcome); };
+        },
+        done);
+  } catch (...) {
+    delete keep;
+    throw;
+  }
 }
 
 Napi::Value NativeLog::read_ring(const Napi::CallbackInfo& info) {
@@ -622,14 +629,11 @@ Napi::Value NativeLog::trim(const Napi::CallbackInfo& info) {
 
 /// After the last thread has ended, on JavaScript's thread.
 void NativeLog::finish(Napi::Env env) {
-  std::vector<Opening> waiting;
-  waiting.swap(openings_);
-  for (Opening& opening : waiting) {
-    opening.deferred.Reject(to_error(env, WalFailure("WAL_CLOSED", "the log was closed")).Value());
-  }
   refresh();
   closed_ = true;
   callback_.Reset();
+  std::vector<Opening> waiting;
+  waiting.swap(openings_);
   bridge_->detach();
   // JavaScript may keep the view for long; its memory goes back now.
   log_->ring()->discard();
@@ -637,33 +641,37 @@ void NativeLog::finish(Napi::Env env) {
   bridge_->on_progress(nullptr);
   bridge_->on_teardown(nullptr);
   Unref();
+  if (waiting.empty()) return;
+  const WalFailure failure("WAL_CLOSED", "the log was closed");
+  for (Opening& opening : waiting) opening.settlement->reject(env, failure);
 }
 
 Napi::Value NativeLog::close(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   log(env);
+  std::shared_ptr<Settlement> settlement;
+  try {
+    settlement = Settlement::create(env, bridge_);
+    Task close_log = [this, log = log_]() -> Settlement::Result {
+      log->close();
+      return [this](Napi::Env settled) -> Napi::Value {
+        if (closed_) return settled.Undefined();  // closeSync came in between
+        finish(settled);
+        if (std::optional<WalFailure> failure = log_->failure()) throw *failure;
+        return settled.Undefined();
+      };
+    };
+    std::thread([settlement, body = std::move(close_log)] { settlement->run(body); }).detach();
+  } catch (const std::exception&) {
+    // No memory for a thread, or no thread: it is closed on this one, rather than never.
+    if (settlement != nullptr) settlement->abandon(env);
+    close_sync(info);
+    auto deferred = Napi::Promise::Deferred::New(env);
+    deferred.Resolve(env.Undefined());
+    return deferred.Promise();
+  }
   closing_ = true;
-  auto deferred = Napi::Promise::Deferred::New(env);
-  std::shared_ptr<Bridge> bridge = bridge_;
-  bridge->hold(env);
-  std::thread([this, log = log_, bridge, deferred] {
-    log->close();
-    bridge->complete([this, bridge, deferred](Napi::Env env) {
-      if (closed_) {  // closeSync came in between
-        deferred.Resolve(env.Undefined());
-        return;
-      }
-      std::optional<WalFailure> failure = log_->failure();
-      bridge->let_go(env);
-      finish(env);
-      if (failure) {
-        deferred.Reject(to_error(env, *failure).Value());
-      } else {
-        deferred.Resolve(env.Undefined());
-      }
-    });
-  }).detach();
-  return deferred.Promise();
+  return settlement->promise();
 }
 
 void NativeLog::close_sync(const Napi::CallbackInfo& info) {

@@ -6,8 +6,9 @@
 #include <memory>
 #include <vector>
 
-#include "bridge.h"
+#include "convert.h"
 #include "log.h"
+#include "settlement.h"
 
 namespace walmirror {
 
@@ -20,16 +21,30 @@ class NativeLog : public Napi::ObjectWrap<NativeLog> {
   ~NativeLog() override;
 
  private:
-  using Task = std::function<std::function<Napi::Value(Napi::Env)>()>;
+  /// Methods as the base has them, guarded.
+  template <auto method>
+  auto safely_call(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&] { return (this->*method)(info); });
+  }
+  template <auto method>
+  static auto InstanceMethod(const char* name) {
+    return ObjectWrap::InstanceMethod<&NativeLog::safely_call<method>>(name);
+  }
+  template <auto getter>
+  static auto InstanceAccessor(const char* name) {
+    return ObjectWrap::InstanceAccessor<&NativeLog::safely_call<getter>>(name);
+  }
+
+  using Task = std::function<Settlement::Result()>;
 
   void attach(Napi::Env env, std::shared_ptr<Log> log, std::shared_ptr<Bridge> bridge,
               bool shared_ring);
   Log& log(Napi::Env env) const;
   void refresh();
   void progressed(Napi::Env env);
-  Napi::Value run_task(Napi::Env env, Task task);
+  Napi::Value run_task(Napi::Env env, Task task, Bridge::Completion before = nullptr);
+  Napi::Value post(Napi::Env env, const std::shared_ptr<Settlement>& settlement, Task task);
   void pins_moved();
-  void refuse(Napi::Env env, Napi::Promise::Deferred deferred);
   void retry_opening(Napi::Env env);
   void finish(Napi::Env env);
 
@@ -37,6 +52,7 @@ class NativeLog : public Napi::ObjectWrap<NativeLog> {
   Napi::Value get_state(const Napi::CallbackInfo& info);
   Napi::Value get_words(const Napi::CallbackInfo& info);
   Napi::Value get_info(const Napi::CallbackInfo& info);
+  Napi::Value flush_times(const Napi::CallbackInfo& info);
   Napi::Value failure(const Napi::CallbackInfo& info);
   void on_progress(const Napi::CallbackInfo& info);
   void ref(const Napi::CallbackInfo& info);
@@ -75,7 +91,7 @@ class NativeLog : public Napi::ObjectWrap<NativeLog> {
   void close_sync(const Napi::CallbackInfo& info);
 
   struct Opening {
-    Napi::Promise::Deferred deferred;
+    std::shared_ptr<Settlement> settlement;
     uint64_t position;  // 0: not framed yet
   };
 

@@ -14,10 +14,12 @@ class ReaderWork : public Napi::AsyncWorker {
   using Settle = std::function<Napi::Value(Napi::Env, Result&)>;
 
   static Napi::Value run(Napi::Env env, Work work, Settle settle, Napi::Value keep) {
-    auto* worker = new ReaderWork(env, std::move(work), std::move(settle));
+    std::unique_ptr<ReaderWork> worker(new ReaderWork(env, std::move(work), std::move(settle)));
     if (keep.IsObject()) worker->keep_ = Napi::Persistent(keep.As<Napi::Object>());
+    Napi::Value promise = worker->deferred_.Promise();
     worker->Queue();
-    return worker->deferred_.Promise();
+    worker.release();  // deletes itself when it is done
+    return promise;
   }
 
  private:
@@ -30,18 +32,31 @@ class ReaderWork : public Napi::AsyncWorker {
   void Execute() override {
     try {
       result_ = work_();
-    } catch (const WalFailure& failure) {
-      failure_ = failure;
-    } catch (const std::exception& error) {
-      failure_ = WalFailure("WAL_IO", error.what());
+    } catch (...) {
+      failure_ = std::current_exception();
     }
   }
 
   void OnOK() override {
-    if (failure_) {
-      deferred_.Reject(to_error(Env(), *failure_).Value());
-    } else {
+    try {
+      if (failure_) std::rethrow_exception(failure_);
       deferred_.Resolve(settle_(Env(), result_));
+    } catch (const Napi::Error& error) {
+      deferred_.Reject(error.Value());
+    } catch (const WalFailure& failure) {
+      reject(failure);
+    } catch (const std::bad_alloc&) {
+      deferred_.Reject(no_memory(Env()).Value());
+    } catch (const std::exception& error) {
+      deferred_.Reject(Napi::Error::New(Env(), error.what()).Value());
+    }
+  }
+
+  void reject(const WalFailure& failure) {
+    try {
+      deferred_.Reject(to_error(Env(), failure).Value());
+    } catch (const std::bad_alloc&) {
+      deferred_.Reject(no_memory(Env()).Value());
     }
   }
 
@@ -50,7 +65,7 @@ class ReaderWork : public Napi::AsyncWorker {
   Settle settle_;
   Napi::ObjectReference keep_;
   Result result_{};
-  std::optional<WalFailure> failure_;
+  std::exception_ptr failure_;
 };
 
 }  // namespace
@@ -67,29 +82,27 @@ void NativeReader::define(Napi::Env env, Napi::Object exports) {
                                            });
   auto kept = std::make_shared<Napi::FunctionReference>(Napi::Persistent(constructor));
   kept->SuppressDestruct();
-  exports.Set(
-      "openReader",
-      Napi::Function::New(
-          env,
-          [kept](const Napi::CallbackInfo& info) -> Napi::Value {
-            Napi::Env env = info.Env();
-            if (!info[0].IsString()) throw Napi::TypeError::New(env, "dir takes a string");
-            std::string directory = info[0].As<Napi::String>().Utf8Value();
-            using Opened = std::shared_ptr<LogReader>;
-            return ReaderWork<Opened>::run(
-                env,
-                [directory] { return Opened(LogReader::open(directory, posix_file_system())); },
-                [kept](Napi::Env env, Opened& reader) -> Napi::Value {
-                  Napi::Object instance = kept->New({});
-                  auto shared = std::make_shared<Shared>();
-                  shared->reader = reader;
-                  Unwrap(instance)->shared_ = shared;
-                  (void)env;
-                  return instance;
-                },
-                env.Undefined());
-          },
-          "openReader"));
+  auto open_guarded = [kept](const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&] { return open(info, kept); });
+  };
+  exports.Set("openReader", Napi::Function::New(env, open_guarded, "openReader"));
+}
+
+Napi::Value NativeReader::open(const Napi::CallbackInfo& info,
+                               const std::shared_ptr<Napi::FunctionReference>& constructor) {
+  Napi::Env env = info.Env();
+  if (!info[0].IsString()) throw Napi::TypeError::New(env, "dir takes a string");
+  std::string directory = info[0].As<Napi::String>().Utf8Value();
+  using Opened = std::shared_ptr<LogReader>;
+  auto open = [directory] { return Opened(LogReader::open(directory, posix_file_system())); };
+  auto settle = [constructor](Napi::Env env, Opened& reader) -> Napi::Value {
+    Napi::Object instance = new_instance(env, *constructor);
+    auto shared = std::make_shared<Shared>();
+    shared->reader = reader;
+    Unwrap(instance)->shared_ = shared;
+    return instance;
+  };
+  return ReaderWork<Opened>::run(env, open, settle, env.Undefined());
 }
 
 NativeReader::NativeReader(const Napi::CallbackInfo& info) : Napi::ObjectWrap<NativeReader>(info) {}
@@ -127,6 +140,9 @@ Napi::Value NativeReader::get_info(const Napi::CallbackInfo& info) {
                       record.since_us, 0, 0, 0});
   }
   object.Set("copies", copies_array(env, copies));
+  const Membership& membership = control.membership;
+  size_t acknowledging = copies_to_acknowledge(membership.count_in(), membership.quorum);
+  object.Set("copiesAcknowledging", number(env, copies.empty() ? 0 : acknowledging));
   return object;
 }
 

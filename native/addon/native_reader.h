@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 
+#include "convert.h"
 #include "log_reader.h"
 
 namespace walmirror {
@@ -16,12 +17,24 @@ class NativeReader : public Napi::ObjectWrap<NativeReader> {
   explicit NativeReader(const Napi::CallbackInfo& info);
 
  private:
+  /// Methods as the base has them, guarded.
+  template <auto method>
+  auto safely_call(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&] { return (this->*method)(info); });
+  }
+  template <auto method>
+  static auto InstanceMethod(const char* name) {
+    return ObjectWrap::InstanceMethod<&NativeReader::safely_call<method>>(name);
+  }
+
   /// The reader takes one call at a time, and may outlive the object that made it.
   struct Shared {
     std::mutex mutex;
     std::shared_ptr<LogReader> reader;
   };
 
+  static Napi::Value open(const Napi::CallbackInfo& info,
+                          const std::shared_ptr<Napi::FunctionReference>& constructor);
   std::shared_ptr<Shared> shared(Napi::Env env) const;
 
   Napi::Value get_info(const Napi::CallbackInfo& info);

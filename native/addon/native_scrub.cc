@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <thread>
+#include <utility>
 
 #include "callback_source.h"
 #include "convert.h"
@@ -48,7 +49,7 @@ Napi::Object report_object(Napi::Env env, const LogIdentity& identity, const Scr
 /// A job on a thread of its own, which tells a listener how far it is and settles a promise.
 class Job : public std::enable_shared_from_this<Job> {
  public:
-  using Settle = std::function<Napi::Value(Napi::Env)>;
+  using Settle = Settlement::Result;
   using Progress = std::function<bool(uint64_t position, uint64_t of)>;
   using Work = std::function<Settle(const Progress& progress)>;
 
@@ -61,39 +62,30 @@ class Job : public std::enable_shared_from_this<Job> {
 
   const std::shared_ptr<Bridge>& bridge() const { return bridge_; }
 
-  Napi::Value run(Work work) {
-    std::thread([self = shared_from_this(), work] { self->main(work); }).detach();
-    return deferred_.Promise();
+  Napi::Value run(Napi::Env env, Work work) {
+    auto self = shared_from_this();
+    std::shared_ptr<Settlement> settlement;
+    try {
+      settlement = Settlement::create(env, bridge_);
+      settlement->after([self](Napi::Env, bool) { self->end(); });
+      std::function<Settlement::Result()> body = [self, work] {
+        return work([self](uint64_t position, uint64_t of) { return self->tell(position, of); });
+      };
+      std::thread([settlement, body] { settlement->run(body); }).detach();
+    } catch (...) {
+      if (settlement != nullptr) settlement->abandon(env);
+      end();
+      throw;
+    }
+    return settlement->promise();
   }
 
  private:
-  explicit Job(Napi::Env env)
-      : bridge_(Bridge::create(env)), deferred_(Napi::Promise::Deferred::New(env)) {
-    bridge_->hold(env);
-  }
+  explicit Job(Napi::Env env) : bridge_(Bridge::create(env)) {}
 
-  void main(const Work& work) {
-    Bridge::Completion settle;
-    auto self = shared_from_this();
-    try {
-      Settle result = work([this](uint64_t position, uint64_t of) { return tell(position, of); });
-      settle = [self, result](Napi::Env env) { self->deferred_.Resolve(result(env)); };
-    } catch (const WalFailure& failure) {
-      settle = [self, failure](Napi::Env env) {
-        self->deferred_.Reject(to_error(env, failure).Value());
-      };
-    } catch (const std::exception& error) {
-      std::string message = error.what();
-      settle = [self, message](Napi::Env env) {
-        self->deferred_.Reject(Napi::Error::New(env, message).Value());
-      };
-    }
-    bridge_->complete([self, settle](Napi::Env env) {
-      settle(env);
-      delete self->listener_;
-      self->bridge_->let_go(env);
-      self->bridge_->detach();
-    });
+  void end() {
+    delete std::exchange(listener_, nullptr);
+    bridge_->detach();
   }
 
   bool tell(uint64_t position, uint64_t of) {
@@ -101,13 +93,13 @@ class Job : public std::enable_shared_from_this<Job> {
     if (listener_ == nullptr || now - told_ < kTellEvery) return true;
     told_ = now;
     bridge_->complete([self = shared_from_this(), position, of](Napi::Env env) {
-      self->listener_->Call({number(env, position), number(env, of)});
+      if (self->listener_ != nullptr)
+        self->listener_->Call({number(env, position), number(env, of)});
     });
     return true;
   }
 
   std::shared_ptr<Bridge> bridge_;
-  Napi::Promise::Deferred deferred_;
   Napi::FunctionReference* listener_ = nullptr;
   std::chrono::steady_clock::time_point told_{};
 };
@@ -124,13 +116,14 @@ Napi::Value scrub(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   if (!info[0].IsString()) throw Napi::TypeError::New(env, "dir takes a string");
   std::string directory = info[0].As<Napi::String>().Utf8Value();
-  return Job::create(env, info[1])->run([directory](const Job::Progress& progress) -> Job::Settle {
-    LogIdentity identity = identity_of(read_control(*posix_file_system(), directory));
-    ScrubReport report = scrub_directory(posix_file_system(), directory, progress);
-    return [identity, report](Napi::Env settled) -> Napi::Value {
-      return report_object(settled, identity, report);
-    };
-  });
+  return Job::create(env, info[1])
+      ->run(env, [directory](const Job::Progress& progress) -> Job::Settle {
+        LogIdentity identity = identity_of(read_control(*posix_file_system(), directory));
+        ScrubReport report = scrub_directory(posix_file_system(), directory, progress);
+        return [identity, report](Napi::Env settled) -> Napi::Value {
+          return report_object(settled, identity, report);
+        };
+      });
 }
 
 Napi::Value repair(const Napi::CallbackInfo& info) {
@@ -147,7 +140,7 @@ Napi::Value repair(const Napi::CallbackInfo& info) {
     peer = CallbackSource::create(job->bridge(), get_text(object, "peer"),
                                   object.Get("fetch").As<Napi::Function>());
   }
-  return job->run([=](const Job::Progress& progress) -> Job::Settle {
+  return job->run(env, [=](const Job::Progress& progress) -> Job::Settle {
     auto files = posix_file_system();
     Control control = read_control(*files, directory);
     std::shared_ptr<BatchSource> source = peer;
@@ -223,15 +216,16 @@ void NativeLog::repair_from(const Napi::CallbackInfo& info) {
   std::shared_ptr<CallbackSource> source;
   if (info[1].IsFunction()) {
     std::string name = info[0].ToString().Utf8Value();
-    source = CallbackSource::create(bridge_, name, info[1].As<Napi::Function>());
+    bool others = info[2].ToBoolean().Value();
+    source = CallbackSource::create(bridge_, name, info[1].As<Napi::Function>(), others);
   }
   log(env).scrubber().repair_from(source);
 }
 
 void define_scrub(Napi::Env env, Napi::Object exports) {
-  exports.Set("identify", Napi::Function::New(env, identify, "identify"));
-  exports.Set("scrub", Napi::Function::New(env, scrub, "scrub"));
-  exports.Set("repair", Napi::Function::New(env, repair, "repair"));
+  exports.Set("identify", Napi::Function::New(env, safely<identify>, "identify"));
+  exports.Set("scrub", Napi::Function::New(env, safely<scrub>, "scrub"));
+  exports.Set("repair", Napi::Function::New(env, safely<repair>, "repair"));
 }
 
 }  // namespace walmirror

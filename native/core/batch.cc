@@ -44,7 +44,7 @@ const char* check_fields(const LogIdentity& identity, const Chain& chain, const 
     return "a batch of another position";
   if (header.length < kBatchHeaderBytes || header.length % identity.align != 0)
     return "impossible length";
-  bool filler = header.kind == static_cast<uint8_t>(Kind::kFiller);
+  bool filler = is_filler(header);
   uint64_t limit =
       filler ? identity.segment_end(chain.position) : identity.batch_limit(chain.position);
   if (limit < chain.position || header.length > limit - chain.position)
@@ -94,7 +94,7 @@ Check check_batch(const LogIdentity& identity, const Chain& chain, const uint8_t
 }
 
 uint64_t batch_end(const LogIdentity& identity, const BatchHeader& header) {
-  if (header.kind != static_cast<uint8_t>(Kind::kFiller)) return header.position + header.length;
+  if (!is_filler(header)) return header.position + header.length;
   return identity.segment_end(header.position) + kSegmentHeaderBytes;
 }
 
@@ -137,9 +137,13 @@ bool check_segment_header(const uint8_t* bytes, const char** reason) {
   return *reason == nullptr;
 }
 
+bool is_framed_by(const Id& node, const BatchHeader& header) {
+  return std::memcmp(header.framer, node.data(), sizeof header.framer) == 0;
+}
+
 void note_term_of_filler(const BatchHeader& header, History& history) {
   Term term{header.epoch, header.opener, header.incarnation};
-  if (header.kind != static_cast<uint8_t>(Kind::kFiller) || history.empty()) return;
+  if (!is_filler(header) || history.empty()) return;
   if (history.back().term == term || !term_may_follow(history.back().term, term)) return;
   history.push_back({term, header.position, header.first_lsn - 1});
   if (history.size() > kMaxHistory) history.erase(history.begin());

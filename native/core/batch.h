@@ -51,6 +51,11 @@ struct Check {
 Check check_batch(const LogIdentity& identity, const Chain& chain, const uint8_t* bytes,
                   uint64_t available, bool link = true);
 
+/// Whether the batch only fills the rest of its segment.
+inline bool is_filler(const BatchHeader& header) {
+  return header.kind == static_cast<uint8_t>(Kind::kFiller);
+}
+
 /// The place after a batch: for a filler, the first batch of the next segment.
 uint64_t batch_end(const LogIdentity& identity, const BatchHeader& header);
 
@@ -66,6 +71,9 @@ void make_segment_header(const LogIdentity& identity, uint64_t start, uint64_t l
 
 /// Whether these 4096 bytes are a segment header, of any log. `reason` says what is wrong.
 bool check_segment_header(const uint8_t* bytes, const char** reason);
+
+/// Whether the node with this id framed the batch, so that its watermark speaks for that node.
+bool is_framed_by(const Id& node, const BatchHeader& header);
 
 /// Adds the term of a filler that begins it: its opening, in the next segment, may never have come.
 void note_term_of_filler(const BatchHeader& header, History& history);

@@ -23,14 +23,13 @@ std::unique_ptr<ControlFile> ControlFile::open_all(std::shared_ptr<FileSystem> f
   std::unique_ptr<ControlFile> opened(new ControlFile());
   opened->system_ = std::move(files);
   opened->set_ = std::move(set);
-  opened->path_ = opened->set_->directory(opened->set_->readable().at(0)) + "/control";
+  opened->path_ = opened->set_->directory(opened->set_->all_in().at(0)) + "/control";
   opened->control_ = control;
   opened->sequence_ = sequence;
   opened->files_.resize(opened->set_->count());
-  for (size_t copy : opened->set_->readable()) {
+  for (size_t copy : opened->set_->all_in()) {
     try {
-      opened->files_[copy] = opened->system_->open(opened->set_->directory(copy) + "/control",
-                                                   OpenMode::kReadWrite, true);
+      opened->files_[copy] = open_whole(*opened->system_, opened->set_->directory(copy));
     } catch (const WalFailure& failure) {
       if (!opened->set_->drop(copy, reason_of(failure), failure.what())) throw;
     }
@@ -39,6 +38,14 @@ std::unique_ptr<ControlFile> ControlFile::open_all(std::shared_ptr<FileSystem> f
   opened->settle();
   opened->store(Copies::kBoth);
   return opened;
+}
+
+std::shared_ptr<File> ControlFile::open_whole(FileSystem& files, const std::string& directory) {
+  std::string path = directory + "/control";
+  ControlFile control(files.open(path, OpenMode::kReadWrite, true), path);
+  control.load();
+  if (control.bad_copy_) control.settle();
+  return control.file_;
 }
 
 void ControlFile::write_all(const Control& control, uint64_t sequence) {

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
+#include "advice.h"
 #include "control_block.h"
 #include "crc32c.h"
 #include "planted.h"
@@ -22,6 +24,7 @@ std::string get_text(const char* field, size_t size) {
 void put_membership(const Membership& membership, ControlBlock& block) {
   block.generation = membership.generation;
   block.copies = static_cast<uint32_t>(membership.copies.size());
+  block.quorum = membership.quorum;
   std::copy(membership.tags.begin(), membership.tags.end(), block.generation_tags);
   for (size_t i = 0; i < membership.copies.size(); i++) {
     const CopyRecord& copy = membership.copies[i];
@@ -38,6 +41,7 @@ void put_membership(const Membership& membership, ControlBlock& block) {
 Membership get_membership(const ControlBlock& block) {
   Membership membership;
   membership.generation = block.generation;
+  membership.quorum = block.quorum;
   std::copy_n(block.generation_tags, kGenerationTags, membership.tags.begin());
   for (uint32_t i = 0; i < block.copies; i++) {
     const DiskCopy& disk = block.copy[i];
@@ -50,6 +54,7 @@ Membership get_membership(const ControlBlock& block) {
 
 bool usable_copies(const ControlBlock& block) {
   if (block.copies > kMaxCopies || (block.generation == 0 && block.copies != 0)) return false;
+  if (block.quorum > kMaxCopies || (block.generation == 0 && block.quorum != 0)) return false;
   for (uint32_t i = 0; i < block.copies; i++) {
     uint32_t state = block.copy[i].state;
     if (state != static_cast<uint32_t>(CopyState::kIn) &&
@@ -86,7 +91,8 @@ Control decode(const ControlBlock& block) {
     const Id* ids = block.rule_member_ids;
     control.rule = Rule{static_cast<CommitLevel>(block.rule_level),
                         get_text(block.rule_standbys, sizeof block.rule_standbys),
-                        {ids, ids + block.rule_members}};
+                        {ids, ids + block.rule_members},
+                        (block.rule_flags & kRuleDegraded) != 0};
   }
   control.membership = get_membership(block);
   control.own_copy = block.own_copy;
@@ -144,6 +150,7 @@ void encode_control(const Control& control, uint64_t sequence, uint8_t* out) {
     block.rule_level = static_cast<uint32_t>(rule.level);
     block.rule_members = static_cast<uint32_t>(rule.members.size());
     std::copy(rule.members.begin(), rule.members.end(), block.rule_member_ids);
+    block.rule_flags = rule.degraded ? kRuleDegraded : 0;
     put_text(block.rule_standbys, sizeof block.rule_standbys, rule.standbys);
   }
   size_t first = control.history.size() > kMaxHistory ? control.history.size() - kMaxHistory : 0;
@@ -196,44 +203,63 @@ std::unique_ptr<ControlFile> ControlFile::open(FileSystem& files, const std::str
   std::unique_ptr<ControlFile> control(new ControlFile(std::move(file), path));
   control->load();
   if (PLANTED(bad_control_is_none) && control->sequence_ == 0) return nullptr;
-  if (!read_only && !PLANTED(control_in_a_cache_believed)) control->settle();
+  if (!read_only) control->settle();
   return control;
 }
 
+/// Each copy is read by itself, so that one that the disk does not give takes nothing from the
+/// other. The bad one may have been the newer, by a watermark, a commit place or a last contact:
+/// those alone are stored on one copy. What was told to anybody is on both (SAFETY 2.2), so the
+/// copy that is left is believed.
 void ControlFile::load() {
-  AlignedBuffer both(2 * kControlCopyBytes);
-  std::memset(both.data(), 0, 2 * kControlCopyBytes);
-  file_->read(0, both.data(), 2 * kControlCopyBytes);
+  AlignedBuffer bytes(kControlCopyBytes);
+  std::optional<WalFailure> unreadable;
   bool newer_format = false;
-  for (int copy = 0; copy < 2; copy++) {
-    const uint8_t* bytes = both.data() + copy * kControlCopyBytes;
-    ControlBlock block;
-    std::memcpy(&block, bytes, sizeof block);
-    if (block.magic != kControlMagic || block.crc != crc32c(0, bytes + 8, kControlCopyBytes - 8))
-      continue;
-    if (block.version != kFormatVersion) {
-      newer_format = true;
-      continue;
+  for (uint64_t copy = 0; copy < 2; copy++) {
+    std::memset(bytes.data(), 0, kControlCopyBytes);
+    try {
+      file_->read(copy * kControlCopyBytes, bytes.data(), kControlCopyBytes);
+    } catch (const WalFailure& failure) {
+      if (PLANTED(bad_control_copy_refused)) throw;
+      unreadable = failure;
     }
-    if (!usable(block) || block.sequence <= sequence_) continue;
-    sequence_ = block.sequence;
-    control_ = decode(block);
+    ControlBlock block;
+    std::memcpy(&block, bytes.data(), sizeof block);
+    bool whole = block.magic == kControlMagic &&
+                 block.crc == crc32c(0, bytes.data() + 8, kControlCopyBytes - 8);
+    bool other_format = whole && block.version != kFormatVersion;
+    newer_format = newer_format || other_format;
+    if (!whole || other_format || !usable(block)) {
+      bad_copy_ = true;
+    } else if (block.sequence > sequence_) {
+      sequence_ = block.sequence;
+      control_ = decode(block);
+    }
   }
   if (newer_format)
     throw WalFailure("WAL_VERSION", path_ + " was written by another format version")
         .at(path_, 0, 0);
-  if (sequence_ == 0 && !PLANTED(bad_control_is_none)) {
-    throw WalFailure("WAL_CORRUPT",
-                     "neither copy in " + path_ + " verifies; restore it from a backup")
-        .at(path_, 0, 0);
-  }
+  show();
+  if (sequence_ != 0 || PLANTED(bad_control_is_none)) return;
+  // It may be there at another attempt: no reason to go back to a backup.
+  if (unreadable) throw *unreadable;
+  throw WalFailure("WAL_CORRUPT", "neither copy in " + path_ + " verifies")
+      .at(path_, 0, 0)
+      .advise(kRestoreControl);
 }
 
-/// A process that was killed while it wrote may have left the newest copy in a cache only. It is
-/// written again in its own place, so that at no time both copies are in doubt.
+/// At no time both copies are in doubt. A process that was killed while it wrote may have left the
+/// newest in a cache only: it is written again in its own place, while the other is whole. Where
+/// the other is bad, that one is written instead, as the newest: a power loss meanwhile leaves the
+/// one that was read.
 void ControlFile::settle() {
-  sequence_--;
-  write_copy();
+  if (bad_copy_) {
+    if (!PLANTED(bad_control_copy_kept)) write_copy();
+    bad_copy_ = false;
+  } else if (!PLANTED(control_in_a_cache_believed)) {
+    sequence_--;
+    write_copy();
+  }
 }
 
 void ControlFile::write_copy() {
@@ -261,6 +287,7 @@ void ControlFile::store(Copies copies) {
   if (set_ == nullptr) {
     write_copy();
     if (copies == Copies::kBoth) write_copy();
+    show();
     return;
   }
   for (;;) {
@@ -270,10 +297,14 @@ void ControlFile::store(Copies copies) {
     if (control_.membership.generation != generation) copies = Copies::kBoth;
     write_copy();
     if (copies == Copies::kBoth) write_copy();
-    if (set_->version() != version) continue;
-    set_->stored(version);
-    return;
+    if (set_->stored(version)) break;
   }
+  show();
+}
+
+void ControlFile::show() {
+  std::lock_guard<std::mutex> guard(shown_mutex_);
+  shown_ = control_;
 }
 
 void ControlFile::store_membership() {
@@ -288,8 +319,8 @@ void ControlFile::close_file() {
 }
 
 Control ControlFile::current() const {
-  std::lock_guard<std::mutex> guard(mutex_);
-  return control_;
+  std::lock_guard<std::mutex> guard(shown_mutex_);
+  return shown_;
 }
 
 }  // namespace walmirror

@@ -46,7 +46,9 @@ class ControlFile {
   /// Writes both copies to a new file, which then appears whole or not at all.
   static std::unique_ptr<ControlFile> create(FileSystem& files, const std::string& directory,
                                              const Control& control);
-  /// nullptr: there is no control file. Throws WAL_CORRUPT where no copy verifies, WAL_VERSION.
+  /// nullptr: there is no control file. One copy that cannot be read or does not verify is written
+  /// anew from the other, durably, unless `read_only`. Throws WAL_CORRUPT where neither verifies,
+  /// WAL_IO where that is for want of one that cannot be read, WAL_VERSION.
   static std::unique_ptr<ControlFile> open(FileSystem& files, const std::string& directory,
                                            bool read_only);
 
@@ -63,6 +65,7 @@ class ControlFile {
   /// One at a time.
   void update(Copies copies, const std::function<void(Control&)>& change);
 
+  /// As it was last stored. Waits for no store that is under way.
   Control current() const;
   uint64_t sequence() const { return sequence_; }
 
@@ -83,8 +86,11 @@ class ControlFile {
   static std::shared_ptr<File> write_new(FileSystem& files, const std::string& directory,
                                          const std::string& name, const Control& control,
                                          uint64_t sequence);
+  /// The file of one of several directories, with both copies whole.
+  static std::shared_ptr<File> open_whole(FileSystem& files, const std::string& directory);
   void load();
   void settle();
+  void show();
   void store(Copies copies);
   void write_copy();
   void write_all(const Control& control, uint64_t sequence);
@@ -97,6 +103,9 @@ class ControlFile {
   mutable std::mutex mutex_;
   Control control_;
   uint64_t sequence_ = 0;
+  bool bad_copy_ = false;  // the other copy than the one that was read is to be written anew
+  mutable std::mutex shown_mutex_;
+  Control shown_;
 };
 
 }  // namespace walmirror

@@ -11,6 +11,8 @@
 
 namespace walmirror {
 
+class CopyFiller;
+
 /// What a directory was found to hold.
 struct GivenCopy {
   std::string directory;
@@ -56,21 +58,35 @@ class CopyOpening {
   void choose();
   /// The newest of those that count.
   const Control& control() const { return *given_[newest_].control; }
+  /// After `level`: the newest, with the watermark that the bytes of each copy that is in are known
+  /// by. What lies above may be in a cache of one of them, and is written again (SAFETY 5.4).
+  Control known_of_all() const;
   uint64_t sequence() const { return given_[newest_].sequence; }
 
   /// Finds the end of each copy that is in, and brings the others to the longest. One that is
-  /// damaged is out. Throws the first one's failure where none is good.
+  /// damaged is out, also the longest, where another needs of it what does not verify. Throws the
+  /// first one's failure where none is good, or too few are to hold all that was acknowledged.
   void level(uint64_t reach);
-  std::shared_ptr<CopySet> make_set(std::chrono::milliseconds lag_limit);
+  std::shared_ptr<CopySet> make_set(std::chrono::milliseconds lag_limit, uint32_t quorum,
+                                    uint64_t most_behind);
 
  private:
   void choose_line();
-  bool in_line(const GivenCopy& copy) const;
+  bool not_in_force(const Membership& line) const;
+  bool may_open(const Membership& line) const;
+  const GivenCopy* apart_from(size_t copy) const;
+  bool is_accepted(const std::string& directory) const;
   void refuse_foreign() const;
   bool was_ours(const GivenCopy& copy) const;
   std::vector<Id> given_in() const;
-  std::unique_ptr<Segments> load(size_t copy) const;
-  void level_one(const Segments& source, const EndOfLog& end, size_t copy);
+  Control own_control(size_t copy) const;
+  std::unique_ptr<Segments> load(size_t copy, uint64_t start) const;
+  EndOfLog find_ends(uint64_t reach);
+  const WalFailure* first_failure() const;
+  void require_all_known();
+  void take_out(size_t copy, const WalFailure& failure);
+  bool level_all(const EndOfLog& end);
+  void level_one(CopyFiller& filler, const EndOfLog& end, size_t copy);
   CopyRecord record_of(size_t copy) const;
   CopyRecord record_of_out(const GivenCopy& copy, CopyRecord record) const;
 
@@ -78,8 +94,10 @@ class CopyOpening {
   std::vector<std::string> accepted_;
   std::vector<GivenCopy> given_;
   std::vector<bool> in_;
+  bool some_accepted_ = false;
   size_t newest_ = 0;
   size_t longest_ = 0;
+  std::vector<uint64_t> durable_;  // up to where each is known to be on stable storage
   LogIdentity identity_;
 };
 

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <condition_variable>
+
+#include "planted.h"
 
 namespace walmirror {
 namespace {
@@ -13,9 +14,14 @@ uint64_t now_us() {
 }
 
 /// Puts the copies of this process into what is recorded; others stay, out, while there is room.
-/// One that was in is out because the operator said so: it was not given at this opening.
-void replace(Membership& membership, std::vector<CopyRecord> now) {
+/// One that was in and is not given is out: the others are enough, or the operator said so.
+void replace(Membership& membership, std::vector<CopyRecord> now, uint32_t quorum,
+             OutReason not_given) {
   bool changed = membership.generation == 0;
+  if (!PLANTED(quorum_not_stored)) {
+    changed = changed || membership.quorum != quorum;
+    membership.quorum = quorum;
+  }
   size_t in = 0;
   for (const CopyRecord& copy : now) {
     if (copy.state != CopyState::kIn) continue;
@@ -30,7 +36,7 @@ void replace(Membership& membership, std::vector<CopyRecord> now) {
     if (ours || now.size() == kMaxCopies) continue;
     if (old.state == CopyState::kIn) {
       old.state = CopyState::kOut;
-      old.reason = OutReason::kAccepted;
+      old.reason = not_given;
       old.since_us = now_us();
     }
     now.push_back(std::move(old));
@@ -41,56 +47,8 @@ void replace(Membership& membership, std::vector<CopyRecord> now) {
 
 }  // namespace
 
-struct CopySet::Round {
-  struct Call {
-    size_t copy;
-    bool done = false;
-    std::optional<WalFailure> failure;
-    std::exception_ptr other;  // not the copy's fault
-  };
-
-  std::mutex mutex;
-  std::condition_variable moved;
-  std::vector<Call> calls;
-  size_t open = 0;
-  bool succeeded = false;
-
-  /// Lets go of all that belongs to the call before it says that it is done.
-  void make(size_t index, std::function<void(size_t)>& call, std::shared_ptr<DirectoryLock>& lock) {
-    std::optional<WalFailure> failure;
-    std::exception_ptr other;
-    try {
-      call(calls[index].copy);
-    } catch (const WalFailure& caught) {
-      try {
-        failure = caught;
-      } catch (...) {
-        other = std::current_exception();
-      }
-    } catch (...) {
-      other = std::current_exception();
-    }
-    call = nullptr;
-    lock.reset();
-    std::lock_guard<std::mutex> guard(mutex);
-    calls[index].done = true;
-    succeeded = succeeded || (!failure && !other);
-    calls[index].failure = std::move(failure);
-    calls[index].other = other;
-    open--;
-    moved.notify_all();
-  }
-
-  /// Returns what is known when all are done, or at the limit after the first success.
-  std::vector<Call> wait(std::chrono::milliseconds limit) {
-    std::unique_lock<std::mutex> lock(mutex);
-    moved.wait(lock, [this] { return open == 0 || succeeded; });
-    moved.wait_for(lock, limit, [this] { return open == 0; });
-    return calls;
-  }
-};
-
 CopySet::~CopySet() {
+  give_up_backlogs();
   for (auto& copy : copies_) copy->lanes->end();
 }
 
@@ -107,17 +65,19 @@ void CopySet::add(const std::string& directory, std::shared_ptr<DirectoryLock> l
   copies_.push_back(std::move(copy));
 }
 
-size_t CopySet::count_in() const {
-  std::lock_guard<std::mutex> guard(mutex_);
-  return count_in_locked();
+void CopySet::begin_with(const Membership& recorded, bool some_accepted) {
+  for (auto& copy : copies_) copy->counted = recorded.has_in(copy->record.id) && copy->in;
+  // The operator has answered for those that are not there.
+  if (some_accepted) not_given_ = OutReason::kAccepted;
+  least_counted_ = some_accepted ? 0 : copies_to_go_on(recorded.count_in(), recorded.quorum);
 }
 
-size_t CopySet::count_in_locked() const {
+size_t CopySet::number_in() const {
   return static_cast<size_t>(std::count_if(copies_.begin(), copies_.end(),
                                            [](const auto& copy) { return copy->in.load(); }));
 }
 
-std::vector<size_t> CopySet::readable() const {
+std::vector<size_t> CopySet::all_in() const {
   std::vector<size_t> found;
   size_t first = preferred_.load();
   for (size_t i = 0; i < copies_.size(); i++) {
@@ -148,46 +108,6 @@ bool CopySet::may_create(size_t copy) const {
   return reason == OutReason::kNew || reason == OutReason::kAccepted;
 }
 
-void CopySet::each(const std::function<void(size_t)>& call) {
-  std::vector<size_t> in = readable();
-  if (in.size() == 1) return call(in[0]);
-  auto round = std::make_shared<Round>();
-  for (size_t copy : in) round->calls.push_back({copy, false, {}, {}});
-  round->open = in.size();
-  for (size_t i = 0; i < in.size(); i++) {
-    copies_[in[i]]->lanes->run([round, i, call = std::function<void(size_t)>(call),
-                                lock = lock_of(in[i])]() mutable { round->make(i, call, lock); });
-  }
-  std::vector<Round::Call> calls = round->wait(lag_limit_);
-  for (const Round::Call& one : calls) {
-    if (one.other) std::rethrow_exception(one.other);
-  }
-  std::lock_guard<std::mutex> guard(mutex_);
-  bool held = std::any_of(calls.begin(), calls.end(), [&](const Round::Call& one) {
-    return one.done && !one.failure && copies_[one.copy]->in;
-  });
-  if (!held) {
-    for (const Round::Call& one : calls) {
-      if (one.failure) throw *one.failure;
-    }
-    throw WalFailure("WAL_IO", "no copy is left: each was dropped by another call");
-  }
-  for (const Round::Call& one : calls) {
-    if (one.done && !one.failure) continue;
-    Copy& copy = *copies_[one.copy];
-    if (!copy.in) continue;
-    if (one.failure) {
-      take_out(copy, reason_of(*one.failure), one.failure->what());
-    } else {
-      CopyRecord slow;
-      slow.reason = OutReason::kSlow;
-      take_out(copy, slow,
-               "a call took more than " + std::to_string(lag_limit_.count()) +
-                   " ms longer than on another copy");
-    }
-  }
-}
-
 void CopySet::take_out(Copy& copy, const CopyRecord& why, const std::string& text) {
   copy.record.state = CopyState::kOut;
   copy.record.reason = why.reason;
@@ -197,14 +117,29 @@ void CopySet::take_out(Copy& copy, const CopyRecord& why, const std::string& tex
   // In this order: whoever finds it out finds that this is not stored.
   version_.fetch_add(1, std::memory_order_acq_rel);
   copy.in.store(false, std::memory_order_release);
+  copy.backlog->give_up();
   news_.fetch_add(1, std::memory_order_acq_rel);
+}
+
+/// Whether what stays may go on without these, once that is stored: by the generation that all
+/// know, and by those that some may know already. With mutex_ held.
+bool CopySet::may_lose(const std::vector<size_t>& lost) const {
+  size_t counted = 0;
+  size_t left = 0;
+  for (size_t i = 0; i < copies_.size(); i++) {
+    if (!copies_[i]->in || std::find(lost.begin(), lost.end(), i) != lost.end()) continue;
+    left++;
+    if (copies_[i]->counted) counted++;
+  }
+  if (PLANTED(too_few_go_on)) return left > 0;
+  return left >= std::max<size_t>(1, least_in_) && counted >= least_counted_;
 }
 
 bool CopySet::drop(size_t index, const CopyRecord& why, const std::string& text) {
   std::lock_guard<std::mutex> guard(mutex_);
   Copy& copy = *copies_[index];
   if (!copy.in) return true;
-  if (count_in_locked() == 1) return false;
+  if (!may_lose({index})) return false;
   take_out(copy, why, text);
   return true;
 }
@@ -220,7 +155,10 @@ void CopySet::join(size_t index, const Id& id) {
   copy.text.clear();
   copy.filling = false;
   copy.bad_reads = 0;
+  copy.backlog->begin();
+  copy.counted = false;
   copy.in.store(true, std::memory_order_release);
+  least_in_ = std::max(least_in_, copies_to_go_on(number_in(), quorum_));
   version_.fetch_add(1, std::memory_order_acq_rel);
   news_.fetch_add(1, std::memory_order_acq_rel);
 }
@@ -243,14 +181,24 @@ void CopySet::note_filling(size_t index, bool filling, uint64_t filled, uint64_t
   copy.to_fill = to_fill;
 }
 
-void CopySet::record(Membership& membership) const {
+void CopySet::record(Membership& membership) {
   std::lock_guard<std::mutex> guard(mutex_);
   std::vector<CopyRecord> now;
   for (const auto& copy : copies_) now.push_back(copy->record);
-  replace(membership, std::move(now));
+  replace(membership, std::move(now), quorum_, not_given_);
+  least_in_ = std::max(least_in_, copies_to_go_on(membership.count_in(), quorum_));
 }
 
-void CopySet::record_in(Membership& membership, size_t joins, const Id& id) const {
+bool CopySet::stored(uint64_t stored) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  if (version() != stored) return false;
+  for (auto& copy : copies_) copy->counted = copy->in;
+  least_in_ = least_counted_ = copies_to_go_on(number_in(), quorum_);
+  stored_.store(stored, std::memory_order_release);
+  return true;
+}
+
+void CopySet::record_in(Membership& membership, size_t joins, const Id& id) {
   std::lock_guard<std::mutex> guard(mutex_);
   std::vector<CopyRecord> now;
   for (size_t i = 0; i < copies_.size(); i++) {
@@ -261,7 +209,7 @@ void CopySet::record_in(Membership& membership, size_t joins, const Id& id) cons
     now[i].path = copies_[i]->record.path;
     now[i].since_us = now_us();
   }
-  replace(membership, std::move(now));
+  replace(membership, std::move(now), quorum_, not_given_);
 }
 
 void CopySet::settle() {
@@ -281,6 +229,7 @@ std::vector<CopyStatus> CopySet::status() const {
     row.filled = copy->filled;
     row.to_fill = copy->to_fill;
     row.bad_reads = copy->bad_reads;
+    row.behind = copy->in ? copy->backlog->bytes() : 0;
     rows.push_back(std::move(row));
   }
   return rows;

@@ -24,6 +24,11 @@ class File {
   /// Writes all of it. With `durable`, it is on stable storage on return, with what finding it
   /// again needs.
   virtual void write(uint64_t offset, const Slice* slices, size_t count, bool durable) = 0;
+  /// A durable write of batches that end the log: of several copies, as many have it on return as
+  /// an acknowledgement needs. Any other call returns when all have done it, and this before.
+  virtual void write_batches(uint64_t offset, const Slice* slices, size_t count) {
+    write(offset, slices, count, true);
+  }
   /// Reads up to `size` bytes; fewer only at the end of the file.
   virtual size_t read(uint64_t offset, void* data, size_t size) = 0;
   /// Copies that `read_copy` reads by number, each with faults of its own. One that cannot be read
@@ -65,6 +70,9 @@ class FileSystem {
 };
 
 std::shared_ptr<FileSystem> posix_file_system();
+
+/// What the processor maps at once where memory is asked for by so much.
+constexpr size_t kLargePage = 2u << 20;
 
 /// Memory for direct I/O: 4096-aligned, grown on demand, contents not kept.
 class AlignedBuffer {

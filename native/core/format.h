@@ -155,12 +155,13 @@ struct ControlBlock {
   DiskHistoryEntry history[kMaxHistory];
   uint32_t rule_level;  // 0: no rule is recorded
   uint32_t rule_members;
-  uint64_t rule_zero;
+  uint32_t rule_flags;
+  uint32_t rule_zero;
   Id rule_member_ids[kMaxMembers];
   char rule_standbys[kRuleTextBytes];
   uint64_t generation;  // 0: one directory
   uint32_t copies;
-  uint32_t copies_zero;
+  uint32_t quorum;                            // of them, for an acknowledgement; 0: all that are in
   uint64_t generation_tags[kGenerationTags];  // of this one and of those before it
   DiskCopy copy[kMaxCopies];
   Id own_copy;  // which of them lies here
@@ -176,6 +177,7 @@ static_assert(offsetof(ControlBlock, generation) == 15888 &&
               offsetof(ControlBlock, copy) == 15976 && offsetof(ControlBlock, own_copy) == 16360);
 static_assert(sizeof(ControlBlock) <= kControlCopyBytes);
 
+constexpr uint32_t kRuleDegraded = 1;
 constexpr uint32_t kControlClean = 1;
 constexpr uint32_t kControlCutUnderWay = 2;
 

@@ -25,6 +25,7 @@
 #include <thread>
 
 #include "control_file.h"
+#include "duration_histogram.h"
 #include "mirror.h"
 #include "recovery.h"
 #include "ring.h"
@@ -38,6 +39,8 @@ struct LogOptions {
   std::vector<std::string> accept_missing;  // copies that may be gone
   uint32_t copy_lag_ms = 10'000;            // a copy that takes so much longer is dropped
   uint32_t copy_look_ms = 1'000;            // how often they are looked after
+  std::optional<uint32_t> mirror_quorum;    // 0: all; nothing: as it is recorded
+  uint64_t copy_behind_bytes = 64u << 20;   // a copy that is behind by more holds up the others
   uint64_t copy_fill_rate = 64u << 20;      // bytes a second, while a copy is filled beside appends
   bool create = true;
   Role role = Role::kPrimary;
@@ -64,6 +67,7 @@ struct RecoveryReport {
 /// Whether a cut may put its tail into a file of this name: a plain one that ends in `.diverged`.
 bool is_side_file_name(const std::string& name);
 
+/// Of the flushes since the log was opened.
 struct LogStatistics {
   uint64_t flushes = 0;
   uint64_t flushed_bytes = 0;
@@ -71,6 +75,8 @@ struct LogStatistics {
   /// Of a second or more, and how long the last of them took.
   uint64_t slow_flushes = 0;
   double last_slow_flush_ms = 0;
+  double total_ms = 0;
+  DurationHistogram durations;
 };
 
 class Log {
@@ -93,15 +99,21 @@ class Log {
   Control control() const { return control_->current(); }
   const RecoveryReport& recovery() const { return recovery_; }
   LogStatistics statistics() const;
+  /// How many there were, and how long they took in all.
+  uint64_t flush_count() const { return flush_count_.load(std::memory_order_acquire); }
+  uint64_t flush_nanoseconds() const { return flush_nanoseconds_.load(std::memory_order_acquire); }
   uint64_t slow_flushes() const { return slow_flushes_.load(std::memory_order_acquire); }
   bool direct() const { return segments_->direct(); }
   /// A row for each directory; none where there is only one.
   std::vector<CopyStatus> copies() const;
+  /// Copies that a batch is flushed on when it is acknowledged; 0 where there is one directory.
+  size_t copies_acknowledging() const;
   uint64_t copy_news() const { return copies_ == nullptr ? 0 : copies_->news(); }
   size_t segment_count() const { return segments_->count(); }
   size_t spare_count() const { return segments_->spare_count(); }
   uint64_t max_batch_bytes() const { return max_batch_bytes_; }
   std::optional<WalFailure> failure() const;
+  bool has_failed() const;
   Place flushed() const;
   Place start() const;
   Term term() const;
@@ -190,6 +202,7 @@ class Log {
   void create_or_open(const LogOptions& options);
   void create_log(const LogOptions& options);
   void recover(const LogOptions& options);
+  void forget_torn_batch();
   void load_tail(uint64_t from, uint64_t to, bool rewrite);
   void start_threads();
   void make_scrubber();
@@ -248,7 +261,6 @@ class Log {
   void task_main();
   void fail(const WalFailure& failure);
   void fail_as_caught();
-  bool has_failed() const;
   void wait_until_flushed();
   void refresh_control(Control& control) const;
   // log_control.cc
@@ -328,6 +340,8 @@ class Log {
   std::atomic<uint64_t> flush_position_{0};
   std::atomic<uint64_t> wall_clock_us_{0};
   std::atomic<uint64_t> slow_flushes_{0};
+  std::atomic<uint64_t> flush_count_{0};
+  std::atomic<uint64_t> flush_nanoseconds_{0};
   std::array<std::atomic<uint64_t>, kPins> pins_;
   std::atomic<int32_t> tick_{kAsleep};
   std::chrono::steady_clock::time_point next_tick_{};

@@ -248,19 +248,23 @@ Scrubber::Facts Log::facts() const {
 void Log::make_scrubber() {
   Scrubber::Host host;
   host.files = copies_ == nullptr ? files_ : disks_;
-  host.copies = [this] {
-    return copies_ == nullptr ? std::vector<size_t>{0} : copies_->readable();
-  };
+  host.copies = [this] { return copies_ == nullptr ? std::vector<size_t>{0} : copies_->all_in(); };
   host.directory = [this](size_t copy) {
     return copies_ == nullptr ? directory_ : copies_->directory(copy);
   };
+  host.id = [this](size_t copy) { return copies_ == nullptr ? Id{} : copies_->id(copy); };
   host.source = [this](size_t copy) -> std::shared_ptr<BatchSource> {
     return std::make_shared<DirectorySource>(disks_, copies_->directory(copy), control());
   };
   host.give_up = [this](size_t copy, const std::string& why) { return give_up(copy, why); };
   host.identity = identity_;
   host.segments = segments_.get();
-  host.facts = [this] { return facts(); };
+  host.facts = [this] {
+    Scrubber::Facts known = facts();
+    // Each copy is read by itself, and what it has yet to write is not damage.
+    if (copies_ != nullptr) copies_->catch_up();
+    return known;
+  };
   host.claim = [this](uint64_t position) -> std::function<void()> {
     int claim = retain(position);
     return [this, claim] { release(claim); };

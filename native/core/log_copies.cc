@@ -8,6 +8,10 @@ std::vector<CopyStatus> Log::copies() const {
   return copies_ == nullptr ? std::vector<CopyStatus>{} : copies_->status();
 }
 
+size_t Log::copies_acknowledging() const {
+  return copies_ == nullptr ? 0 : copies_->acknowledging();
+}
+
 /// One directory is given: it must be the only copy that is in.
 void Log::open_alone(const LogOptions& options) {
   Control control = control_->current();
@@ -22,6 +26,7 @@ void Log::open_alone(const LogOptions& options) {
       copy.reason = OutReason::kAccepted;
       copy.since_us = static_cast<uint64_t>(us);
     }
+    next.membership.quorum = 0;
     next.membership.next_generation();
   });
 }
@@ -45,10 +50,12 @@ void Log::open_several(const LogOptions& options) {
     opening.created();
   }
   opening.choose();
-  const Control control = opening.control();
-  uint64_t ring = ring_size(options.ring_bytes, control.max_record_bytes);
-  opening.level(recovery_reach(ring, control.segment_bytes));
-  copies_ = opening.make_set(std::chrono::milliseconds(options.copy_lag_ms));
+  uint64_t ring = ring_size(options.ring_bytes, opening.control().max_record_bytes);
+  opening.level(recovery_reach(ring, opening.control().segment_bytes));
+  const Control control = opening.known_of_all();
+  copies_ = opening.make_set(std::chrono::milliseconds(options.copy_lag_ms),
+                             options.mirror_quorum.value_or(control.membership.quorum),
+                             options.copy_behind_bytes);
   control_ = ControlFile::open_all(files_, copies_, control, opening.sequence());
   copies_->on_settle([control = control_.get()] { control->store_membership(); });
   disks_ = files_;

@@ -95,7 +95,7 @@ void Log::parse_received() {
                            " the primary sent a batch of a term that is not in its history");
     }
     uint64_t end = batch_end(identity_, header);
-    if (header.kind == static_cast<uint8_t>(Kind::kFiller)) {
+    if (is_filler(header)) {
       refuse_if_never_fits(end - chain_.position);
       if (received_ < end) return;  // the zeros and the next header belong to it
       finish_filler(end);
@@ -125,7 +125,7 @@ std::optional<History> Log::history_with(const BatchHeader& header, const uint8_
     if (!known || (history.back().position != header.position && !(chain_.term == term))) {
       throw WalFailure("WAL_PEER_INVALID", "the primary sent a term without its history");
     }
-  } else if (header.kind == static_cast<uint8_t>(Kind::kFiller)) {
+  } else if (is_filler(header)) {
     note_term_of_filler(header, history);
   } else {
     return std::nullopt;
@@ -139,8 +139,9 @@ void Log::refuse_if_never_fits(uint64_t size) const {
   if (size + kBlock <= ring_->size()) return;
   throw WalFailure("WAL_PEER_INVALID", "at position " + std::to_string(chain_.position) +
                                            " the primary sent a batch of " + std::to_string(size) +
-                                           " bytes; it takes a larger ringBytes here than " +
-                                           std::to_string(ring_->size()));
+                                           " bytes, which is more than the log memory of " +
+                                           std::to_string(ring_->size()) + " bytes here takes")
+      .advise("Open the standby with a larger ringBytes.");
 }
 
 /// What follows a filler is a function of the log: anything else is not this log.

@@ -1,5 +1,6 @@
 // The keeper: notices a directory that is gone, and fills a copy beside the appends (SAFETY 7).
 #include <algorithm>
+#include <array>
 
 #include "copy_filler.h"
 #include "copy_opening.h"
@@ -7,9 +8,10 @@
 #include "random.h"
 
 namespace walmirror {
-namespace {
 
 using Clock = std::chrono::steady_clock;
+
+namespace {
 
 /// A directory that cannot be filled is tried again less and less often.
 constexpr int kLastRetry = 60;
@@ -36,14 +38,14 @@ void Log::fill_new_copies() {
 }
 
 void Log::keeper_main() {
-  std::vector<Retry> retries(copies_->count());
+  std::array<Retry, kMaxCopies> retries;  // no memory: nobody would hear that there is none
   uint64_t told = copies_->news();
   std::unique_lock<std::mutex> lock(mutex_);
   while (!stopping_ && !failure_) {
     lock.unlock();
     try {
       drop_what_is_gone();
-      for (size_t copy = 0; copy < retries.size(); copy++) keep(copy, retries[copy]);
+      for (size_t copy = 0; copy < copies_->count(); copy++) keep(copy, retries[copy]);
     } catch (...) {
       fail_as_caught();
     }
@@ -57,7 +59,8 @@ void Log::keeper_main() {
 
 /// Files that are open can be written after they were removed, with nothing to tell of it.
 void Log::drop_what_is_gone() {
-  for (size_t copy : copies_->readable()) {
+  copies_->drop_what_lags();
+  for (size_t copy : copies_->all_in()) {
     WalFailure gone("WAL_IO", copies_->directory(copy) + "/control is gone");
     gone.error_number = ENOENT;
     try {
@@ -119,7 +122,8 @@ void Log::try_fill(size_t copy) {
         !is_stale(now.membership, theirs.membership)) {
       throw WalFailure("WAL_COPY_SPLIT", directory +
                                              " was used without the other copies and may hold "
-                                             "records that they lack; empty it to have it filled");
+                                             "records that they lack")
+          .advise("Empty the directory once nothing in it is needed: it is filled again.");
     }
   }
   if (found.lock == nullptr) found.lock = disks_->lock(directory + "/lock");
@@ -128,6 +132,7 @@ void Log::try_fill(size_t copy) {
 }
 
 void Log::fill_copy(size_t copy) {
+  CopyFiller filler(*mirror_, directory_, *segments_, identity_, *disks_, copies_->directory(copy));
   const int claim = retain(0);
   try {
     uint64_t begin;
@@ -138,8 +143,8 @@ void Log::fill_copy(size_t copy) {
       cuts = cuts_;
     }
     Pace pace{Clock::now(), 0, writer_.joinable() ? fill_rate_ : 0};
-    CopyFiller filler(*mirror_, directory_, *segments_, identity_, *disks_,
-                      copies_->directory(copy));
+    mirror_->let_go(copy);
+    filler.write_aside();
     filler.on_piece([&](uint64_t bytes) { pace_fill(copy, begin, bytes, pace); });
     uint64_t at = begin;
     for (int pass = 0; pass < kMostPasses; pass++) {
@@ -150,23 +155,31 @@ void Log::fill_copy(size_t copy) {
       if (pass == 0) filler.clear_after(at);
       pace.rate = 0;  // what came meanwhile is little, and must be less each time
     }
-    filler.match_files();
+    filler.match_files(begin);
     between_flushes([&] {
       filler.copy(at, flushed().position);
+      filler.publish();
       filler.on_piece(nullptr);
       // From here on no lock of the log or its segments is taken: who waits here holds some.
       std::unique_lock<std::shared_mutex> held = mirror_->hold();
       if (cuts != cuts_) throw WalFailure("WAL_IO", "the log was cut while a copy was filled");
-      filler.match_files();
+      filler.match_files(begin);
       Id id;
       random_bytes(id.data(), id.size());
       control_->join(copy, id);
     });
   } catch (...) {
     release(claim);
+    filler.abandon();
     throw;
   }
   release(claim);
+  // It is in: nobody waits for this, and nothing depends on it.
+  try {
+    filler.remove_below();
+  } catch (...) {
+    // They are before its start by now: an opening makes spares of them.
+  }
 }
 
 /// Runs it on the writer's thread, so that nothing is being flushed. Throws what it throws.

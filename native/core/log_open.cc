@@ -21,9 +21,9 @@ Control fresh_control(const LogOptions& options) {
       options.segment_bytes < align_up(least, kBlock)) {
     throw WalFailure("WAL_UNSUPPORTED", "a segment of " + std::to_string(options.segment_bytes) +
                                             " bytes cannot hold the largest record (" +
-                                            std::to_string(options.max_record_bytes) +
-                                            " bytes); it takes a multiple " + "of 4096, at least " +
-                                            std::to_string(align_up(least, kBlock)));
+                                            std::to_string(options.max_record_bytes) + " bytes)")
+        .advise("Pass segmentBytes: a multiple of 4096, at least " +
+                std::to_string(align_up(least, kBlock)) + ".");
   }
   Control control;
   random_bytes(control.node_id.data(), control.node_id.size());
@@ -137,7 +137,8 @@ void Log::recover(const LogOptions& options) {
                      directory_ +
                          "/control knows an older term than the log: one of them was put "
                          "back from elsewhere")
-        .at(directory_ + "/control", 0, chain_.lsn);
+        .at(directory_ + "/control", 0, chain_.lsn)
+        .advise("Put control file and segments of the same moment together again.");
   }
   commit_ = control.commit;
   if (commit_.position > chain_.position) commit_ = chain_.place();
@@ -179,6 +180,7 @@ void Log::recover(const LogOptions& options) {
     recovery_.rewritten_bytes = kSegmentHeaderBytes;
   } else {
     load_tail(from, chain_.position, !control.clean || at_first_batch);
+    if (!control.clean && chain_.position % kBlock == 0) forget_torn_batch();
   }
   flush_position_.store(chain_.position);
   stored_watermark_ = flushed_;
@@ -189,11 +191,22 @@ void Log::recover(const LogOptions& options) {
   });
 }
 
+/// Where the log ends at a block, zeros in the next one, on every copy: else the first sector of a
+/// batch that was torn, and zeros of the one that is written there next, could be a batch again.
+/// Within a block the tail is followed by zeros anyway.
+void Log::forget_torn_batch() {
+  if (PLANTED(torn_batch_left)) return;
+  AlignedBuffer zeros = AlignedBuffer::zeroed(kBlock);
+  Slice slice{zeros.data(), kBlock};
+  std::shared_ptr<Segment> segment = segments_->find(identity_.segment_of(chain_.position));
+  segment->file()->write(chain_.position % identity_.segment_bytes, &slice, 1, true);
+}
+
 /// Leaves the last block before `to` in the ring, where the next flush continues it. `rewrite`:
 /// [from, to) is written again as it was read, so that nothing rests on what a failed flush left in
 /// a cache (SAFETY 5.4).
 void Log::load_tail(uint64_t from, uint64_t to, bool rewrite) {
-  AlignedBuffer piece(1u << 20);
+  AlignedBuffer piece(4u << 20);
   uint64_t last_block = align_down(to, kBlock);
   for (uint64_t at = rewrite ? from : last_block; at < to;) {
     std::shared_ptr<Segment> segment = segments_->find(identity_.segment_of(at));

@@ -7,6 +7,15 @@
 
 namespace walmirror {
 
+void ReadOutcome::take(uint64_t end, uint64_t last_lsn) {
+  constexpr uint64_t kApart = 256u << 10;
+  uint64_t known = ends.empty() ? next - length : ends.back().position;
+  if (end - known > kApart && next > known) ends.push_back({next, lsn, 0});
+  length += end - next;
+  next = end;
+  lsn = last_lsn;
+}
+
 bool Log::read_ring(uint8_t* buffer, uint64_t size, uint64_t from, uint64_t up_to,
                     ReadOutcome& outcome) const {
   if (from < ring_floor() || from > chain_.position) return false;
@@ -27,20 +36,18 @@ bool Log::read_ring(uint8_t* buffer, uint64_t size, uint64_t from, uint64_t up_t
       break;
     }
     next = end;
-    outcome.lsn = header.first_lsn + header.count - 1;
+    outcome.take(end, header.first_lsn + header.count - 1);
     // Readers take the log by segments: the place after a filler begins another.
-    if (header.kind == static_cast<uint8_t>(Kind::kFiller)) break;
+    if (is_filler(header)) break;
   }
-  outcome.length = next - from;
-  outcome.next = next;
   std::memcpy(buffer, ring_->at(from), outcome.length);
   return true;
 }
 
 std::optional<uint64_t> Log::locate_in_ring(uint64_t lsn) const {
   if (lsn > chain_.lsn) return chain_.position;
-  std::optional<IndexEntry> entry = segments_->first_from(ring_floor());
-  if (!entry || entry->lsn >= lsn) return std::nullopt;
+  std::optional<IndexEntry> entry = segments_->last_before_lsn(lsn, ring_floor());
+  if (!entry) return std::nullopt;
   uint64_t at = entry->position;
   while (at < chain_.position) {
     BatchHeader header;
@@ -53,8 +60,8 @@ std::optional<uint64_t> Log::locate_in_ring(uint64_t lsn) const {
 
 std::optional<uint32_t> Log::checksum_in_ring(uint64_t position) const {
   if (position == chain_.position) return chain_.crc;
-  std::optional<IndexEntry> entry = segments_->first_from(ring_floor());
-  if (!entry || entry->position >= position || position > chain_.position) return std::nullopt;
+  std::optional<IndexEntry> entry = segments_->last_before_position(position, ring_floor());
+  if (!entry || position > chain_.position) return std::nullopt;
   uint64_t at = entry->position;
   while (at < position) {
     BatchHeader header;
@@ -95,11 +102,9 @@ ReadOutcome read_batches(const LogIdentity& identity, const std::shared_ptr<Segm
       // good on another copy.
       bool alone = check_batch(identity, chain, batch, available, false).verdict != Verdict::kBad;
       if (outcome.length > 0 && (!alone || file->copies() > 1)) break;
-      throw WalFailure("WAL_CORRUPT",
-                       segment->path + " at offset " +
-                           std::to_string(chain.position % identity.segment_bytes) + ": " +
-                           check.reason +
-                           ". Repair it with `walmirror repair`, from another copy or a standby")
+      throw WalFailure("WAL_CORRUPT", segment->path + " at offset " +
+                                          std::to_string(chain.position % identity.segment_bytes) +
+                                          ": " + check.reason)
           .at(segment->path, chain.position % identity.segment_bytes, link ? chain.lsn + 1 : 0);
     }
     BatchHeader header;
@@ -109,8 +114,7 @@ ReadOutcome read_batches(const LogIdentity& identity, const std::shared_ptr<Segm
       // The zeros after a filler and the next segment's header go with it.
       need = batch_end(identity, header) - chain.position;
     }
-    bool filler =
-        check.verdict == Verdict::kValid && header.kind == static_cast<uint8_t>(Kind::kFiller);
+    bool filler = check.verdict == Verdict::kValid && is_filler(header);
     uint64_t room = size - (chain.position - block);
     if (check.verdict == Verdict::kShort ||
         (filler && (need > room || need - kSegmentHeaderBytes > available))) {
@@ -128,9 +132,7 @@ ReadOutcome read_batches(const LogIdentity& identity, const std::shared_ptr<Segm
     }
     advance(identity, chain, header);
     link = true;
-    outcome.lsn = chain.lsn;
-    outcome.next = chain.position;
-    outcome.length = chain.position - from;
+    outcome.take(chain.position, chain.lsn);
     if (filler) break;
   }
   return outcome;
@@ -164,7 +166,7 @@ ReadOutcome read_segment(const LogIdentity& identity, const Segments& segments, 
 
 ReadOutcome Log::read_into(uint8_t* buffer, uint64_t size, uint64_t from, uint64_t up_to) {
   uint64_t limit = std::min(up_to, flushed().position);
-  if (from >= limit) return {0, 0, from, 0, 0};
+  if (from >= limit) return {0, 0, from, 0, 0, {}};
   if (from < start().position)
     throw WalFailure("WAL_LSN_GONE", "position " + std::to_string(from) + " was trimmed");
   try {
@@ -197,10 +199,8 @@ uint64_t locate_on_disk(const LogIdentity& identity, const Segments& segments, u
     Step step = walker.next();
     if (step == Step::kMissing) break;
     if (step == Step::kBad) {
-      throw WalFailure("WAL_CORRUPT",
-                       walker.file() + " at offset " + std::to_string(walker.offset()) + ": " +
-                           walker.reason() +
-                           ". Repair it with `walmirror repair`, from another copy or a standby")
+      throw WalFailure("WAL_CORRUPT", walker.file() + " at offset " +
+                                          std::to_string(walker.offset()) + ": " + walker.reason())
           .at(walker.file(), walker.offset(), walker.chain().lsn + 1);
     }
     if (walker.header().count > 0 && walker.chain().lsn >= lsn) return position;

@@ -46,7 +46,7 @@ Place LogReader::refresh() {
 
 ReadOutcome LogReader::read_into(uint8_t* buffer, uint64_t size, uint64_t from, uint64_t up_to) {
   uint64_t limit = std::min(up_to, end_.position);
-  if (from >= limit) return {0, 0, from, 0, 0};
+  if (from >= limit) return {0, 0, from, 0, 0, {}};
   try {
     return read_segment(identity_, *segments_, buffer, size, from, limit);
   } catch (const WalFailure&) {

@@ -113,6 +113,11 @@ void Log::writer_main() {
       statistics_.flushes++;
       statistics_.flushed_bytes += target.position - from.position;
       double took = std::chrono::duration<double, std::milli>(ended - began).count();
+      statistics_.total_ms += took;
+      statistics_.durations.add(ended - began);
+      flush_count_.store(statistics_.flushes, std::memory_order_release);
+      flush_nanoseconds_.fetch_add(static_cast<uint64_t>((ended - began).count()),
+                                   std::memory_order_release);
       statistics_.slowest_flush_ms = std::max(statistics_.slowest_flush_ms, took);
       if (took >= kSlowFlushMs) {
         statistics_.last_slow_flush_ms = took;
@@ -200,8 +205,12 @@ void Log::write_part(const std::shared_ptr<Segment>& segment, uint64_t from, uin
     std::memset(tail_block_.data() + (to - whole), 0, kBlock - (to - whole));
     slices[count++] = {tail_block_.data(), kBlock};
   }
-  segment->file()->write(first % identity_.segment_bytes, slices, count,
-                         !PLANTED(acknowledged_before_flush));
+  uint64_t offset = first % identity_.segment_bytes;
+  if (PLANTED(acknowledged_before_flush)) {
+    segment->file()->write(offset, slices, count, false);
+  } else {
+    segment->file()->write_batches(offset, slices, count);
+  }
 }
 
 bool Log::watermark_due(Clock::time_point now) const {
@@ -237,17 +246,20 @@ void Log::store_watermark(bool clean) {
 void Log::housekeeper_main() {
   uint64_t kept = segments_->spares_kept();
   std::unique_lock<std::mutex> lock(mutex_);
+  // From there on all of the ring has been written: large pages take no more memory.
+  uint64_t lap_ends = flushed_.position + ring_->size();
   while (!stopping_) {
     uint64_t in_segment = flushed_.position % identity_.segment_bytes;
     size_t target = in_segment > spares_from() ? 2 : 0;
     bool due = watermark_due(Clock::now());
+    bool lapped = flushed_.position >= lap_ends;
     lock.unlock();
     bool more = false;
     bool wanted = segments_->wanted();
     bool failed = false;
     try {
       if (due) store_watermark(false);
-      more = segments_->prepare(target);
+      more = segments_->prepare(target) || (lapped && ring_->enlarge_pages());
     } catch (...) {
       fail_as_caught();
       failed = true;
@@ -341,6 +353,7 @@ void Log::close() {
   // The object may live on in JavaScript for long; its files must not.
   if (segments_ != nullptr) segments_->close_files();
   if (control_ != nullptr) control_->close_file();
+  if (copies_ != nullptr) copies_->give_up_backlogs();
   lock_.reset();
   for (size_t copy = 0; copies_ != nullptr && copy < copies_->count(); copy++)
     copies_->keep_lock(copy, nullptr);
@@ -351,6 +364,10 @@ void Log::close() {
 
 Log::~Log() {
   if (writer_.joinable()) close();
+  // An opening that failed while a call hangs: what that refers to lives on, but for the locks.
+  if (copies_ != nullptr) copies_->give_up_backlogs();
+  for (size_t copy = 0; copies_ != nullptr && copy < copies_->count(); copy++)
+    copies_->keep_lock(copy, nullptr);
 }
 
 }  // namespace walmirror

@@ -3,9 +3,25 @@
 #include <algorithm>
 #include <cstring>
 
+#include "planted.h"
 #include "random.h"
 
 namespace walmirror {
+
+size_t copies_to_acknowledge(size_t in, uint32_t quorum) {
+  return quorum == 0 ? in : std::min<size_t>(in, quorum);
+}
+
+size_t copies_to_know_all(size_t in, uint32_t quorum) {
+  return in - copies_to_acknowledge(in, quorum) + 1;
+}
+
+size_t copies_to_open(size_t in, uint32_t quorum) {
+  size_t needed = std::max(copies_to_know_all(in, quorum), copies_to_acknowledge(in, quorum));
+  return PLANTED(opened_with_one_too_few) && needed > 1 ? needed - 1 : needed;
+}
+
+size_t copies_to_go_on(size_t in, uint32_t quorum) { return in - copies_to_open(in, quorum) + 1; }
 
 const CopyRecord* Membership::find(const Id& id) const {
   for (const CopyRecord& copy : copies) {

@@ -34,12 +34,24 @@ struct CopyRecord {
   std::string path;
 };
 
+/// Copies of `in` that each batch is flushed on when it is acknowledged, where `quorum` is asked
+/// for; 0: all.
+size_t copies_to_acknowledge(size_t in, uint32_t quorum);
+/// Copies that hold, together, all that was acknowledged.
+size_t copies_to_know_all(size_t in, uint32_t quorum);
+/// Copies that may be opened without the others: they know all, and any two sets of so many have
+/// one in common, so that what one of them goes on to is known to the other (docs/adr/0010).
+size_t copies_to_open(size_t in, uint32_t quorum);
+/// Copies that may go on when all others are lost at once: too few are left to open without them.
+size_t copies_to_go_on(size_t in, uint32_t quorum);
+
 struct Membership {
   /// Grows with each change of which copies are in; 0: one directory, as it was created.
   uint64_t generation = 0;
   /// A random number for this generation and those before it, newest first: two lines that have
   /// the same generation by number went on without each other.
   std::array<uint64_t, kGenerationTags> tags{};
+  uint32_t quorum = 0;  // copies that an acknowledgement of this generation waits for; 0: all
   std::vector<CopyRecord> copies;
 
   const CopyRecord* find(const Id& id) const;

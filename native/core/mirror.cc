@@ -94,6 +94,15 @@ class MirroredFile : public File {
     });
   }
 
+  void write_batches(uint64_t offset, const Slice* slices, size_t count) override {
+    size_t size = 0;
+    std::shared_ptr<AlignedBuffer> staged = mirror_.stage(slices, count, size);
+    mirror_.run_batch(size, [handles = handles_, staged, size, offset](size_t copy) {
+      Slice slice{staged->data(), size};
+      handles->get(copy)->write(offset, &slice, 1, true);
+    });
+  }
+
   size_t read(uint64_t offset, void* data, size_t size) override {
     return mirror_.first_that_can(
         [&](size_t copy) { return handles_->get(copy)->read(offset, data, size); });
@@ -103,10 +112,13 @@ class MirroredFile : public File {
 
   size_t read_copy(size_t copy, uint64_t offset, void* data, size_t size) override {
     if (!mirror_.set_->in(copy)) throw WalFailure("WAL_IO", "the copy is not in");
+    if (mirror_.set_->behind(copy)) throw WalFailure("WAL_IO", "the copy is behind");
     return handles_->get(copy)->read(offset, data, size);
   }
 
-  void bad_copy(size_t copy) override { mirror_.set_->note_bad_read(copy); }
+  void bad_copy(size_t copy) override {
+    if (!mirror_.set_->behind(copy)) mirror_.set_->note_bad_read(copy);
+  }
 
   void sync() override {
     mirror_.run([handles = handles_](size_t copy) { handles->get(copy)->sync(); });
@@ -133,10 +145,28 @@ std::string Mirror::path_in(size_t copy, const std::string& path) const {
   return set_->directory(copy) + path.substr(directory_.size());
 }
 
+void Mirror::let_go(size_t copy) {
+  std::vector<std::shared_ptr<File>> closed;  // without the locks
+  std::lock_guard<std::mutex> guard(open_mutex_);
+  closed.reserve(open_.size());
+  for (Handles* handles : open_) {
+    std::lock_guard<std::mutex> inner(handles->mutex);
+    closed.push_back(std::move(handles->file[copy]));
+  }
+}
+
 void Mirror::run(const std::function<void(size_t)>& call) {
   {
     std::shared_lock<std::shared_mutex> not_joining(joins_);
     set_->each(call);
+  }
+  if (!PLANTED(acknowledged_before_a_drop_is_stored)) set_->settle();
+}
+
+void Mirror::run_batch(uint64_t bytes, const std::function<void(size_t)>& call) {
+  {
+    std::shared_lock<std::shared_mutex> not_joining(joins_);
+    set_->each_batch(bytes, call);
   }
   if (!PLANTED(acknowledged_before_a_drop_is_stored)) set_->settle();
 }

@@ -16,7 +16,8 @@
 namespace walmirror {
 
 /// Thread-safe. A call that changes something returns when each copy that is in has done it, and
-/// those that have not are dropped and that is stored. It throws where no copy has done it.
+/// those that have not are dropped and that is stored. Writes of batches return when the quorum has
+/// done them. It throws where no copy has done it. A copy that is behind is not read.
 class Mirror : public FileSystem {
  public:
   /// Paths begin with `directory`, which stands for that of each copy.
@@ -33,6 +34,8 @@ class Mirror : public FileSystem {
 
   /// While it is held, no other call changes anything: to let a copy in.
   std::unique_lock<std::shared_mutex> hold() { return std::unique_lock(joins_); }
+  /// Closes what is open of a copy that is out: files that were removed take room until then.
+  void let_go(size_t copy);
   std::string path_in(size_t copy, const std::string& path) const;
 
  private:
@@ -40,6 +43,7 @@ class Mirror : public FileSystem {
   struct Handles;
 
   void run(const std::function<void(size_t)>& call);
+  void run_batch(uint64_t bytes, const std::function<void(size_t)>& call);
   template <typename Call>
   auto first_that_can(Call call);
   std::shared_ptr<AlignedBuffer> stage(const Slice* slices, size_t count, size_t& size);

@@ -1,5 +1,6 @@
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -9,12 +10,35 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "file_system.h"
 #include "types.h"
 
 namespace walmirror {
 namespace {
+
+/// A signal may interrupt this, on some file systems.
+int open_file(const char* path, int flags, mode_t mode = 0) {
+  for (;;) {
+    int fd = ::open(path, flags, mode);
+    if (fd >= 0 || errno != EINTR) return fd;
+  }
+}
+
+/// Closed, also where memory runs out before somebody takes it.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
 
 [[noreturn]] void fail(const char* call, const std::string& path, int error) {
   const char* code = error == ENOSPC || error == EDQUOT ? "WAL_NO_SPACE" : "WAL_IO";
@@ -24,11 +48,23 @@ namespace {
   throw failure;
 }
 
+void refuse_shared(const std::string& path, const struct stat& status) {
+  bool foreign = status.st_uid != geteuid() && status.st_uid != 0;
+  if (!foreign && (status.st_mode & 022) == 0) return;
+  WalFailure failure("WAL_DIR_PERMISSIONS",
+                     path + (foreign ? " belongs to another user" : " can be written by others"));
+  failure.file = path;
+  if (foreign) failure.advise("Use a directory of your own.");
+  throw failure;
+}
+
 class PosixFile : public File {
  public:
-  PosixFile(int fd, std::string path, bool direct)
-      : fd_(fd), path_(std::move(path)), direct_(direct) {}
-  ~PosixFile() override { ::close(fd_); }
+  PosixFile(Descriptor fd, std::string path, bool direct)
+      : descriptor_(std::move(fd)),
+        fd_(descriptor_.get()),
+        path_(std::move(path)),
+        direct_(direct) {}
 
   bool direct() const override { return direct_; }
 
@@ -65,9 +101,8 @@ class PosixFile : public File {
         if (errno == EINTR) continue;
         fail("pread", path_, errno);
       }
-      if (got == 0) break;
       total += static_cast<size_t>(got);
-      if (!direct_ || static_cast<size_t>(got) % kBlock == 0) continue;
+      if (got > 0 && (!direct_ || static_cast<size_t>(got) % kBlock == 0)) continue;
       // The end of the file. Before it, this is how a disk says that it can not read on: what
       // follows must not look like zeros.
       if (offset + total < this->size()) fail("pread", path_, EIO);
@@ -117,6 +152,7 @@ class PosixFile : public File {
     }
   }
 
+  Descriptor descriptor_;
   int fd_;
   std::string path_;
   bool direct_;
@@ -124,11 +160,10 @@ class PosixFile : public File {
 
 class PosixLock : public DirectoryLock {
  public:
-  explicit PosixLock(int fd) : fd_(fd) {}
-  ~PosixLock() override { ::close(fd_); }
+  explicit PosixLock(Descriptor fd) : fd_(std::move(fd)) {}
 
  private:
-  int fd_;
+  Descriptor fd_;
 };
 
 class PosixFileSystem : public FileSystem {
@@ -142,29 +177,22 @@ class PosixFileSystem : public FileSystem {
       if (stat(path.c_str(), &status) != 0) fail("stat", path, errno);
     }
     if (!S_ISDIR(status.st_mode)) fail("open", path, ENOTDIR);
-    if ((status.st_mode & 022) != 0 || (status.st_uid != geteuid() && status.st_uid != 0)) {
-      WalFailure failure(
-          "WAL_DIR_PERMISSIONS",
-          path + " can be written by others: run chmod go-w on it, or use a directory of your own");
-      failure.file = path;
-      throw failure;
-    }
+    refuse_shared(path, status);
     return true;
   }
 
   std::unique_ptr<DirectoryLock> lock(const std::string& path) override {
-    int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) fail("open", path, errno);
+    Descriptor fd(open_file(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (fd.get() < 0) fail("open", path, errno);
     struct flock request {};
     request.l_type = F_WRLCK;
     request.l_whence = SEEK_SET;
     // Open file description locks hold against other threads of this process as well, and no
     // close() of another descriptor releases them.
-    if (fcntl(fd, F_OFD_SETLK, &request) != 0) {
+    if (fcntl(fd.get(), F_OFD_SETLK, &request) != 0) {
       int error = errno;
       char holder[32] = {};
-      ssize_t got = pread(fd, holder, sizeof holder - 1, 0);
-      ::close(fd);
+      ssize_t got = pread(fd.get(), holder, sizeof holder - 1, 0);
       if (error != EAGAIN && error != EACCES) fail("fcntl", path, error);
       std::string pid(holder, got > 0 ? static_cast<size_t>(got) : 0);
       pid.erase(
@@ -176,25 +204,22 @@ class PosixFileSystem : public FileSystem {
       throw failure;
     }
     std::string pid = std::to_string(getpid()) + "\n";
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, pid.data(), pid.size(), 0) < 0) {
-      int error = errno;
-      ::close(fd);
-      fail("write", path, error);
-    }
-    return std::make_unique<PosixLock>(fd);
+    if (ftruncate(fd.get(), 0) != 0 || pwrite(fd.get(), pid.data(), pid.size(), 0) < 0)
+      fail("write", path, errno);
+    return std::make_unique<PosixLock>(std::move(fd));
   }
 
   std::unique_ptr<File> open(const std::string& path, OpenMode mode, bool direct) override {
     int flags = O_CLOEXEC | O_NOFOLLOW | (mode == OpenMode::kRead ? O_RDONLY : O_RDWR);
     if (mode == OpenMode::kCreate) flags |= O_CREAT;
     int fd = -1;
-    if (direct) fd = ::open(path.c_str(), flags | O_DIRECT, 0600);
+    if (direct) fd = open_file(path.c_str(), flags | O_DIRECT, 0600);
     if (fd < 0 && (!direct || errno == EINVAL)) {
       direct = false;
-      fd = ::open(path.c_str(), flags, 0600);
+      fd = open_file(path.c_str(), flags, 0600);
     }
     if (fd < 0) fail("open", path, errno);
-    return std::make_unique<PosixFile>(fd, path, direct);
+    return std::make_unique<PosixFile>(Descriptor(fd), path, direct);
   }
 
   bool exists(const std::string& path) override {
@@ -213,22 +238,22 @@ class PosixFileSystem : public FileSystem {
   }
 
   void sync_directory(const std::string& path) override {
-    int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) fail("open", path, errno);
-    int error = fsync(fd) != 0 ? errno : 0;
-    ::close(fd);
-    if (error != 0) fail("fsync", path, error);
+    Descriptor fd(open_file(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (fd.get() < 0) fail("open", path, errno);
+    if (fsync(fd.get()) != 0) fail("fsync", path, errno);
   }
 
   std::vector<std::string> list(const std::string& path) override {
-    DIR* directory = opendir(path.c_str());
+    std::unique_ptr<DIR, int (*)(DIR*)> directory(nullptr, closedir);
+    do {
+      directory.reset(opendir(path.c_str()));
+    } while (directory == nullptr && errno == EINTR);
     if (directory == nullptr) fail("opendir", path, errno);
     std::vector<std::string> names;
-    while (const dirent* entry = readdir(directory)) {
+    while (const dirent* entry = readdir(directory.get())) {
       std::string name = entry->d_name;
       if (name != "." && name != "..") names.push_back(std::move(name));
     }
-    closedir(directory);
     std::sort(names.begin(), names.end());
     return names;
   }
@@ -266,7 +291,11 @@ void AlignedBuffer::reserve(size_t size) {
   if (size <= size_) return;
   size = align_up(size, kBlock);
   void* fresh = nullptr;
-  if (posix_memalign(&fresh, kBlock, size) != 0) throw std::bad_alloc();
+  bool large = size >= kLargePage;
+  if (large) size = align_up(size, kLargePage);
+  if (posix_memalign(&fresh, large ? kLargePage : kBlock, size) != 0) throw std::bad_alloc();
+  // Fewer pieces of memory to the device (docs/adr/0009). Where it is refused, nothing is lost.
+  if (large) madvise(fresh, size, MADV_HUGEPAGE);
   std::free(data_);
   data_ = static_cast<uint8_t*>(fresh);
   size_ = size;

@@ -8,11 +8,12 @@
 namespace walmirror {
 namespace {
 
+/// Large enough for the rate of the device, when all since the last watermark is read.
+constexpr uint64_t kReadAhead = 4u << 20;
+
 [[noreturn]] void corrupt(const Walker& walker, const std::string& why) {
-  throw WalFailure("WAL_CORRUPT",
-                   walker.file() + " at offset " + std::to_string(walker.offset()) + ": " +
-                       walker.reason() + ", and " + why +
-                       ". Repair it with `walmirror repair`, from another copy or a standby")
+  throw WalFailure("WAL_CORRUPT", walker.file() + " at offset " + std::to_string(walker.offset()) +
+                                      ": " + walker.reason() + ", and " + why)
       .at(walker.file(), walker.offset(), walker.chain().lsn + 1);
 }
 
@@ -56,8 +57,7 @@ class ProofSearch {
   }
 
   bool search(const std::shared_ptr<Segment>& segment, uint64_t from, uint64_t to) {
-    constexpr uint64_t kPiece = 1u << 20;
-    SegmentWindow window(kPiece);
+    SegmentWindow window(kReadAhead);
     for (uint64_t at = from; at < to;) {
       uint64_t available;
       const uint8_t* bytes =
@@ -80,8 +80,7 @@ class ProofSearch {
     BatchHeader header;
     std::memcpy(&header, bytes, sizeof header);
     if (header.position != position || header.watermark <= end_.position) return false;
-    if (std::memcmp(header.framer, control_.node_id.data(), sizeof header.framer) != 0)
-      return false;
+    if (!is_framed_by(control_.node_id, header)) return false;
     if (!term_may_follow(end_.term, {header.epoch, header.opener, header.incarnation}))
       return false;
     SegmentWindow window(256u << 10);
@@ -113,6 +112,7 @@ class EndSearch {
 
   void run(uint64_t reach) {
     uint64_t from = walker_.chain().position;
+    end_.durable = control_.watermark.position;
     do {
       walk();
       end_.chain = walker_.chain();
@@ -130,6 +130,8 @@ class EndSearch {
   void take() {
     const BatchHeader& header = walker_.header();
     end_.last_wall_clock_us = std::max(end_.last_wall_clock_us, header.wall_clock_us);
+    if (is_framed_by(control_.node_id, header))
+      end_.durable = std::max(end_.durable, header.watermark);
     if (header.kind == static_cast<uint8_t>(Kind::kTermOpened)) {
       decode_history(walker_.bytes() + kBatchHeaderBytes, header.payload, end_.history);
     }
@@ -182,10 +184,9 @@ void note_first_missing(const Segments& segments, const LogIdentity& identity,
       continue;
     std::string path = segments.describe_missing(number);
     throw WalFailure("WAL_CORRUPT",
-                     path +
-                         ": the segment is missing or its header does not verify. Put it back, or "
-                         "restore this copy from a standby or a backup")
-        .at(path, 0, 0);
+                     path + ": the segment is missing, or its header does not verify")
+        .at(path, 0, 0)
+        .advise("Put the file back, or restore this copy from a standby or a backup.");
   }
 }
 
@@ -217,7 +218,8 @@ EndOfLog find_end(const LogIdentity& identity, Segments& segments, const Control
   end.history = control.history;
   end.last_wall_clock_us = control.wall_clock_us;
   Walker walker(identity, segments,
-                start_of_segment(identity, segments, control.watermark.position, control));
+                start_of_segment(identity, segments, control.watermark.position, control), true,
+                kReadAhead);
   std::function<void(const BatchHeader&)> visit = [&](const BatchHeader& header) {
     if (note_index) segments.note_batch({header.position, header.first_lsn - 1});
   };
@@ -231,7 +233,8 @@ EndOfLog verify_all(const LogIdentity& identity, Segments& segments, const Contr
   EndOfLog end;
   end.history = control.history;
   Walker walker(identity, segments,
-                start_of_segment(identity, segments, control.start_position, control));
+                start_of_segment(identity, segments, control.start_position, control), true,
+                kReadAhead);
   EndSearch(identity, segments, control, walker, end, visit).run(reach);
   return end;
 }

@@ -11,6 +11,8 @@ struct EndOfLog {
   History history;
   uint64_t last_wall_clock_us = 0;
   uint64_t scanned_bytes = 0;
+  /// What is known to have been durable: by the control file, or a batch of this node that was met.
+  uint64_t durable = 0;
   /// Bytes after the end that looked like the beginning of something: a torn tail.
   uint64_t torn_bytes = 0;
   /// Why the walk ended where it did.

@@ -4,16 +4,16 @@
 #include <cstring>
 #include <set>
 
+#include "planted.h"
+
 namespace walmirror {
 namespace {
 
 using Part = DamagedRange::Part;
 
-constexpr uint64_t kPiece = 1u << 20;
-
-bool is_filler(const BatchHeader& header) {
-  return header.kind == static_cast<uint8_t>(Kind::kFiller);
-}
+constexpr uint64_t kRepairStep = 1u << 20;
+/// Bytes that do not verify, of one repair: no peer that goes on giving such holds it up for good.
+constexpr int kMostRefused = 16;
 
 }  // namespace
 
@@ -21,7 +21,7 @@ bool is_filler(const BatchHeader& header) {
 /// block stays.
 class Repairer::BlockWriter {
  public:
-  explicit BlockWriter(std::unique_ptr<File> file) : file_(std::move(file)), buffer_(kPiece) {}
+  explicit BlockWriter(std::unique_ptr<File> file) : file_(std::move(file)), buffer_(kRepairStep) {}
 
   /// Continues what was added before.
   void add(uint64_t offset, const uint8_t* bytes, uint64_t size) {
@@ -31,7 +31,7 @@ class Repairer::BlockWriter {
       if (filled_ > 0) file_->read(start_, buffer_.data(), kBlock);
     }
     while (size > 0) {
-      uint64_t piece = std::min(size, kPiece - filled_);
+      uint64_t piece = std::min(size, kRepairStep - filled_);
       if (bytes != nullptr) {
         std::memcpy(buffer_.data() + filled_, bytes, piece);
         bytes += piece;
@@ -40,7 +40,7 @@ class Repairer::BlockWriter {
       }
       filled_ += piece;
       size -= piece;
-      if (filled_ == kPiece) write();
+      if (filled_ == kRepairStep) write();
     }
   }
 
@@ -85,6 +85,8 @@ bool Repairer::repair(Damage damage, std::string& why) {
     return range.part == Part::kHeader || range.part == Part::kZeros;
   });
   Chain end = damage.before;
+  crcs_.clear();
+  refused_ = 0;
   if (of_itself) {
     if (!damage.linked) {
       why = "nothing that is whole tells what the header was";
@@ -104,17 +106,34 @@ bool Repairer::repair(Damage damage, std::string& why) {
 /// Whether the source has what the damaged batches were: from the last place that is whole on,
 /// until what is here continues it.
 bool Repairer::find_end(Damage& damage, Chain& at, std::string& why) {
+  const Damage asked = damage;
+  while (!find_end_once(damage, at, why)) {
+    if (!ask_another()) return false;
+    damage = asked;
+    at = damage.before;
+  }
+  return true;
+}
+
+bool Repairer::ask_another() { return ++refused_ <= kMostRefused && source_->refuse(wrong_); }
+
+bool Repairer::find_end_once(Damage& damage, Chain& at, std::string& why) {
+  crcs_.clear();
+  wrong_ = true;
   bool linked = damage.linked;
   uint64_t to = damage.ranges.back().to;
   for (;;) {
     if (at.position >= to) {
-      if (target_.known && at.position == target_.known->position) {
+      bool is_known = target_.known && at.position == target_.known->position;
+      if (is_known) {
         if (at.lsn == target_.known->lsn && at.crc == target_.known->crc) return true;
       } else if (goes_on(at)) {
         return true;
       }
       bool missing = !target_.segments->holds(target_.identity.segment_of(at.position));
       if (at.position >= target_.durable || missing) {
+        // Whoever gave it is not to blame where what is here is damaged, or cannot be read.
+        wrong_ = is_known || goes_on(at, false);
         why = "what " + source_->name() + " holds there is not what this log goes on from";
         return false;
       }
@@ -125,15 +144,16 @@ bool Repairer::find_end(Damage& damage, Chain& at, std::string& why) {
       damage.before.crc = header.prev_crc;
       damage.linked = linked = true;
     }
+    crcs_.push_back(header.crc);
     advance(target_.identity, at, header);
   }
 }
 
-/// Whether what is here behind `at` continues it.
-bool Repairer::goes_on(const Chain& at) {
+/// Whether what is here behind `at` continues it or, not `linked`, is a batch at all.
+bool Repairer::goes_on(const Chain& at, bool linked) {
   Scrub own(
-      target_.identity, *target_.segments, [](uint64_t, uint64_t) { return true; }, kPiece);
-  own.start(at, true);
+      target_.identity, *target_.segments, [](uint64_t, uint64_t) { return true; }, kRepairStep);
+  own.start(at, linked);
   return own.next_verifies();
 }
 
@@ -156,6 +176,8 @@ const uint8_t* Repairer::read_batch(const Chain& at, bool linked, BatchHeader& h
       need = check.need;
       continue;
     }
+    if (PLANTED(repaired_unverified) && std::strstr(check.reason, "checksum") != nullptr)
+      check = {Verdict::kValid};
     bool valid = check.verdict == Verdict::kValid;
     if (valid) std::memcpy(&header, bytes, sizeof header);
     if (valid && (linked || header.first_lsn == at.lsn + 1)) return bytes;
@@ -196,6 +218,7 @@ void Repairer::write(const Damage& damage, const Chain& end) {
     finish_file();
   }
   Chain at = damage.before;
+  nth_ = 0;
   for (;;) {
     uint64_t start = target_.identity.segment_start(at.position);
     bool at_first = at.position == start + kSegmentHeaderBytes;
@@ -221,8 +244,14 @@ void Repairer::write_batch(Chain& at) {
   BatchHeader header;
   std::string why;
   const uint8_t* bytes = read_batch(at, true, header, why);
-  // It was there a moment ago.
-  if (bytes == nullptr) throw WalFailure("WAL_CORRUPT", why);
+  while (bytes == nullptr || (nth_ < crcs_.size() && header.crc != crcs_[nth_] &&
+                              !PLANTED(repaired_from_another_reading))) {
+    // It was there a moment ago.
+    if (why.empty()) why = source_->name() + " gives other bytes than it gave before";
+    if (!ask_another()) throw WalFailure("WAL_CORRUPT", why);
+    bytes = read_batch(at, true, header, why);
+  }
+  nth_++;
   uint64_t segment_bytes = target_.identity.segment_bytes;
   if (writer_ == nullptr) open(target_.identity.segment_of(at.position), false, at);
   uint64_t offset = at.position % segment_bytes;
@@ -291,9 +320,9 @@ void Repairer::finish_file() {
 
 void Repairer::mend_length(uint64_t number) {
   open_fresh(target_.segments->path(number));
-  AlignedBuffer piece(kPiece);
-  for (uint64_t at = 0; at < target_.identity.segment_bytes; at += kPiece) {
-    uint64_t size = std::min(kPiece, target_.identity.segment_bytes - at);
+  AlignedBuffer piece(kRepairStep);
+  for (uint64_t at = 0; at < target_.identity.segment_bytes; at += kRepairStep) {
+    uint64_t size = std::min(kRepairStep, target_.identity.segment_bytes - at);
     read_what_is_there(number, at, piece.data(), size);
     writer_->add(at, piece.data(), size);
   }
@@ -420,7 +449,7 @@ const uint8_t* DirectorySource::view(uint64_t from, uint64_t need, uint64_t& ava
     if (!segments_->holds(number))
       throw WalFailure("WAL_LSN_GONE", segments_->path(number) + " is missing there too");
     from_ = align_down(from, kBlock);
-    size_ = std::min(std::max(kPiece, align_up(from + need, kBlock) - from_), end - from_);
+    size_ = std::min(std::max(kRepairStep, align_up(from + need, kBlock) - from_), end - from_);
     buffer_.reserve(size_);
     try {
       segments_->read(number, from_ % identity_.segment_bytes, buffer_.data(), size_);

@@ -20,6 +20,10 @@ class BatchSource {
   /// Bytes from the batch boundary `from`, within its segment: `available` of them, at least `need`
   /// where it has so many. Valid until the next call. Throws WalFailure where it has none.
   virtual const uint8_t* view(uint64_t from, uint64_t need, uint64_t& available) = 0;
+  /// What the last `view` gave cannot be used. `wrong`: it does not verify, or does not continue
+  /// the log; otherwise it may be right, and what is here cannot tell. True: other bytes may be had
+  /// for it, from the next `view` on.
+  virtual bool refuse([[maybe_unused]] bool wrong) { return false; }
   /// Any thread: a `view` that waits, and every later one, throws.
   virtual void cancel() {}
 };
@@ -85,7 +89,9 @@ class Repairer {
   class BlockWriter;
 
   bool find_end(Damage& damage, Chain& at, std::string& why);
-  bool goes_on(const Chain& at);
+  bool find_end_once(Damage& damage, Chain& at, std::string& why);
+  bool ask_another();
+  bool goes_on(const Chain& at, bool linked = true);
   const uint8_t* read_batch(const Chain& at, bool linked, BatchHeader& header, std::string& why);
   void read_what_is_there(uint64_t number, uint64_t offset, uint8_t* out, uint64_t size);
   void write(const Damage& damage, const Chain& end);
@@ -97,6 +103,11 @@ class Repairer {
 
   RepairTarget target_;
   BatchSource* source_;
+  /// Of the batches that are to be written, in order: what is read again must be what verified.
+  std::vector<uint32_t> crcs_;
+  size_t nth_ = 0;
+  int refused_ = 0;
+  bool wrong_ = true;  // what was given last, rather than what is here to compare it with
   uint64_t whole_to_ = 0;
   uint64_t written_bytes_ = 0;
   std::shared_ptr<BlockWriter> writer_;

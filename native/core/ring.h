@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace walmirror {
 
@@ -19,6 +20,13 @@ class Ring {
   /// Gives the memory back; it reads as zeros afterwards.
   void discard();
 
+  /// Puts the next extent of memory on a large page, where the system has them: a direct write is
+  /// then a few pieces of memory to the device instead of one for each 4 KiB (docs/adr/0009). What
+  /// lies in it stays as it is, for whoever reads or writes it meanwhile. It takes the memory of
+  /// the whole extent: for a ring that has been written from end to end. False: nothing is left to
+  /// try. By one thread.
+  bool enlarge_pages();
+
   uint64_t size() const { return size_; }
   uint8_t* base() const { return base_; }
   uint8_t* at(uint64_t position) const { return base_ + (position & (size_ - 1)); }
@@ -26,6 +34,9 @@ class Ring {
  private:
   uint64_t size_;
   uint8_t* base_ = nullptr;
+  std::vector<uint64_t> small_;  // offsets of the extents that are not on a large page yet
+  size_t next_ = 0;              // of those
+  int passes_ = 0;
 };
 
 }  // namespace walmirror

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "advice.h"
+
 namespace walmirror {
 namespace {
 
@@ -10,10 +12,6 @@ namespace {
 constexpr int kUnreadable = 0xff;
 /// One read of a scrub that has nothing to be gentle to.
 constexpr uint64_t kFullStep = 1u << 20;
-
-bool is_filler(const BatchHeader& header) {
-  return header.kind == static_cast<uint8_t>(Kind::kFiller);
-}
 
 }  // namespace
 
@@ -154,7 +152,7 @@ uint64_t Scrub::later_watermark(const Id& node_id) {
   uint64_t latest = 0;
   uint64_t candidate = 0;
   auto proves = [&](const BatchHeader& header) {
-    bool ours = std::memcmp(header.framer, node_id.data(), sizeof header.framer) == 0;
+    bool ours = is_framed_by(node_id, header);
     candidate = header.watermark;
     return ours && candidate > std::max(latest, chain_.position) && may_follow(header);
   };
@@ -197,10 +195,11 @@ void Scrub::anchor(uint64_t lsn, uint32_t crc) {
 
 void Scrub::lose(DamagedRange::Part part, uint64_t from, uint64_t to, const std::string& reason) {
   if (damage_.size() >= kMostDamage) {
-    throw WalFailure("WAL_CORRUPT", "more than " + std::to_string(kMostDamage) +
-                                        " ranges are damaged: restore this copy as a whole")
+    throw WalFailure("WAL_CORRUPT",
+                     "more than " + std::to_string(kMostDamage) + " ranges are damaged")
         .at(segments_.path(identity_.segment_of(from)), from % identity_.segment_bytes,
-            chain_.lsn + 1);
+            chain_.lsn + 1)
+        .advise("Restore this copy as a whole, from a standby or a backup.");
   }
   if (!open_) open_ = Damage{{}, chain_, linked_};
   std::string file = segments_.path(identity_.segment_of(from));
@@ -373,9 +372,9 @@ Control read_control(FileSystem& files, const std::string& directory) {
   if (control != nullptr) return control->current();
   for (const std::string& name : files.list(directory)) {
     if (!name.ends_with(".wal")) continue;
-    throw WalFailure("WAL_CORRUPT",
-                     directory + "/control is missing beside segments; restore it from a backup")
-        .at(directory + "/control", 0, 0);
+    throw WalFailure("WAL_CORRUPT", directory + "/control is missing beside segments")
+        .at(directory + "/control", 0, 0)
+        .advise(kRestoreControl);
   }
   throw WalFailure("WAL_NOT_FOUND", "there is no log in " + directory);
 }

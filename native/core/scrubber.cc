@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "planted.h"
+
 namespace walmirror {
 
 using Clock = std::chrono::steady_clock;
@@ -49,12 +51,16 @@ class Scrubber::LiveSegments : public SegmentSource {
   void read(uint64_t number, uint64_t offset, uint8_t* out, uint64_t size) override {
     std::shared_ptr<Segment> segment = host_.segments->find(number);
     if (segment == nullptr) throw WalFailure("WAL_IO", "the segment is gone");
+    Id id = host_.id(copy_);
     // What a copy holds that was dropped is not damage of the log.
     if (!is_in()) throw Scrub::Stopped{};
-    // A file of its own, not one that is open already: another one may have the name by now.
-    if (file_ == nullptr || number_ != number) {
+    // A file of its own, not one that is open already: another one may have the name by now. One
+    // that was filled anew has other files.
+    bool filled_anew = id != of_ && !PLANTED(scrubbed_after_it_was_removed);
+    if (file_ == nullptr || number_ != number || filled_anew) {
       file_ = host_.files->open(here(segment->path), OpenMode::kRead, true);
       number_ = number;
+      of_ = id;
     }
     size_t got = file_->read(offset, out, size);
     std::fill(out + got, out + size, uint8_t{0});
@@ -73,6 +79,7 @@ class Scrubber::LiveSegments : public SegmentSource {
   std::string directory_;
   std::unique_ptr<File> file_;
   uint64_t number_ = 0;
+  Id of_{};
 };
 
 void Scrubber::configure(const ScrubSettings& settings) {
@@ -157,10 +164,13 @@ void Scrubber::main() {
       pass();
     } catch (const Scrub::Stopped&) {
       ended = false;
-    } catch (const std::exception& error) {
+    } catch (WalFailure& failure) {
       // Nothing of this is final for the log.
       ended = false;
-      reason = error.what();
+      reason.swap(failure.message);
+    } catch (const std::bad_alloc&) {
+      ended = false;
+      reason = "out of memory";  // as short as a string's own memory
     }
     {
       std::lock_guard<std::mutex> guard(mutex_);
@@ -168,14 +178,14 @@ void Scrubber::main() {
       status_.passes++;
       if (!asked_) full_speed_ = false;
       next_ = Clock::now() + settings_.every;
-      if (!reason.empty()) status_.reason = reason;
+      if (!reason.empty()) status_.reason.swap(reason);
       if (ended) {
         auto now = std::chrono::system_clock::now().time_since_epoch();
         status_.finished_ms = static_cast<uint64_t>(
             std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
-        status_.damage = this_pass_;
-        status_.damaged_ranges = this_pass_.size();
-        if (this_pass_.empty()) status_.reason.clear();
+        status_.damage.swap(this_pass_);  // which takes no memory
+        status_.damaged_ranges = status_.damage.size();
+        if (status_.damage.empty()) status_.reason.clear();
       }
       if (stopping_) return;
     }

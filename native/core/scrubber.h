@@ -63,6 +63,8 @@ class Scrubber {
     /// The directories that hold a copy now, by number, and where they are.
     std::function<std::vector<size_t>()> copies;
     std::function<std::string(size_t copy)> directory;
+    /// Another one each time that the copy was filled anew.
+    std::function<Id(size_t copy)> id;
     /// Another directory, to repair from.
     std::function<std::shared_ptr<BatchSource>(size_t copy)> source;
     /// The log goes on without this copy, until it was filled anew. False: it is the last one.

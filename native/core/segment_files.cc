@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "advice.h"
+
 namespace walmirror {
 namespace {
 
@@ -53,8 +55,9 @@ void SegmentFiles::look_at(const std::string& name, uint64_t start_position) {
               header.start % identity_.segment_bytes == 0;
   if (valid && !ours) {
     if (spare) return;
-    throw WalFailure("WAL_CORRUPT", found.path + " belongs to another log; move it away")
-        .at(found.path, 0, 0);
+    throw WalFailure("WAL_CORRUPT", found.path + " belongs to another log")
+        .at(found.path, 0, 0)
+        .advise(kMoveAway);
   }
   uint64_t start = header.start;
   if (valid) {
@@ -63,8 +66,9 @@ void SegmentFiles::look_at(const std::string& name, uint64_t start_position) {
     if (spare || found.size == identity_.segment_bytes) return;
     throw WalFailure("WAL_CORRUPT", found.path +
                                         " is not as long as a segment, and neither its header nor "
-                                        "its name says which one it was; move it away")
-        .at(found.path, found.size, 0);
+                                        "its name says which one it was")
+        .at(found.path, found.size, 0)
+        .advise(kMoveAway);
   }
   if (start + identity_.segment_bytes > start_position) claim(identity_.segment_of(start), found);
 }
@@ -77,9 +81,10 @@ void SegmentFiles::claim(uint64_t number, Found file) {
   // A header says more than a name; what has none besides is removed by the next opening.
   const Found& lesser = file.has_header ? other : file;
   if (!one_has_none || lesser.size != identity_.segment_bytes) {
-    throw WalFailure("WAL_CORRUPT", file.path + " and " + other.path +
-                                        " claim the same place in the log; move the wrong one away")
-        .at(file.path, 0, 0);
+    throw WalFailure("WAL_CORRUPT",
+                     file.path + " and " + other.path + " claim the same place in the log")
+        .at(file.path, 0, 0)
+        .advise(kMoveWrongAway);
   }
   if (file.has_header) other = std::move(file);
 }

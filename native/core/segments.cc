@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "advice.h"
 #include "planted.h"
 
 namespace walmirror {
@@ -45,10 +46,12 @@ std::string Segments::next_spare_path() {
 }
 
 void Segments::load(uint64_t start) {
-  std::lock_guard<std::mutex> guard(mutex_);
+  std::unique_lock<std::mutex> lock(mutex_);
   segments_.clear();
   unreadable_.clear();
   for (const std::string& name : files_->list(directory_)) {
+    // What a filling, or a repair, has left that was cut short.
+    if (!read_only_ && ends_with(name, ".wal.new")) files_->remove(directory_ + "/" + name);
     if (ends_with(name, ".spare")) {
       uint64_t number = std::strtoull(name.c_str(), nullptr, 16);
       spare_names_ = std::max(spare_names_, number);
@@ -60,10 +63,10 @@ void Segments::load(uint64_t start) {
     if (segment == nullptr) continue;
     auto [at, fresh] = segments_.emplace(segment->number, segment);
     if (!fresh && !PLANTED(doubled_segment_accepted)) {
-      throw WalFailure("WAL_CORRUPT",
-                       segment->path + " and " + at->second->path +
-                           " claim the same place in the log; move the wrong one away")
-          .at(segment->path, 0, segment->first_lsn);
+      throw WalFailure("WAL_CORRUPT", segment->path + " and " + at->second->path +
+                                          " claim the same place in the log")
+          .at(segment->path, 0, segment->first_lsn)
+          .advise(kMoveWrongAway);
     }
   }
   if (read_only_) return;
@@ -81,11 +84,29 @@ void Segments::load(uint64_t start) {
     renamed = true;
   }
   if (renamed) files_->sync_directory(directory_);
+  lock.unlock();
   hold_last();
 }
 
 void Segments::hold_last() {
-  written_to_ = segments_.empty() ? nullptr : segments_.rbegin()->second->file();
+  std::shared_ptr<Segment> last = last_segment();
+  hold(last == nullptr ? nullptr : last->file());
+}
+
+void Segments::hold(std::shared_ptr<File> file) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  written_to_.swap(file);  // what was held is closed without the lock
+}
+
+std::shared_ptr<Segment> Segments::last_segment() const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  return segments_.empty() ? nullptr : segments_.rbegin()->second;
+}
+
+void Segments::forget(uint64_t number) {
+  std::lock_guard<std::mutex> guard(mutex_);
+  segments_.erase(number);
+  index_.erase(number);
 }
 
 std::shared_ptr<Segment> Segments::load_file(const std::string& name, uint64_t start) {
@@ -105,8 +126,9 @@ std::shared_ptr<Segment> Segments::load_file(const std::string& name, uint64_t s
                 header.segment_bytes != identity_.segment_bytes ||
                 header.start % identity_.segment_bytes != 0)) {
     if (!spare && !PLANTED(foreign_segment_reused))
-      throw WalFailure("WAL_CORRUPT", path + " belongs to another log; move it away")
-          .at(path, 0, 0);
+      throw WalFailure("WAL_CORRUPT", path + " belongs to another log")
+          .at(path, 0, 0)
+          .advise(kMoveAway);
     valid = false;
   }
   uint64_t size = file->size();
@@ -210,8 +232,8 @@ std::shared_ptr<Segment> Segments::find_lsn(uint64_t lsn) const {
 }
 
 uint64_t Segments::last_number() const {
-  std::lock_guard<std::mutex> guard(mutex_);
-  return segments_.empty() ? 0 : segments_.rbegin()->first;
+  std::shared_ptr<Segment> last = last_segment();
+  return last == nullptr ? 0 : last->number;
 }
 
 size_t Segments::count() const {
@@ -265,11 +287,7 @@ std::shared_ptr<Spare> Segments::pick_spare(std::unique_lock<std::mutex>& lock) 
 }
 
 std::shared_ptr<Segment> Segments::activate(const SegmentHeader& header) {
-  std::unique_lock<std::mutex> lock(mutex_);
-  std::shared_ptr<Spare> spare = pick_spare(lock);
-  if (spare == nullptr) throw WalFailure("WAL_IO", "no segment was prepared for the roll");
-  if (promised_ > 0) promised_--;
-  count_ready();
+  std::shared_ptr<Spare> spare = take_spare();
   auto segment = std::make_shared<Segment>();
   segment->number = header.start / identity_.segment_bytes;
   segment->first_lsn = header.first_lsn;
@@ -277,12 +295,22 @@ std::shared_ptr<Segment> Segments::activate(const SegmentHeader& header) {
   segment->path = directory_ + "/" + name_of(segment->number, header.first_lsn);
   segment->files = open_files_;
   segment->open = spare->file;
-  written_to_ = std::move(spare->file);
+  hold(std::move(spare->file));
   // Not followed by a flush of the directory: the header says what the file is, whatever its name
   // (format.md).
   files_->rename(spare->path, segment->path);
+  std::lock_guard<std::mutex> guard(mutex_);
   segments_[segment->number] = segment;
   return segment;
+}
+
+std::shared_ptr<Spare> Segments::take_spare() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  std::shared_ptr<Spare> spare = pick_spare(lock);
+  if (spare == nullptr) throw WalFailure("WAL_IO", "no segment was prepared for the roll");
+  if (promised_ > 0) promised_--;
+  count_ready();
+  return spare;
 }
 
 bool Segments::prepare(size_t target) {
@@ -347,37 +375,40 @@ bool Segments::prepare(size_t target) {
 }
 
 void Segments::recycle_below(uint64_t number) {
-  std::unique_lock<std::mutex> lock(mutex_);
-  while (!segments_.empty() && segments_.begin()->first < number) {
-    std::shared_ptr<Segment> segment = segments_.begin()->second;
-    bool kept = spares_.size() < std::max(kMostSpares, promised_ + wanted_);
+  for (;;) {
+    std::shared_ptr<Segment> segment;
+    std::string path;  // as a spare; empty: there are enough
+    {
+      std::lock_guard<std::mutex> guard(mutex_);
+      if (segments_.empty() || segments_.begin()->first >= number) return;
+      segment = segments_.begin()->second;
+      if (spares_.size() < std::max(kMostSpares, promised_ + wanted_)) path = next_spare_path();
+    }
     // Opened before its name changes. Whoever still reads the segment finds it open.
-    std::shared_ptr<File> file = kept ? segment->file() : nullptr;
-    segments_.erase(segments_.begin());
-    index_.erase(segment->number);
-    if (!kept) {
+    std::shared_ptr<File> file = path.empty() ? nullptr : segment->file();
+    forget(segment->number);
+    if (path.empty()) {
       files_->remove(segment->path);
       continue;
     }
-    std::string path = next_spare_path();
     files_->rename(segment->path, path);
+    std::lock_guard<std::mutex> guard(mutex_);
     keep_as_spare(path, std::move(file), identity_.segment_bytes);
     spares_.back()->former = segment;
   }
 }
 
 void Segments::drop_after(uint64_t position) {
-  std::lock_guard<std::mutex> guard(mutex_);
   bool removed = false;
   uint64_t last = identity_.segment_of(position);
   AlignedBuffer zeros(kSegmentHeaderBytes);
   std::memset(zeros.data(), 0, kSegmentHeaderBytes);
-  while (!segments_.empty() && segments_.rbegin()->first > last) {
-    std::shared_ptr<Segment> segment = segments_.rbegin()->second;
+  for (;;) {
+    std::shared_ptr<Segment> segment = last_segment();
+    if (segment == nullptr || segment->number <= last) break;
     Slice slice{zeros.data(), kSegmentHeaderBytes};
     segment->file()->write(0, &slice, 1, true);
-    segments_.erase(segment->number);
-    index_.erase(segment->number);
+    forget(segment->number);
     files_->remove(segment->path);
     removed = true;
   }
@@ -421,12 +452,16 @@ IndexEntry Segments::nearest(const Segment& segment, uint64_t value,
   return nearest;
 }
 
-std::optional<IndexEntry> Segments::first_from(uint64_t position) const {
+std::optional<IndexEntry> Segments::last_before(uint64_t value, uint64_t IndexEntry::*by,
+                                                uint64_t floor) const {
   std::lock_guard<std::mutex> guard(mutex_);
-  for (auto at = index_.lower_bound(identity_.segment_of(position)); at != index_.end(); ++at) {
-    for (const IndexEntry& entry : at->second) {
-      if (entry.position >= position) return entry;
-    }
+  for (auto at = index_.rbegin(); at != index_.rend(); ++at) {
+    const auto& entries = at->second;
+    auto next = std::partition_point(entries.begin(), entries.end(),
+                                     [&](const IndexEntry& entry) { return entry.*by < value; });
+    if (next == entries.begin()) continue;
+    if (std::prev(next)->position < floor) return std::nullopt;
+    return *std::prev(next);
   }
   return std::nullopt;
 }

@@ -46,14 +46,17 @@ struct Spare {
   bool unfillable = false;  // there is no space for zeros: a file system that copies on write
 };
 
-/// Thread-safe. A segment or spare that somebody reads (holds a pointer to) is never reused.
+/// Thread-safe. A segment or spare that somebody reads (holds a pointer to) is never reused. The
+/// owner of the log asks too: nothing is waited for under the lock, since a call to a disk may
+/// hang. What renames and removes segments is for one thread at a time: the writer activates, the
+/// task thread recycles and drops.
 class Segments {
  public:
   Segments(std::shared_ptr<FileSystem> files, std::string directory, LogIdentity identity,
            bool read_only);
 
   /// Reads the header of every file. Those below `start` and those without a header become spares;
-  /// foreign and doubled ones are refused (WAL_CORRUPT).
+  /// foreign and doubled ones are refused (WAL_CORRUPT). What was never given its name is removed.
   void load(uint64_t start);
 
   /// Removes segment files without a header, once recovery has found that none of them is missed.
@@ -108,8 +111,13 @@ class Segments {
   IndexEntry nearest_position(const Segment& segment, uint64_t position) const {
     return nearest(segment, position, &IndexEntry::position);
   }
-  /// The first indexed batch start at or after `position`.
-  std::optional<IndexEntry> first_from(uint64_t position) const;
+  /// The same in the whole log, where it is not before the position `floor`.
+  std::optional<IndexEntry> last_before_lsn(uint64_t lsn, uint64_t floor) const {
+    return last_before(lsn, &IndexEntry::lsn, floor);
+  }
+  std::optional<IndexEntry> last_before_position(uint64_t position, uint64_t floor) const {
+    return last_before(position, &IndexEntry::position, floor);
+  }
   void forget_index_from(uint64_t position);
 
   /// The segment's file was replaced by another: what is open is not it any more.
@@ -122,10 +130,16 @@ class Segments {
 
  private:
   IndexEntry nearest(const Segment& segment, uint64_t value, uint64_t IndexEntry::*by) const;
+  std::optional<IndexEntry> last_before(uint64_t value, uint64_t IndexEntry::*by,
+                                        uint64_t floor) const;
   std::shared_ptr<Segment> load_file(const std::string& name, uint64_t start);
   void keep_as_spare(std::string path, std::shared_ptr<File> file, uint64_t written);
   void hold_last();
+  void hold(std::shared_ptr<File> file);
+  std::shared_ptr<Segment> last_segment() const;
+  void forget(uint64_t number);
   std::string next_spare_path();
+  std::shared_ptr<Spare> take_spare();
   std::shared_ptr<Spare> pick_spare(std::unique_lock<std::mutex>& lock);
   void count_ready();
 

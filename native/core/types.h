@@ -1,6 +1,7 @@
 // The words of the core: places, terms, histories (SAFETY 1 and 2), and the one kind of failure.
 #pragma once
 
+#include <exception>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -51,20 +52,25 @@ enum class CommitLevel : uint32_t {
 };
 
 /// What a primary's acknowledgements mean (SAFETY 4.1): the log's own level, the standbys asked for
-/// (`ANY n (...)`, empty for nobody), and the nodes whose acknowledgements may count.
+/// (`ANY n (...)` or `FIRST n (...)`, empty for nobody), the nodes whose acknowledgements may
+/// count, and whether the primary acknowledges alone, since too few of them were there.
 struct Rule {
   CommitLevel level = CommitLevel::kLocal;
   std::string standbys;
   std::vector<Id> members;
+  bool degraded = false;
 
   bool operator==(const Rule&) const = default;
 };
 
-/// An operating failure. `code` is a key of the package's error table.
-class WalFailure : public std::runtime_error {
+/// An operating failure. `code` is a key of the package's error table. A copy shares nothing with
+/// what it was copied from, since threads tell each other of failures: the text of a
+/// std::runtime_error is shared by all its copies.
+class WalFailure : public std::exception {
  public:
-  WalFailure(std::string code_, const std::string& message)
-      : std::runtime_error(message), code(std::move(code_)) {}
+  WalFailure(std::string code_, std::string message_)
+      : code(std::move(code_)), message(std::move(message_)) {}
+  const char* what() const noexcept override { return message.c_str(); }
 
   WalFailure& at(std::string file_, uint64_t offset_, uint64_t lsn_) {
     file = std::move(file_);
@@ -72,9 +78,16 @@ class WalFailure : public std::runtime_error {
     lsn = static_cast<int64_t>(lsn_);
     return *this;
   }
+  /// What to do, where that is not what the table says for the code.
+  WalFailure& advise(std::string hint_) {
+    hint = std::move(hint_);
+    return *this;
+  }
 
   std::string code;
+  std::string message;
   std::string file;
+  std::string hint;
   int64_t offset = -1;
   int64_t lsn = -1;
   int error_number = 0;

@@ -25,8 +25,9 @@ const uint8_t* SegmentWindow::view(const std::shared_ptr<Segment>& segment, uint
   return buffer_.data() + (offset - from_);
 }
 
-Walker::Walker(const LogIdentity& identity, const Segments& segments, const Chain& from, bool link)
-    : identity_(identity), segments_(segments), chain_(from), link_(link) {}
+Walker::Walker(const LogIdentity& identity, const Segments& segments, const Chain& from, bool link,
+               uint64_t read_ahead)
+    : identity_(identity), segments_(segments), chain_(from), link_(link), window_(read_ahead) {}
 
 std::string Walker::file() const {
   return segment_ != nullptr ? segment_->path
@@ -136,7 +137,7 @@ Step Walker::step() {
     bytes_ = bytes;
     break;
   }
-  if (header_.kind == static_cast<uint8_t>(Kind::kFiller)) {
+  if (is_filler(header_)) {
     if (!check_rest_is_zero(chain_.position + header_.length))
       return bad("bytes after the filler are not zero");
     bytes_ = nullptr;

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "segments.h"
 
@@ -43,9 +44,9 @@ enum class Step {
 class Walker {
  public:
   /// `from` is trusted. `link` false: only from.position is, the rest is taken from the first
-  /// batch.
-  Walker(const LogIdentity& identity, const Segments& segments, const Chain& from,
-         bool link = true);
+  /// batch. `read_ahead`: bytes that are read at once.
+  Walker(const LogIdentity& identity, const Segments& segments, const Chain& from, bool link = true,
+         uint64_t read_ahead = 1u << 20);
 
   Step next();
   /// Reads again what may have been written since.
@@ -83,12 +84,18 @@ class Walker {
 };
 
 struct ReadOutcome {
+  /// The batch from `next` to `end`, of which `last_lsn` is the last record, was read.
+  void take(uint64_t end, uint64_t last_lsn);
+
   uint64_t offset = 0;
   uint64_t length = 0;
   uint64_t next = 0;
   uint64_t lsn = 0;
   /// Bytes that the buffer would have to have for the next batch; 0 if something was read.
   uint64_t need = 0;
+  /// Ends of batches before `next`, some 256 KiB apart: a peer that flushed a part of all this is
+  /// known to have so much.
+  std::vector<Place> ends;
 };
 
 /// Reads and verifies whole batches from `from` to at most `limit`, within one segment, into an

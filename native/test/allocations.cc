@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <new>
+#include <utility>
 
 namespace walmirror::test {
 namespace {
@@ -16,6 +17,14 @@ std::atomic<uint64_t> count{0};
 std::atomic<uint64_t> fails_at{0};
 std::atomic<bool> fails_on{false};
 thread_local int of_a_disk = 0;
+thread_local std::function<void()>* before = nullptr;
+
+[[maybe_unused]] void call_before() {
+  if (before == nullptr) return;
+  std::function<void()>* call = std::exchange(before, nullptr);
+  (*call)();
+  before = call;
+}
 
 bool fails() {
   if (!armed.load(std::memory_order_acquire) || of_a_disk > 0) return false;
@@ -36,6 +45,12 @@ FailingAllocations::~FailingAllocations() { armed.store(false, std::memory_order
 
 uint64_t FailingAllocations::seen() const { return count; }
 
+BeforeAllocations::BeforeAllocations(std::function<void()> call) : call_(std::move(call)) {
+  before = &call_;
+}
+
+BeforeAllocations::~BeforeAllocations() { before = nullptr; }
+
 void DiskMutex::lock() {
   mutex_.lock();
   of_a_disk++;
@@ -48,10 +63,12 @@ void DiskMutex::unlock() {
 
 }  // namespace walmirror::test
 
+using walmirror::test::call_before;
 using walmirror::test::fails;
 
 #ifndef WALMIRROR_FUZZ  // where the sanitizer's own shall see every allocation
 void* operator new(size_t size) {
+  call_before();
   void* memory = fails() ? nullptr : std::malloc(size > 0 ? size : 1);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;

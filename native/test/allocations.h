@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <mutex>
 
 namespace walmirror::test {
@@ -18,6 +19,19 @@ class FailingAllocations {
 
   /// Allocations so far.
   uint64_t seen() const;
+};
+
+/// While it lives, calls this before each `new` of the thread that made it: to look at what others
+/// see in between. What it calls may allocate.
+class BeforeAllocations {
+ public:
+  explicit BeforeAllocations(std::function<void()> call);
+  ~BeforeAllocations();
+  BeforeAllocations(const BeforeAllocations&) = delete;
+  BeforeAllocations& operator=(const BeforeAllocations&) = delete;
+
+ private:
+  std::function<void()> call_;
 };
 
 /// A disk has memory of its own: what is allocated on a thread that holds this neither counts nor

@@ -5,7 +5,7 @@
 #include "crc32c.h"
 #include "test.h"
 
-namespace walmirror {
+namespace walmirror::test::batch_test {
 namespace {
 
 LogIdentity identity(uint32_t align = 8) {
@@ -190,4 +190,4 @@ TEST(HistoryOfMoreThanTheLimitKeepsTheNewest) {
 }
 
 }  // namespace
-}  // namespace walmirror
+}  // namespace walmirror::test::batch_test

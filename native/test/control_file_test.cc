@@ -3,11 +3,10 @@
 #include <cstring>
 
 #include "crc32c.h"
-#include "log_fixture.h"
-#include "memory_file_system.h"
+#include "disks.h"
 #include "test.h"
 
-namespace walmirror::test {
+namespace walmirror::test::control_file_test {
 namespace {
 
 Control sample() {
@@ -62,7 +61,7 @@ Id node(uint8_t seed) {
 }
 
 Rule longest_rule() {
-  Rule rule{CommitLevel::kRemoteApply, std::string(kRuleTextBytes - 1, 'r'), {}};
+  Rule rule{CommitLevel::kRemoteApply, std::string(kRuleTextBytes - 1, 'r'), {}, true};
   for (uint8_t i = 0; i < kMaxMembers; i++) rule.members.push_back(node(i));
   return rule;
 }
@@ -190,7 +189,7 @@ TEST(ControlFileThatIsNotThereIsToldFromOneThatIsBad) {
   CHECK(ControlFile::open(files, "d", false) == nullptr);
   ControlFile::create(files, "d", sample());
   flip(files, 100);
-  CHECK_EQ(ControlFile::open(files, "d", false)->current().name, "a");
+  CHECK_EQ(ControlFile::open(files, "d", true)->current().name, "a");
   flip(files, kControlCopyBytes + 16000);
   CHECK_FAILS("WAL_CORRUPT", ControlFile::open(files, "d", false));
 }
@@ -205,6 +204,145 @@ TEST(ControlFileStoredOnBothCopiesSurvivesTheLossOfEither) {
       flip(files, copy * kControlCopyBytes + 9000);
       CHECK_EQ(ControlFile::open(files, "d", false)->current().watermark.position, 5000u);
     }
+  }
+}
+
+enum class Harm { kUnreadable, kGarbage, kTorn, kZeros };
+constexpr Harm kHarms[] = {Harm::kUnreadable, Harm::kGarbage, Harm::kTorn, Harm::kZeros};
+
+void harm(MemoryFileSystem& files, uint64_t copy, Harm how, const std::string& directory = "d") {
+  std::string path = directory + "/control";
+  uint64_t start = copy * kControlCopyBytes;
+  if (how == Harm::kUnreadable) return files.spoil(path, start / kSector + 5);
+  std::string bytes(kControlCopyBytes, how == Harm::kGarbage ? '\x5a' : '\0');
+  if (how == Harm::kTorn) bytes.resize(kSector);
+  Slice slice{bytes.data(), bytes.size()};
+  files.open(path, OpenMode::kReadWrite, false)->write(start, &slice, 1, true);
+}
+
+void check_told(MemoryFileSystem& files, bool read_only) {
+  CHECK_EQ(ControlFile::open(files, "d", read_only)->current().watermark.position, 5000u);
+}
+
+/// What was told of is on both; a later watermark may be on the bad one alone.
+void store_and_harm(MemoryFileSystem& files, uint64_t copy, int updates, Harm how) {
+  auto control = ControlFile::create(files, "d", sample());
+  for (int i = 0; i < updates; i++) remember(*control, 1000, ControlFile::Copies::kOne);
+  remember(*control, 5000, ControlFile::Copies::kBoth);
+  harm(files, copy, how);
+}
+
+TEST(ControlFileWithOneBadCopyIsReadFromTheOtherAndIsWholeAgain) {
+  for (int which = 0; which < 16; which++) {
+    uint64_t copy = which % 2;
+    MemoryFileSystem files;
+    store_and_harm(files, copy, which / 2 % 2, kHarms[which / 4]);
+    check_told(files, true);
+    check_told(files, false);
+    // That opening made it whole, on the disk: the copy that it was read from is no longer needed.
+    std::mt19937_64 random(1);
+    MemoryFileSystem later(after_power_loss(files.state(), Loss::kAllUnflushed, random));
+    harm(later, 1 - copy, Harm::kGarbage);
+    check_told(later, false);
+    harm(later, copy, Harm::kGarbage);
+    auto control = ControlFile::open(later, "d", false);
+    remember(*control, 6000, ControlFile::Copies::kOne);
+    CHECK_EQ(ControlFile::open(later, "d", true)->current().watermark.position, 6000u);
+  }
+}
+
+TEST(ControlFileThatIsOnlyReadKeepsItsBadCopyAsItIs) {
+  for (uint64_t copy = 0; copy < 2; copy++) {
+    MemoryFileSystem files;
+    store_and_harm(files, copy, 0, Harm::kUnreadable);
+    check_told(files, true);
+    AlignedBuffer bytes(kControlCopyBytes);
+    auto file = files.open("d/control", OpenMode::kRead, false);
+    CHECK_FAILS("WAL_IO", file->read(copy * kControlCopyBytes, bytes.data(), kControlCopyBytes));
+  }
+}
+
+TEST(ControlFileWithOneBadCopyKeepsTheOtherThroughAPowerLossAtAnyInstantOfItsMending) {
+  std::mt19937_64 random(3);
+  int instants = 0;
+  for (int which = 0; which < 16; which++) {
+    MemoryFileSystem files;
+    store_and_harm(files, which % 2, which / 2 % 2, kHarms[which / 4]);
+    files.watch([&](const DiskState& state) {
+      for (int round = 0; round < 20; round++) {
+        MemoryFileSystem found(after_power_loss(state, Loss::kSomeSectors, random));
+        check_told(found, false);
+        instants++;
+      }
+    });
+    check_told(files, false);
+    files.watch(nullptr);
+  }
+  CHECK(instants >= 16 * 20);
+}
+
+TEST(ControlFileWithTwoBadCopiesIsRefusedByName) {
+  for (Harm first : kHarms) {
+    for (Harm second : kHarms) {
+      MemoryFileSystem files;
+      ControlFile::create(files, "d", sample());
+      harm(files, 0, first);
+      harm(files, 1, second);
+      bool unreadable = first == Harm::kUnreadable || second == Harm::kUnreadable;
+      try {
+        ControlFile::open(files, "d", false);
+        throw CheckFailed("it was opened");
+      } catch (const WalFailure& failure) {
+        CHECK_EQ(failure.code, unreadable ? "WAL_IO" : "WAL_CORRUPT");
+        CHECK_EQ(failure.file, "d/control");
+      }
+    }
+  }
+}
+
+TEST(ALogOpensWithOneBadCopyOfItsControlFileAndGoesOn) {
+  for (int which = 0; which < 8; which++) {
+    auto files = std::make_shared<MemoryFileSystem>();
+    {
+      Owner owner(small_options(), files);
+      owner.open_term();
+      append_to(owner, 1, 50);
+      if (which % 4 < 2) owner->close();
+    }
+    harm(*files, which % 2, which < 4 ? Harm::kUnreadable : Harm::kGarbage);
+    Owner owner(small_options(), files);
+    check_records(owner.log(), 1, 50);
+    owner.open_term();
+    append_to(owner, 1, 60);
+    owner->close();
+    harm(*files, 1 - which % 2, Harm::kGarbage);
+    check_records(Owner(small_options(), files).log(), 1, 60);
+  }
+}
+
+TEST(ALogWithTwoDirectoriesMendsABadCopyOfEitherControlFile) {
+  const std::vector<std::string> both{"a", "b"};
+  for (int which = 0; which < 8; which++) {
+    const std::string& bad = both[which / 2 % 2];
+    auto disks = std::make_shared<Disks>(both);
+    {
+      Owner owner(options_on(both), disks);
+      owner.open_term();
+      append_to(owner, 1, 30);
+      owner->close();
+    }
+    harm(*(*disks)[bad].files, which % 2, which < 4 ? Harm::kUnreadable : Harm::kGarbage, bad);
+    {
+      Owner owner(options_on(both), disks);
+      for (const std::string& name : both) CHECK_EQ(state_of(owner.log(), name), "in");
+      owner.open_term();
+      append_to(owner, 1, 40);
+      owner->close();
+    }
+    harm(*(*disks)[bad].files, 1 - which % 2, Harm::kGarbage, bad);
+    Owner owner(options_on(both), disks);
+    for (const std::string& name : both) CHECK_EQ(state_of(owner.log(), name), "in");
+    check_records(owner.log(), 1, 40);
   }
 }
 
@@ -260,4 +398,4 @@ TEST(ControlFileIsWholeAfterAKillInTheMiddleOfAWriteAndThenAPowerLoss) {
 }
 
 }  // namespace
-}  // namespace walmirror::test
+}  // namespace walmirror::test::control_file_test

@@ -3,7 +3,7 @@
 #include "log_fixture.h"
 #include "recorder.h"
 
-namespace walmirror::test {
+namespace walmirror::test::crash_test {
 namespace {
 
 /// What an application knows: which records it appended, and up to where it was promised that they
@@ -254,4 +254,4 @@ TEST(PowerLossDuringRecoveryLosesNothingAcknowledged) {
 }
 
 }  // namespace
-}  // namespace walmirror::test
+}  // namespace walmirror::test::crash_test

@@ -6,7 +6,7 @@
 
 #include "test.h"
 
-namespace walmirror {
+namespace walmirror::test::crc32c_test {
 namespace {
 
 /// Bit by bit from the polynomial: too slow for anything but being right.
@@ -84,4 +84,4 @@ TEST(Crc32cHasATableImplementationEverywhere) {
 }
 
 }  // namespace
-}  // namespace walmirror
+}  // namespace walmirror::test::crc32c_test

@@ -8,7 +8,7 @@
 #include "workers.h"
 #include "workload.h"
 
-namespace walmirror::test {
+namespace walmirror::test::damage_test {
 namespace {
 
 /// Bytes of one file that verify or fail together: a segment's header, or a batch with what belongs
@@ -132,7 +132,7 @@ Reference try_reference(bool clean) {
     bool below = header.position < durable;
     if (offset == kSegmentHeaderBytes)
       reference.parts.push_back({file, 0, offset, header.position, header.first_lsn, true, below});
-    bool filler = header.kind == static_cast<uint8_t>(Kind::kFiller);
+    bool filler = is_filler(header);
     uint64_t end = filler ? segment : offset + header.length;
     reference.parts.push_back({file, offset, end, header.position, header.first_lsn, false, below});
     at += end - offset + (filler ? kSegmentHeaderBytes : 0);
@@ -403,4 +403,4 @@ TEST(DamageOfAnyBitLengthOrSectorOfAClosedLogIsToldOrChangesNothing) { check_eve
 TEST(DamageOfAnyBitLengthOrSectorOfAKilledLogIsToldOrChangesNothing) { check_every_damage(false); }
 
 }  // namespace
-}  // namespace walmirror::test
+}  // namespace walmirror::test::damage_test

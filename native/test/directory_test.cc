@@ -2,7 +2,7 @@
 // that may be needed.
 #include "log_fixture.h"
 
-namespace walmirror::test {
+namespace walmirror::test::directory_test {
 namespace {
 
 std::shared_ptr<MemoryFileSystem> rolled_log() {
@@ -122,4 +122,4 @@ TEST(TheClockOfALogNeverFallsBelowWhatItHolds) {
 }
 
 }  // namespace
-}  // namespace walmirror::test
+}  // namespace walmirror::test::directory_test

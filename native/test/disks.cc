@@ -19,7 +19,6 @@ namespace {
 template <typename Call>
 void Disk::change(const std::string& path, Call call) {
   check_alive(path);
-  // Instants that are watched come one after the other.
   std::unique_lock<std::recursive_mutex> one_at_a_time(*in_turn);
   bool now = fails_now();
   if (now && !once) dead = true;
@@ -84,8 +83,15 @@ void Disk::check_alive(const std::string& path) const {
   if (dead) fail(path, error);
 }
 
+void Disk::wait_for_names(const std::string& path) {
+  if (!path.ends_with(".wal") && !path.ends_with(".spare")) return;
+  names_waiting++;
+  names_hang.wait(true);
+  names_waiting--;
+}
+
 Disks::Disks(const std::vector<std::string>& names) {
-  for (const std::string& name : names) disks_[name] = std::make_shared<Disk>();
+  for (const std::string& name : names) disks_[name] = std::make_shared<Disk>(in_turn_);
 }
 
 Disk& Disks::of(const std::string& path) { return *disks_.at(path.substr(0, path.find('/'))); }
@@ -122,11 +128,13 @@ bool Disks::exists(const std::string& path) {
 
 void Disks::rename(const std::string& from, const std::string& to) {
   if (of(from).gone) fail(from, ENOENT);
+  of(from).wait_for_names(from);
   of(from).change(from, [&] { of(from).files->rename(from, to); });
 }
 
 void Disks::remove(const std::string& path) {
   if (of(path).gone) return;
+  of(path).wait_for_names(path);
   of(path).change(path, [&] { of(path).files->remove(path); });
 }
 
@@ -148,16 +156,14 @@ Disks::States Disks::states() {
 }
 
 void Disks::watch(std::function<void(const States&)> on_step) {
-  auto in_turn = std::make_shared<std::recursive_mutex>();
+  std::lock_guard guard(*in_turn_);
   auto last = std::make_shared<States>(states());
   for (auto& [name, disk] : disks_) {
     if (!on_step) {
       disk->files->watch(nullptr);
       disk->settled = nullptr;
-      disk->in_turn = std::make_shared<std::recursive_mutex>();
       continue;
     }
-    disk->in_turn = in_turn;
     disk->files->watch([last, on_step, name = name](const DiskState& state) {
       (*last)[name] = state;
       on_step(*last);
@@ -171,7 +177,7 @@ std::shared_ptr<Disks> Disks::after_loss(const States& states, Loss loss, uint64
   auto found = std::make_shared<Disks>(std::vector<std::string>{});
   std::mt19937_64 random(seed);
   for (const auto& [name, state] : states) {
-    auto disk = std::make_shared<Disk>();
+    auto disk = std::make_shared<Disk>(found->in_turn_);
     disk->files = std::make_shared<MemoryFileSystem>(after_power_loss(state, loss, random));
     found->disks_[name] = std::move(disk);
   }

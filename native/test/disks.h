@@ -31,12 +31,17 @@ struct Disk {
   std::atomic<bool> dead{false};
   /// Writes return only when this is false again.
   std::atomic<bool> hangs{false};
+  /// Segments are renamed and removed only when this is false again; calls that wait for it.
+  std::atomic<bool> names_hang{false};
+  std::atomic<int> names_waiting{0};
   /// The directory was removed: what is open can still be used.
   std::atomic<bool> gone{false};
 
-  /// Held by a call that changes something; that of all disks while they are watched.
-  std::shared_ptr<std::recursive_mutex> in_turn = std::make_shared<std::recursive_mutex>();
-  /// Called after each change, while it is watched.
+  /// Held by a call that changes something: one for all disks, whose instants come one after the
+  /// other.
+  const std::shared_ptr<std::recursive_mutex> in_turn;
+  explicit Disk(std::shared_ptr<std::recursive_mutex> turn) : in_turn(std::move(turn)) {}
+  /// Called after each change, while it is watched. Under `in_turn`.
   std::function<void()> settled;
 
   void fail_from(int call, Fault how, int with = 5);
@@ -45,6 +50,8 @@ struct Disk {
   template <typename Call>
   void change(const std::string& path, Call call);
   void check_alive(const std::string& path) const;
+  /// Before the name of this file goes.
+  void wait_for_names(const std::string& path);
 
  private:
   bool fails_now();
@@ -78,6 +85,7 @@ class Disks : public FileSystem {
  private:
   Disk& of(const std::string& path);
 
+  std::shared_ptr<std::recursive_mutex> in_turn_ = std::make_shared<std::recursive_mutex>();
   std::map<std::string, std::shared_ptr<Disk>> disks_;
 };
 

@@ -7,7 +7,7 @@
 #include "workers.h"
 #include "workload.h"
 
-namespace walmirror::test {
+namespace walmirror::test::enumerate_test {
 namespace {
 
 struct Limits {
@@ -212,4 +212,4 @@ TEST(EnumeratedPowerLossesLoseNothingAcknowledgedAndInventNothing) {
 }
 
 }  // namespace
-}  // namespace walmirror::test
+}  // namespace walmirror::test::enumerate_test

@@ -1,7 +1,7 @@
 // Writes and flushes that fail: final for the log, and never believed by the next process.
 #include "log_fixture.h"
 
-namespace walmirror::test {
+namespace walmirror::test::failure_test {
 namespace {
 
 struct Life {
@@ -153,4 +153,4 @@ TEST(FullDiskRefusesAppendsUntilThereIsSpaceAndLosesNothing) {
 }
 
 }  // namespace
-}  // namespace walmirror::test
+}  // namespace walmirror::test::failure_test

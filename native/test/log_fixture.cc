@@ -140,7 +140,7 @@ Found read_all(Log& log) {
         record += record_bytes(length);
       }
       at += header.length;
-      if (header.kind == static_cast<uint8_t>(Kind::kFiller)) break;
+      if (is_filler(header)) break;
     }
     CHECK_EQ(outcome.lsn, found.last_lsn());
   });

@@ -6,7 +6,7 @@
 #include "log_fixture.h"
 #include "log_reader.h"
 
-namespace walmirror::test {
+namespace walmirror::test::log_test {
 namespace {
 
 std::string bytes_of(char fill, size_t size) { return std::string(size, fill); }
@@ -394,4 +394,4 @@ TEST(TrimKeepsWhatIsClaimedAndFreesItWhenTheClaimMovesOrEnds) {
 }
 
 }  // namespace
-}  // namespace walmirror::test
+}  // namespace walmirror::test::log_test

@@ -4,7 +4,7 @@
 #include "log_fixture.h"
 #include "log_reader.h"
 
-namespace walmirror::test {
+namespace walmirror::test::lying_disk_test {
 namespace {
 
 constexpr uint64_t kRecords = 40;
@@ -215,7 +215,7 @@ TEST(WhatHasDecayedOnTheDiskIsToldAndNeverServedByAnOpenLog) {
               CHECK(got == record_of(3, ++lsn, kMost));
               bytes += record_bytes(length);
             }
-            if (header.kind == static_cast<uint8_t>(Kind::kFiller)) break;
+            if (is_filler(header)) break;
             in += header.length;
           }
           at = read.next;
@@ -263,4 +263,4 @@ TEST(ASectorThatCannotBeReadIsNamedAndNotTakenForTheEndOfTheLog) {
 }
 
 }  // namespace
-}  // namespace walmirror::test
+}  // namespace walmirror::test::lying_disk_test

@@ -212,7 +212,8 @@ class MemoryFile : public File {
 std::unique_ptr<DirectoryLock> MemoryFileSystem::lock(const std::string& path) {
   std::lock_guard guard(mutex_);
   if (!locked_.insert(path).second) throw WalFailure("WAL_LOCKED", path + " is locked");
-  return std::make_unique<MemoryLock>([this, path] {
+  // A call that was left behind lets go of the lock when it ends, and nobody waits for it.
+  return std::make_unique<MemoryLock>([this, path, keep = weak_from_this().lock()] {
     std::lock_guard inner(mutex_);
     locked_.erase(path);
   });

@@ -69,7 +69,7 @@ enum class WriteFault {
   kShort,        // does a part of it and fails
 };
 
-class MemoryFileSystem : public FileSystem {
+class MemoryFileSystem : public FileSystem, public std::enable_shared_from_this<MemoryFileSystem> {
  public:
   MemoryFileSystem() = default;
   explicit MemoryFileSystem(DiskState state) : state_(std::move(state)) {}

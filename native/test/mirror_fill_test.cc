@@ -1,10 +1,14 @@
 // A copy that comes back while the log is open is filled beside the appends, and is in when it has
 // all (SAFETY 7).
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
 #include <thread>
 
+#include "copy_opening.h"
 #include "disks.h"
 
-namespace walmirror::test {
+namespace walmirror::test::mirror_fill_test {
 namespace {
 
 const std::vector<std::string> kBoth{"a", "b"};
@@ -48,6 +52,124 @@ TEST(FillingBringsBackADiskThatFailedWhileTheLogGoesOn) {
     Owner left(options_on({bad}), alone);
     check_records(left.log(), 1, lsn);
   }
+}
+
+/// Nothing in the directory, as it was left, looks like something that was lost.
+void check_undamaged(const std::shared_ptr<Disks>& disks, const std::string& name) {
+  constexpr uint64_t kReach = 4 * 65536;
+  Control control = ControlFile::open(*disks, name, true)->current();
+  LogIdentity identity{control.log_id, control.salt, control.segment_bytes, control.align};
+  Segments segments(disks, name, identity, true);
+  segments.load(control.start_position);
+  find_end(identity, segments, control, kReach, false);
+}
+
+/// Whenever power is lost while b is filled, it holds what it held before, or more.
+void check_filling_cut_short(bool trimmed) {
+  auto disks = std::make_shared<Disks>(kBoth);
+  std::vector<DiskState> instants;
+  {
+    Owner owner(options_on(kBoth), disks);
+    owner.open_term();
+    append_to(owner, 1, trimmed ? 150 : 30);
+    Place before = owner->flushed();
+    (*disks)["b"].dead = true;
+    append_to(owner, 1, 200);
+    CHECK(state_of(owner.log(), "b") != "in");
+    owner->set_commit(before.position, before.lsn);
+    if (trimmed) owner->trim(before.position);
+    CHECK_EQ(owner->control().start_position > 65536, trimmed);
+    disks->watch([&](const Disks::States& states) { instants.push_back(states.at("b")); });
+    (*disks)["b"].heal();
+    auto until = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (state_of(owner.log(), "b") != "in") {
+      CHECK(std::chrono::steady_clock::now() < until);
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    owner->close();
+    disks->watch(nullptr);
+  }
+  CHECK(instants.size() > 20);
+  for (size_t i = 0; i < instants.size(); i++) {
+    for (Loss loss : {Loss::kSomeSectors, Loss::kAllUnflushed, Loss::kNothing}) {
+      for (uint64_t seed = 0; seed < (kSlow ? 1 : 4); seed++)
+        check_undamaged(Disks::after_loss({{"b", instants[i]}}, loss, 100 * i + seed), "b");
+    }
+  }
+}
+
+TEST(FillingThatIsCutShortByAPowerLossNeverMakesACopyLookDamaged) {
+  check_filling_cut_short(false);
+}
+
+TEST(FillingThatIsCutShortByAPowerLossKeepsWhatTheLogHasTrimmed) { check_filling_cut_short(true); }
+
+/// Segments that have not been given their names yet.
+size_t count_unnamed(const DiskState& state) {
+  const Directory& names = state.directories.back();
+  return static_cast<size_t>(std::count_if(names.begin(), names.end(), [](const auto& entry) {
+    return entry.first.ends_with(".wal.new");
+  }));
+}
+
+TEST(FillingThatFailedTakesNoRoomFromTheNextOne) {
+  for (bool once : {true, false}) {
+    for (int n = 1; n < 40; n += kSlow ? 11 : 5) {
+      auto disks = std::make_shared<Disks>(kBoth);
+      size_t most = 0;
+      {
+        Owner owner(options_on(kBoth), disks);
+        owner.open_term();
+        append_to(owner, 1, 30);
+        (*disks)["b"].dead = true;
+        append_to(owner, 1, 300);
+        CHECK(state_of(owner.log(), "b") != "in");
+        disks->watch([&](const Disks::States& states) {
+          most = std::max(most, count_unnamed(states.at("b")));
+        });
+        (*disks)["b"].heal();
+        (*disks)["b"].once = once;
+        (*disks)["b"].fail_from(n, Fault::kBefore, ENOSPC);
+        auto until = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+        while (state_of(owner.log(), "b") != "in") {
+          CHECK(std::chrono::steady_clock::now() < until);
+          if ((*disks)["b"].dead) (*disks)["b"].heal();
+          std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
+        owner->close();
+        disks->watch(nullptr);
+      }
+      CHECK_EQ(most, 1u);
+      CHECK_EQ(count_unnamed(disks->states()["b"]), 0u);
+    }
+  }
+}
+
+TEST(FillingThatEndedWithAPowerLossLeavesNothingInALogThatIsOpened) {
+  auto disks = std::make_shared<Disks>(kBoth);
+  std::vector<DiskState> unnamed;
+  {
+    Owner owner(options_on(kBoth), disks);
+    owner.open_term();
+    append_to(owner, 1, 30);
+    (*disks)["b"].dead = true;
+    append_to(owner, 1, 200);
+    disks->watch([&](const Disks::States& states) {
+      if (count_unnamed(states.at("b")) > 0) unnamed.push_back(states.at("b"));
+    });
+    (*disks)["b"].heal();
+    append_until(owner, "b", true, 200);
+    owner->close();
+    disks->watch(nullptr);
+  }
+  CHECK(!unnamed.empty());
+  auto left = Disks::after_loss({{"b", unnamed[unnamed.size() / 2]}}, Loss::kNothing, 1);
+  CHECK_EQ(count_unnamed(left->states()["b"]), 1u);
+  LogOptions alone = options_on({"b"});
+  alone.accept_missing = {"a"};
+  Owner owner(alone, left);
+  CHECK_EQ(count_unnamed(left->states()["b"]), 0u);
+  check_records(owner.log(), 1, 20);
 }
 
 TEST(FillingADirectoryThatWasRemovedAndMadeAgain) {
@@ -149,5 +271,113 @@ TEST(FillingBesideABulkLoadKeepsItsRateAndEnds) {
   CHECK(segment_bytes(*disks, "a", end) == segment_bytes(*disks, "b", end));
 }
 
+TEST(FillingWhileTheLogIsTrimmedAllTheTimeKeepsBothEqual) {
+  auto disks = std::make_shared<Disks>(kBoth);
+  Owner owner(options_on(kBoth), disks);
+  owner.open_term();
+  uint64_t lsn = 0;
+  std::atomic<bool> over{false};
+  std::atomic<int> moves{0};
+  std::thread trimming([&] {
+    while (!over && !owner->failure()) {
+      Place end = owner->flushed();
+      uint64_t before = owner->control().start_position;
+      owner->set_commit(end.position, end.lsn);
+      owner->trim(end.position);
+      if (owner->control().start_position != before) moves++;
+      std::this_thread::yield();
+    }
+  });
+  try {
+    for (int round = 0; round < (kSlow ? 2 : 8); round++) {
+      int before = moves;
+      append_to(owner, 1, lsn += 20);
+      (*disks)["b"].dead = true;
+      append_to(owner, 1, lsn += 60);
+      CHECK(state_of(owner.log(), "b") != "in");
+      (*disks)["b"].heal();
+      lsn = append_until(owner, "b", true, lsn);
+      append_to(owner, 1, lsn += 60);
+      CHECK_EQ(state_of(owner.log(), "b"), "in");
+      auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+      while (moves == before && std::chrono::steady_clock::now() < until) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));  // it may not have had its turn
+      }
+      CHECK(moves > before);
+    }
+  } catch (...) {
+    over = true;
+    trimming.join();
+    throw;
+  }
+  over = true;
+  trimming.join();
+  CHECK(!owner->failure());
+  uint64_t end = owner->flushed().position;
+  // What b no longer needs is removed after it is in.
+  auto same = [&] { return segment_bytes(*disks, "a", end) == segment_bytes(*disks, "b", end); };
+  auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (!same() && std::chrono::steady_clock::now() < until) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  CHECK(same());
+  Disks::States states = disks->states();
+  for (const std::string& name : kBoth) {
+    LogOptions alone = options_on({name});
+    alone.accept_missing = {name == "a" ? "b" : "a"};
+    Owner left(alone, Disks::after_loss({{name, states[name]}}, Loss::kAllUnflushed, 1));
+    CHECK(left->control().start_position > 0);
+    check_records(left.log(), 1, lsn);
+  }
+}
+
+TEST(FillingACopyWhileItIsScrubbedHasItsNewFilesScrubbed) {
+  auto disks = std::make_shared<Disks>(kBoth);
+  enum Phase { kIdle, kArmed, kReading, kGoOn };
+  std::atomic<Phase> phase{kIdle};
+  (*disks)["b"].files->on_read = [&](const std::string& path) {
+    Phase armed = kArmed;
+    if (path.ends_with("-0000000000000000.wal") && phase.compare_exchange_strong(armed, kReading)) {
+      phase.wait(kReading);
+    }
+  };
+  LogOptions options = options_on(kBoth);
+  options.segment_bytes = 512u << 10;  // takes more than one read
+  Owner owner(options, disks);
+  owner.open_term();
+  uint64_t lsn = 0;
+  while (owner->closed().position < options.segment_bytes + 20000)
+    append_to(owner, 1, lsn += 20, 4000);
+  owner->set_commit(owner->flushed().position, owner->flushed().lsn);
+  std::string path = segment_bytes(*disks, "b", 0);
+  path = "b/" + path.substr(0, path.find('\n'));
+  phase = kArmed;
+  uint64_t pass = owner->scrubber().run_now();
+  auto until = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  try {
+    while (phase == kArmed) {
+      CHECK(std::chrono::steady_clock::now() < until);
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    (*disks)["b"].dead = true;
+    append_to(owner, 1, ++lsn);
+    CHECK(state_of(owner.log(), "b") != "in");
+    (*disks)["b"].heal();
+    append_until(owner, "b", true, lsn);
+    (*disks)["b"].files->flip(path, 8ull * (500u << 10));
+  } catch (...) {
+    phase = kGoOn;
+    phase.notify_all();
+    throw;
+  }
+  phase = kGoOn;
+  phase.notify_all();
+  while (owner->scrubber().status().passes < pass) {
+    CHECK(std::chrono::steady_clock::now() < until);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  CHECK_EQ(owner->scrubber().status().repaired, 1u);
+}
+
 }  // namespace
-}  // namespace walmirror::test
+}  // namespace walmirror::test::mirror_fill_test

@@ -1,7 +1,7 @@
 // Which directories of a log may be opened, and which of them is the log (SAFETY 7.2).
 #include "disks.h"
 
-namespace walmirror::test {
+namespace walmirror::test::mirror_opening_test {
 namespace {
 
 const std::vector<std::string> kBoth{"a", "b"};
@@ -251,4 +251,4 @@ TEST(OpeningAfterACrashAtAnyInstantOfAddingOrFillingACopyLosesNothing) {
 }
 
 }  // namespace
-}  // namespace walmirror::test
+}  // namespace walmirror::test::mirror_opening_test

@@ -4,7 +4,7 @@
 
 #include "log_fixture.h"
 
-namespace walmirror::test {
+namespace walmirror::test::promise_test {
 namespace {
 
 /// Log bytes that records take from `position` on, by docs/format.md and the rules of batches
@@ -176,4 +176,4 @@ TEST(PromiseWaitsForASegmentWithoutHoldingTheOwner) {
 }
 
 }  // namespace
-}  // namespace walmirror::test
+}  // namespace walmirror::test::promise_test

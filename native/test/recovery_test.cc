@@ -3,7 +3,7 @@
 
 #include "log_fixture.h"
 
-namespace walmirror::test {
+namespace walmirror::test::recovery_test {
 namespace {
 
 void append_some(Owner& owner, uint64_t count, uint64_t most = 300) {
@@ -289,6 +289,31 @@ TEST(RecoveryKnowsTheTermOfAFillerWhoseOpeningNeverReachedTheDisk) {
   CHECK(fillers > 0);
 }
 
+TEST(RecoveryOfAPaddedLogLetsNoPartOfATornBatchComeBack) {
+  // Of the last batch the first sector is whole, and one of the zeros behind it is not: the log
+  // ends before it. What is written there next has the same zeros, and a power loss may keep those
+  // alone.
+  LogOptions options = small_options();
+  options.padded = true;
+  auto files = std::make_shared<MemoryFileSystem>();
+  uint64_t torn;
+  {
+    Owner owner(options, files);
+    owner.open_term();
+    append_some(owner, 5);
+    torn = owner->closed().position - kBlock;
+    files = std::make_shared<MemoryFileSystem>(files->state());
+  }
+  uint64_t bit = (torn % options.segment_bytes + 3 * kSector + 100) * 8;
+  std::string segment = name_of_last_segment(*files);
+  files->flip(segment, bit);
+  { check_all(*std::make_unique<Owner>(options, files), 4); }
+  auto again = std::make_shared<MemoryFileSystem>(files->state());
+  again->flip(segment, bit);
+  Owner owner(options, again);
+  check_all(owner, 4);
+}
+
 TEST(RecoverySaysHowMuchOfATornTailItCut) {
   DiskState torn;
   auto files = std::make_shared<MemoryFileSystem>();
@@ -314,4 +339,4 @@ TEST(RecoverySaysHowMuchOfATornTailItCut) {
 }
 
 }  // namespace
-}  // namespace walmirror::test
+}  // namespace walmirror::test::recovery_test

@@ -8,7 +8,7 @@
 #include "two_copies.h"
 #include "workers.h"
 
-namespace walmirror::test {
+namespace walmirror::test::repair_test {
 namespace {
 
 constexpr uint64_t kSegment = 65536;
@@ -457,4 +457,4 @@ TEST(RepairIsNotMisledByARecordThatLooksLikeABatch) {
 }
 
 }  // namespace
-}  // namespace walmirror::test
+}  // namespace walmirror::test::repair_test

@@ -4,7 +4,7 @@
 
 #include "two_copies.h"
 
-namespace walmirror::test {
+namespace walmirror::test::scrubber_test {
 namespace {
 
 constexpr uint64_t kSegment = 65536;
@@ -189,4 +189,4 @@ TEST(ScrubKeepsToItsRateAndStopsAtOnce) {
 }
 
 }  // namespace
-}  // namespace walmirror::test
+}  // namespace walmirror::test::scrubber_test

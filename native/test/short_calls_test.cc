@@ -3,7 +3,7 @@
 #include "short_calls.h"
 #include "log_fixture.h"
 
-namespace walmirror::test {
+namespace walmirror::test::short_calls_test {
 namespace {
 
 constexpr uint64_t kRecords = 30;
@@ -99,8 +99,8 @@ TEST(AReadThatIsShortOrInterruptedGoesOnAndOneThatStopsInAFileIsAnError) {
     }
   }
   check(options, kRecords);
-  CHECK(failed > 3);
+  CHECK(failed > (kSlow ? 1 : 3));
 }
 
 }  // namespace
-}  // namespace walmirror::test
+}  // namespace walmirror::test::short_calls_test

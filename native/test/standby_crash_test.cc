@@ -6,7 +6,7 @@
 
 #include "log_fixture.h"
 
-namespace walmirror::test {
+namespace walmirror::test::standby_crash_test {
 namespace {
 
 /// A primary's log over several segments and two terms.
@@ -102,4 +102,4 @@ TEST(PowerLossAtAnyInstantOfAPaddedStandbyKeepsWhatItFlushedAndTheRestFitsOn) {
 }
 
 }  // namespace
-}  // namespace walmirror::test
+}  // namespace walmirror::test::standby_crash_test

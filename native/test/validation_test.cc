@@ -5,7 +5,7 @@
 #include "log_fixture.h"
 #include "log_reader.h"
 
-namespace walmirror::test {
+namespace walmirror::test::validation_test {
 namespace {
 
 void write_bytes(FileSystem& files, const std::string& path, uint64_t offset,
@@ -178,23 +178,23 @@ TEST(ValidationOfALogThatGrowsMeanwhileTakesNoGrowthForDamage) {
 TEST(ValidationOfBatchesLargerThanAPieceOfASegmentThatIsReadAtOnce) {
   auto files = std::make_shared<MemoryFileSystem>();
   LogOptions options = small_options();
-  options.segment_bytes = 4 << 20;
-  options.max_record_bytes = 1 << 20;
-  options.ring_bytes = 8 << 20;
-  options.max_batch_bytes = 2 << 20;
+  options.segment_bytes = 16 << 20;
+  options.max_record_bytes = 5 << 20;
+  options.ring_bytes = 32 << 20;
+  options.max_batch_bytes = 8 << 20;
   Owner owner(options, files);
   owner.open_term();
-  for (uint64_t lsn = 1; lsn <= 12; lsn++) {
-    owner.append(record_of(5, lsn, 900'000));
+  for (uint64_t lsn = 1; lsn <= 6; lsn++) {
+    owner.append(record_of(5, lsn, 4'500'000));
     owner.append(record_of(6, lsn, 100'000));
     owner.close_batch();
   }
   owner->close();
   VerifyReport report = LogReader::open("d", files)->verify();
   CHECK(!report.damage);
-  CHECK_EQ(report.records, 24u);
+  CHECK_EQ(report.records, 12u);
   owner.drop();
-  CHECK_EQ(read_all(Owner(options, files).log()).last_lsn(), 24u);
+  CHECK_EQ(read_all(Owner(options, files).log()).last_lsn(), 12u);
 }
 
 class Walk {
@@ -246,4 +246,4 @@ TEST(ValidationOfTheZerosBehindAFiller) {
 }
 
 }  // namespace
-}  // namespace walmirror::test
+}  // namespace walmirror::test::validation_test

@@ -61,6 +61,8 @@ export class Appender {
   #at = 0;
   #room = 0;
   #limit = -1;
+  /** The memory of the open batch, as an encoder gets it. */
+  #open: Buffer | undefined;
   /** LSN of the last closed record, and records in the open batch. */
   #base = 0;
   #count = 0;
@@ -171,9 +173,10 @@ export class Appender {
     this.#makeRoom(recordSize(maxBytes));
     if (!this.#shared) return this.#appendScratch(maxBytes, encode);
     const at = this.#at;
-    const buffer = this.#text.subarray(this.#start, at + recordSize(maxBytes));
+    // One for the whole batch: encoders keep a DataView, or more, with a buffer that they know.
+    this.#open ??= this.#text.subarray(this.#start, this.#room);
     const offset = at + 4 - this.#start;
-    const end = this.#callback(encode, buffer, offset, maxBytes);
+    const end = this.#callback(encode, this.#open, offset, maxBytes);
     const length = end - offset;
     const size = recordSize(length);
     this.#bytes.fill(0, at + 4 + length, at + size);
@@ -450,6 +453,7 @@ export class Appender {
       this.refuseUnlessAccepting();
       if (full !== 0) throw this.full(recordSpace(this.#layout, this.room.closed, size));
     }
+    this.#open = undefined;
     this.#start = this.#shared ? (this.#state[State.CURSOR] as number) : 0;
     this.#at = this.#start;
     this.#room = this.#start + (this.#state[State.CAPACITY] as number);

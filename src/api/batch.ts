@@ -1,6 +1,6 @@
 import type { Term } from '../native/native_log.js';
 
-/** One record as it was appended. `data` belongs to the receiver. */
+/** One record as it was appended. `data` belongs to the receiver, unless it was borrowed. */
 export interface LogRecord {
   readonly lsn: number;
   readonly data: Buffer;
@@ -41,6 +41,7 @@ export class Batch implements Iterable<LogRecord> {
   readonly term: Term;
   readonly #bytes: Buffer;
   readonly #start: number;
+  #expired = false;
 
   /**
    * @internal `bytes` is the whole batch, already verified; records below `from` and past `to` are
@@ -63,14 +64,26 @@ export class Batch implements Iterable<LogRecord> {
     this.#start = at;
   }
 
+  /** @internal Its bytes were lent, and are taken back. */
+  expire(): void {
+    this.#expired = true;
+  }
+
   /** Number of records. */
   get count(): number {
     return this.lastLsn - this.firstLsn + 1;
   }
 
   [Symbol.iterator](): IterableIterator<LogRecord> {
+    if (this.#expired) throw expired();
     return new RecordIterator(this.#bytes, this.#start, this.firstLsn, this.lastLsn);
   }
+}
+
+function expired(): TypeError {
+  return new TypeError(
+    'the batch was borrowed, and the reading has gone on: copy what is kept, or leave out borrow',
+  );
 }
 
 function nextRecord(bytes: Buffer, at: number): number {

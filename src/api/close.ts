@@ -1,5 +1,6 @@
 import { State } from '../native/native_log.js';
 import type { LogCore } from './core.js';
+import { WalError } from './errors.js';
 import { cutShortByClose } from './failure.js';
 import { logStatus } from './log_status.js';
 
@@ -28,12 +29,50 @@ export async function closeLog(core: LogCore): Promise<void> {
   await finish(core);
 }
 
+/** Waits for the closing, which goes on, only so long. Every other wait ends by then. */
+export async function closeWithin(
+  core: LogCore,
+  closing: Promise<void>,
+  timeoutMs: number,
+): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      core.endWaits(cutShortByClose());
+      reject(tooLate(core, timeoutMs));
+    }, timeoutMs);
+  });
+  // Nobody may wait for it any more.
+  closing.catch(() => undefined);
+  await Promise.race([closing, late]).finally(() => clearTimeout(timer));
+}
+
+function tooLate({ native }: LogCore, timeoutMs: number): WalError {
+  const { state } = native;
+  const flushed = state[State.FLUSH_LSN] ?? 0;
+  const closed = state[State.CLOSED_LSN] ?? 0;
+  const what =
+    flushed < closed
+      ? `records ${flushed + 1} to ${closed} are not flushed`
+      : 'all records are flushed, and not all is let go of';
+  return new WalError('WAL_CLOSE_TIMEOUT', `not closed within ${timeoutMs} ms: ${what}`, {
+    ...(flushed < closed ? { lsn: flushed + 1 } : {}),
+    outcome: 'unknown',
+  });
+}
+
 async function finish(core: LogCore): Promise<void> {
   // The flush may not have been reported yet: commits that it meets resolve, and standbys hear.
   if (core.failure === undefined) core.driver.progressed();
   core.endWaits(cutShortByClose());
   await core.control?.close().catch(() => undefined);
-  core.lastStatus = logStatus(core);
+  await Promise.all([...core.pages].map((page) => page.close()));
+  // Without the memory for it, what is asked for later is looked up then: the closing goes on.
+  try {
+    core.lastStatus = logStatus(core);
+  } catch {
+    core.lastStatus = undefined;
+  }
   await core.driver.close();
   // From here on no report of the engine may be answered by calling it.
   core.state = 'closed';
@@ -44,5 +83,6 @@ async function finish(core: LogCore): Promise<void> {
   }
   core.keepAlive.detach();
   core.closed();
+  core.news.tell('info', 'closed', 'closed', { failure: core.failure?.code ?? null });
   if (core.failure !== undefined) throw core.failure;
 }

@@ -1,7 +1,10 @@
 import type { CommitResult, CommitWaiters } from '../replication/commit_waiters.js';
 import type { CommitLevel } from '../replication/level.js';
 import type { Appender } from './appender.js';
+import type { CommitTally, Tally } from './commit_tally.js';
+import { channels, type DiagnosticsLog, trace } from './diagnostics.js';
 import type { KeepAlive } from './keep_alive.js';
+import type { ResolvedPolicy } from './policy_options.js';
 import { isRemote, noStandbys } from './policy_options.js';
 
 /** What the commits of a primary need of it. */
@@ -9,8 +12,11 @@ export interface CommitsHost {
   readonly appender: Appender;
   readonly keepAlive: KeepAlive;
   readonly waiters: CommitWaiters;
-  readonly level: CommitLevel;
-  readonly hasStandbys: boolean;
+  readonly tally: CommitTally;
+  /** What traces name. */
+  readonly log: DiagnosticsLog;
+  /** The one that was set last. */
+  readonly policy: () => Pick<ResolvedPolicy, 'level' | 'standbys'>;
   /** Lets the commit place follow flushes that were not reported yet. */
   refresh(): void;
 }
@@ -24,6 +30,7 @@ export class Commits {
   readonly #host: CommitsHost;
   /** What commits of the open batch at the log's own level wait for: the hot path. */
   #shared: Promise<CommitResult> | undefined;
+  #sharedTally: Tally | undefined;
   #closing = false;
   #hurry = false;
 
@@ -36,9 +43,19 @@ export class Commits {
     return this.#shared;
   }
 
+  /** One more commit took the shared promise. */
+  joined(): void {
+    this.#host.tally.join(this.#sharedTally!);
+  }
+
+  /** How many commits have not settled yet. */
+  get waiting(): number {
+    return this.#host.tally.waiting;
+  }
+
   /** Throws WAL_NO_STANDBYS where this level could never be met. */
   requireStandbys(level: CommitLevel): void {
-    if (isRemote(level) && !this.#host.hasStandbys) throw noStandbys(level);
+    if (isRemote(level) && this.#host.policy().standbys === undefined) throw noStandbys(level);
   }
 
   commit(
@@ -47,18 +64,23 @@ export class Commits {
     signal: AbortSignal | undefined,
   ): Promise<CommitResult> {
     const { appender, waiters } = this.#host;
-    const asked = level ?? this.#host.level;
-    this.requireStandbys(asked);
-    const open = lsn > appender.closedLsn;
+    if (level !== undefined) this.requireStandbys(level);
+    // What the log's own policy asks for may change while this waits.
+    const asked = level ?? 'own';
     // Every call of the engine tells how far it has flushed: a commit that is met by that resolves
     // at once, and the record must be visible by then.
     this.#host.refresh();
-    const wait =
+    const begin = (): Promise<CommitResult> =>
       signal === undefined ? waiters.wait(asked, lsn) : waiters.waitWithSignal(asked, lsn, signal);
-    this.#held(wait);
-    if (open) {
-      this.#closeSoon(asked);
-      if (signal === undefined && asked === this.#host.level) this.#shared = wait;
+    const wait = channels.commit.hasSubscribers ? this.#traced(lsn, level, begin) : begin();
+    const tally = this.#held(wait);
+    // Only now: whoever listens to traces may have closed the batch meanwhile.
+    if (lsn > appender.closedLsn) {
+      this.#closeSoon(level ?? this.#host.policy().level);
+      if (signal === undefined && asked === 'own') {
+        this.#shared = wait;
+        this.#sharedTally = tally;
+      }
     }
     return wait;
   }
@@ -84,15 +106,28 @@ export class Commits {
   #endShared(last: number): void {
     if (this.#shared === undefined) return;
     this.#shared = undefined;
-    this.#host.waiters.raise(this.#host.level, last);
+    this.#host.waiters.raise('own', last);
+  }
+
+  #traced(lsn: number, level: CommitLevel | undefined, begin: () => Promise<CommitResult>) {
+    const context = { ...this.#host.log, lsn, level: level ?? this.#host.policy().level };
+    return trace(channels.commit, context, begin);
   }
 
   /** Keeps the process alive until the wait ends, however it ends. */
-  #held(wait: Promise<CommitResult>): void {
-    const { keepAlive } = this.#host;
-    const release = (): void => keepAlive.release();
+  #held(wait: Promise<CommitResult>): Tally {
+    const { keepAlive, tally: counts } = this.#host;
+    const tally = counts.begin(performance.now());
+    const release = (acknowledged: boolean): void => {
+      counts.end(tally, acknowledged);
+      keepAlive.release();
+    };
     keepAlive.acquire();
-    wait.then(release, release);
+    wait.then(
+      () => release(true),
+      () => release(false),
+    );
+    return tally;
   }
 
   #closeSoon(level: CommitLevel): void {

@@ -1,7 +1,10 @@
 import { type NativeInfo, type NativeLog, type Place, State } from '../native/native_log.js';
+import type { TlsOptions } from '../transport/security.js';
 import { Appender, type AppenderHost, reentrant } from './appender.js';
 import type { RunningApplier } from './applier.js';
+import { CommitTally } from './commit_tally.js';
 import { CopyWatch } from './copy_watch.js';
+import { AppendChannel, type DiagnosticsLog, FlushChannel, tellRoles } from './diagnostics.js';
 import { Drains } from './drain.js';
 import type { Driver } from './driver.js';
 import { WalError } from './errors.js';
@@ -9,10 +12,11 @@ import { LogEmitter } from './events.js';
 import { type ClosesAtExit, closeAtExit, forgetAtExit } from './exit_hook.js';
 import { closedError, cutShortByClose, fatal, refusedByFailure, withOutcome } from './failure.js';
 import { KeepAlive } from './keep_alive.js';
+import { Narrator } from './narrator.js';
 import type { ResolvedOptions } from './options.js';
 import type { ReaderHost } from './reader.js';
 import { LogScrub } from './scrub.js';
-import type { LogStatus } from './status.js';
+import type { LastError, LogStatus } from './status.js';
 import { Wakeups } from './wakeup.js';
 
 /**
@@ -24,8 +28,15 @@ import { Wakeups } from './wakeup.js';
 export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   readonly native: NativeLog;
   readonly info: NativeInfo;
-  readonly options: ResolvedOptions;
+  /** As `open` was given them; certificates may be newer. */
+  options: ResolvedOptions;
+  /** What `reloadTls` was last given. */
+  renewedTls: TlsOptions | undefined;
   readonly events = new LogEmitter();
+  readonly news: Narrator;
+  readonly commits = new CommitTally();
+  /** What messages on diagnostics channels name. */
+  readonly identity: DiagnosticsLog;
   readonly keepAlive: KeepAlive;
   readonly appender: Appender;
   readonly drains: Drains;
@@ -37,19 +48,31 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   applier: RunningApplier | undefined;
   state: 'open' | 'closing' | 'closed' = 'open';
   failure: WalError | undefined;
+  lastError: LastError | null = null;
+  roleSince = new Date();
   /** A promotion or a fencing that is under way, which `close` waits for. */
   roleChange: Promise<unknown> | undefined;
   control: { close(): Promise<void> } | undefined;
+  /** Status pages, which end with the log. */
+  readonly pages = new Set<{ close(): Promise<void> }>();
   /** The status as it was when the native side was closed. */
   lastStatus: LogStatus | undefined;
   #driver: Driver | undefined;
   #slowFlushes = 0;
+  #holds = true;
   readonly #copies: CopyWatch;
+  readonly #appends: AppendChannel;
+  readonly #flushed: FlushChannel;
 
   constructor(native: NativeLog, options: ResolvedOptions) {
     this.native = native;
     this.info = native.info();
     this.options = options;
+    this.identity = { log: options.name, dir: options.dir };
+    this.#appends = new AppendChannel(this.identity, native.state);
+    this.#flushed = new FlushChannel(this.identity, native.state);
+    tellRoles(this.identity, this.events);
+    this.news = new Narrator(options, this.events, options.logger);
     this.keepAlive = new KeepAlive(native);
     const { info } = this;
     const layout = {
@@ -73,6 +96,10 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
 
   set driver(driver: Driver) {
     this.#driver = driver;
+    this.roleSince = new Date();
+    this.#appends.restart();
+    this.#flushed.restart();
+    if (!this.#holds) driver.setRef(false);
     this.moved.settle();
   }
 
@@ -99,6 +126,12 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     return { position, lsn: state[State.FLUSH_LSN] ?? 0 };
   }
 
+  /** Whether listening and following keep the process alive. */
+  setRef(holds: boolean): void {
+    this.#holds = holds;
+    if (this.state === 'open') this.#driver?.setRef(holds);
+  }
+
   // -- what the appender tells --
 
   refusal(): Error {
@@ -108,6 +141,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   }
 
   batchClosed(): void {
+    this.#appends.closed();
     this.driver.batchClosed();
     if (this.native.state[State.FAILED] === 1) this.fail(this.native.failure());
   }
@@ -140,6 +174,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     const known = WalError.from(error);
     if (known === error || !(known instanceof WalError)) return error;
     const cause = this.state === 'closed' ? undefined : this.native.failure();
+    if (this.failure === undefined) this.noteError(known);
     if (cause !== undefined) this.fail(cause);
     else if (known.code === 'WAL_CORRUPT' && this.state === 'open') this.scrub.suspect();
     return this.failure ?? known;
@@ -161,9 +196,15 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     if (this.failure !== undefined) return;
     const failure = fatal(cause ?? this.native.failure() ?? new Error('unknown failure'));
     this.failure = failure;
+    this.noteError(failure);
     this.appender.abandon();
     this.endWaits(failure);
     this.events.emit('failed', failure);
+  }
+
+  /** For the status: what went wrong last. */
+  noteError({ code, message }: Pick<WalError, 'code' | 'message'>): void {
+    this.lastError = { code, message, at: new Date().toISOString() };
   }
 
   /** For an opening that failed: there may be no role yet. */
@@ -207,6 +248,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     if (state[State.FAILED] === 1) this.fail(this.native.failure());
     this.#copies.look();
     if (this.failure !== undefined) return;
+    this.#flushed.progressed();
     this.#driver?.progressed();
     this.drains.waits.settle();
     this.flushes.settle();

@@ -88,7 +88,8 @@ export class Drains {
       room.mostForRecord(this.#largest, open, room.taken(open)),
       refused === undefined ? 0 : ringSpace(room.layout, room.closed + open, refused),
     );
-    const enough = Math.max(2 * this.#low - room.taken(open), space);
+    // Behind an open batch that is larger than that too, or `needed` would say so again at once.
+    const enough = Math.max(2 * this.#low - room.taken(open), this.#low, space);
     return this.#ringHas(open, enough) && room.promise(open, space, false);
   }
 

@@ -1,6 +1,10 @@
 import type { Place, Role } from '../native/native_log.js';
+import type { TlsOptions } from '../transport/security.js';
 import type { Commits } from './commits.js';
 import type { LogStatus } from './status.js';
+
+/** What a role has to say of the status. */
+export type DriverStatus = Pick<LogStatus, 'standbys' | 'policy' | 'upstream' | 'listening'>;
 
 /** What a log does differently by its role. A log has one at a time, and changes it for another. */
 export interface Driver {
@@ -16,8 +20,12 @@ export interface Driver {
   /** Flushes moved, or ring space came free. */
   progressed(): void;
   applied(lsn: number): void;
+  /** Whether what it does for other nodes keeps the process alive. */
+  setRef(holds: boolean): void;
   /** Ends every wait that only this role can meet. */
   rejectWaits(error: unknown): void;
-  status(): Pick<LogStatus, 'standbys' | 'policy' | 'upstream' | 'listening'>;
+  /** Certificates for the handshakes from now on, where it has such. */
+  reloadTls(tls: TlsOptions): void;
+  status(): DriverStatus;
   close(): Promise<void>;
 }

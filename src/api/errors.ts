@@ -1,51 +1,172 @@
 import type { OldPrimary } from './old_primary.js';
 
 /**
- * Every error that operating walmirror can raise. One table: the keys are `WalError.code`, the
- * texts are rendered to docs/errors.md. Wrong arguments are TypeError or RangeError instead.
+ * Every error that operating walmirror can raise. One table: the keys are `WalError.code`;
+ * `meaning` says what is wrong, and `hint` is that of an error whose cause is not known more
+ * closely. Rendered to docs/errors.md. Wrong arguments are TypeError or RangeError instead.
  */
 export const errorCodes = {
-  WAL_RING_FULL: 'The log memory is full: nothing was taken. Await `log.drain()` and append again.',
-  WAL_CLOSED: 'The log is closed.',
-  WAL_FAILED: 'The log has failed for good (see `cause`); close it and open it again to recover.',
-  WAL_FLUSH_FAILED:
-    'A write or flush failed. It is never retried: what was not acknowledged is unknown.',
-  WAL_IO: 'An operating system call failed.',
-  WAL_NO_SPACE: 'There is no space for another segment. Free space on the disk, or trim the log.',
-  WAL_LOCKED: 'Another process, or another Log of this process, has the directory open.',
-  WAL_NOT_FOUND: 'There is no log in the directory.',
-  WAL_NOT_A_LOG: 'The directory holds other files, or the log of another creation.',
-  WAL_DIR_PERMISSIONS: 'Others may write the log directory. Run `chmod go-w` on it.',
-  WAL_CORRUPT:
-    'Bytes that were once durable do not verify. Nothing was changed; `walmirror repair` writes ' +
-    'them anew from another copy.',
-  WAL_COPY_MISSING:
-    'A copy of the log is not given or cannot be read, and may have gone on without the others. ' +
-    'Give all directories, or accept by name that one is gone: `acceptMissing`.',
-  WAL_COPY_SPLIT:
-    'Two copies of the log were used without each other. Keep one, and empty the other directory.',
-  WAL_VERSION: 'The format or protocol version is not one that this release can read.',
-  WAL_UNSUPPORTED: 'The platform, or the combination of options, is not supported.',
-  WAL_LSN_GONE: 'The record was trimmed; `lsn` is the first one there is.',
-  WAL_IS_STANDBY: 'The directory was last used as a standby. Promote it, or open it with `follow`.',
-  WAL_WAS_PRIMARY:
-    'The directory was last used as a primary and does not follow by a changed option.',
-  WAL_FENCED: 'A newer primary exists: this one acknowledges nothing any more.',
-  WAL_SPLIT: 'Two nodes opened the same epoch. Both stop acknowledging; an operator chooses.',
-  WAL_DIVERGED: 'The logs differ where they should be equal. Neither was changed.',
-  WAL_COMMITTED_LOST: 'The primary ends below what this standby knows to be committed. Both stop.',
-  WAL_PRIMARY_REACHABLE:
-    'Promotion needs to know that the old primary is stopped: pass `primaryStopped: true`.',
-  WAL_NOT_STANDBY: 'The call is for a standby, and this log is not one.',
-  WAL_NO_STANDBYS: 'A remote commit level needs `synchronousStandbys`.',
-  WAL_SYNC_TIMEOUT: 'The standbys asked for did not answer in time; the outcome is unknown.',
-  WAL_COMMIT_ABORTED:
-    'The wait for a commit was cancelled; the record stays in the log, its outcome is unknown.',
-  WAL_PLAINTEXT: 'Replication without TLS off loopback has to be asked for: `plaintext: true`.',
-  WAL_PEER_INVALID: 'The peer sent bytes that are not the protocol, or that do not verify.',
-  WAL_PEER_REFUSED: 'The peer refused the connection; the message says why.',
-  WAL_REENTRANT: 'The log was called from inside an `appendInto` callback.',
-  WAL_CONTROL: 'The control socket of the log directory did not answer as it should.',
+  WAL_RING_FULL: {
+    meaning: 'There is no room in the log memory, or no segment is ready: nothing was taken.',
+    hint: 'Await `log.drain()`, then append again.',
+  },
+  WAL_CLOSED: {
+    meaning: 'The log is closed, or was closed while something was waited for.',
+    hint: 'Open it again with `Log.open`.',
+  },
+  WAL_CLOSE_TIMEOUT: {
+    meaning:
+      'The log was not flushed and closed within `timeout`; `lsn` is the first record that is ' +
+      'not known to be flushed. Closing goes on.',
+    hint: 'Look at the disk. The directory can be opened again when the closing is through.',
+  },
+  WAL_FAILED: {
+    meaning: 'The log has failed for good; `cause` is the error that it failed with.',
+    hint: 'Mend what `cause` names; then close the log and open it anew, which recovers it.',
+  },
+  WAL_FLUSH_FAILED: {
+    meaning:
+      'A write or a flush failed, or memory for one. It is never tried again: whether what was ' +
+      'not acknowledged is on the disk is unknown.',
+    hint: 'Look at the disk and at the memory; then close the log and open it again.',
+  },
+  WAL_NO_MEMORY: {
+    meaning: 'Memory ran out in the engine. Nothing that was acknowledged is lost.',
+    hint: 'Free memory, or give the process more, and try again.',
+  },
+  WAL_IO: {
+    meaning: 'A call of the operating system failed, on a file or on a connection.',
+    hint: 'Look at the disk, the permissions or the network, whichever it was, and try again.',
+  },
+  WAL_NO_SPACE: {
+    meaning: 'The disk is full: a file, such as another segment, could not be written.',
+    hint: 'Free space there, or trim the log.',
+  },
+  WAL_LOCKED: {
+    meaning: 'Another process, or another Log of this process, has the directory open.',
+    hint: 'Close the log there, or end that process, first.',
+  },
+  WAL_NOT_FOUND: {
+    meaning: 'There is no log in the directory.',
+    hint: 'Look at the path; `Log.open` and `walmirror primary` create a log.',
+  },
+  WAL_NOT_A_LOG: {
+    meaning: 'The directory, or the peer, holds another log than the one asked for, or none.',
+    hint: 'Look at the directory and at the address: both must be of the log that is meant.',
+  },
+  WAL_DIR_PERMISSIONS: {
+    meaning: 'Others than the user of this process may write the log directory.',
+    hint: 'Run `chmod go-w` on it.',
+  },
+  WAL_CORRUPT: {
+    meaning: 'Bytes that were once durable do not verify. Nothing was changed.',
+    hint: 'Write them anew from another copy or a standby with `walmirror repair`.',
+  },
+  WAL_COPY_MISSING: {
+    meaning:
+      'A copy of the log is not given or cannot be read, and may have gone on without the others.',
+    hint: 'Give all directories; for one that is gone for good, pass `acceptMissing`.',
+  },
+  WAL_COPY_SPLIT: {
+    meaning: 'Two copies of the log were used, each without the other.',
+    hint: 'Decide which one to keep, and empty the directory of the other: it is filled again.',
+  },
+  WAL_VERSION: {
+    meaning: 'The format or protocol version is not one that this release can read.',
+    hint: 'Run the same release of walmirror on all nodes, and not an older one on a log.',
+  },
+  WAL_UNSUPPORTED: {
+    meaning: 'The platform, or the combination of options, is not supported.',
+    hint: 'Use what is supported; the message or the documentation names it.',
+  },
+  WAL_LSN_GONE: {
+    meaning: 'The record was trimmed; `lsn` is the first one there is.',
+    hint: 'Begin at the first LSN that is kept; what lies before it has to come from elsewhere.',
+  },
+  WAL_IS_STANDBY: {
+    meaning: 'The log is a standby, or its directory was last used as one.',
+    hint: 'Open it with `follow`; to append to it, promote it first.',
+  },
+  WAL_WAS_PRIMARY: {
+    meaning: 'The directory was last used as a primary, and follows nobody.',
+    hint: 'Leave out `follow` to open it as the primary, or follow from an empty directory.',
+  },
+  WAL_FENCED: {
+    meaning: 'There is a newer primary: this one acknowledges nothing any more.',
+    hint: 'Append there; here, start a standby of it in an empty directory.',
+  },
+  WAL_SPLIT: {
+    meaning: 'Two nodes opened the same epoch; both have stopped to acknowledge.',
+    hint: 'Choose one to keep; start the other anew, from an empty directory, as its standby.',
+  },
+  WAL_DIVERGED: {
+    meaning: 'The logs differ where they should be equal. Neither was changed.',
+    hint: 'Choose which one is right; start the other anew from an empty directory.',
+  },
+  WAL_COMMITTED_LOST: {
+    meaning: 'The primary ends below what a standby knows to be committed. Both stop.',
+    hint: 'Stop the primary and promote the standby: it holds the records.',
+  },
+  WAL_PRIMARY_REACHABLE: {
+    meaning: 'A promotion was not told that the old primary is stopped; `oldPrimary` describes it.',
+    hint: 'Stop the old primary, then promote with `primaryStopped: true`.',
+  },
+  WAL_NOT_STANDBY: {
+    meaning: 'The call is for a standby, and this log is none, or is being promoted.',
+    hint: 'Look at `log.status().role` before the call.',
+  },
+  WAL_NO_STANDBYS: {
+    meaning: 'A remote commit level was asked for, and no standby is named that could meet it.',
+    hint: "Pass synchronousStandbys: 'ANY 1 (*)', or another level.",
+  },
+  WAL_SYNC_TIMEOUT: {
+    meaning: 'The standbys asked for did not answer within `syncTimeout`.',
+    hint: 'The record stays in the log: wait with `commit(lsn)` again; see who is connected.',
+  },
+  WAL_COMMIT_ABORTED: {
+    meaning: 'The wait for a commit was cancelled by its signal.',
+    hint: 'The record stays in the log, and may commit later: `commit(lsn)` waits again.',
+  },
+  WAL_PLAINTEXT: {
+    meaning: 'Replication would leave this machine, and it is not encrypted.',
+    hint: 'Pass `tls` with `listen` and `follow` or, on a network to trust, `plaintext: true`.',
+  },
+  WAL_AUTH_FAILED: {
+    meaning: 'A peer, or this node, could not show who it is, by certificate or by secret.',
+    hint: 'Look at the certificates, names and secrets of both nodes: docs/security.md.',
+  },
+  WAL_PEER_INVALID: {
+    meaning: 'The peer sent bytes that are not the protocol, or that do not verify.',
+    hint: 'Look at what listens at that address; if it is walmirror, at its log: `verify`.',
+  },
+  WAL_PEER_REFUSED: {
+    meaning: 'The peer refused the connection, for a reason that the message gives.',
+    hint: 'Mend that on the peer, or look at the address; a standby tries again by itself.',
+  },
+  WAL_REENTRANT: {
+    meaning: 'The log was called from inside an `appendInto` callback.',
+    hint: 'Write only into the buffer there; call the log before it or after it.',
+  },
+  WAL_BAD_FRAME: {
+    meaning: 'The bytes are not frames: a length is over the limit, or the input ends inside one.',
+    hint: 'Look at what writes them: a frame is a little-endian 32-bit length, then so many bytes.',
+  },
+  WAL_REFEREE_AWAY: {
+    meaning: 'The referee does not answer: whether what it was asked for was done is unknown.',
+    hint: 'Look at the referee (etcd, or the file) and at the network; it is asked again.',
+  },
+  WAL_REFEREE_REFUSED: {
+    meaning: 'The referee does not take what it is asked: it would refuse it again.',
+    hint: 'Look at the credentials and permissions, at the address, and at who else writes there.',
+  },
+  WAL_REFEREE_PAST: {
+    meaning: 'The referee was restored to the past, or is another one. Automation has stopped.',
+    hint: 'See who the primary is, and stop the others; then let what was seen be forgotten.',
+  },
+  WAL_CONTROL: {
+    meaning: 'The control socket of the log directory did not answer as it should.',
+    hint: 'Look at the process that has the log open: it may be stopped, or of another release.',
+  },
 } as const;
 
 export type WalErrorCode = keyof typeof errorCodes;
@@ -65,7 +186,10 @@ export interface WalErrorDetails {
   readonly cause?: unknown;
 }
 
-/** An operating error: `code` is stable, `hint` says what to do. */
+/**
+ * An operating error: `code` is stable, the message says what is wrong, and `hint` what to do about
+ * it.
+ */
 export class WalError extends Error {
   override readonly name = 'WalError';
   readonly code: WalErrorCode;
@@ -81,7 +205,7 @@ export class WalError extends Error {
   constructor(code: WalErrorCode, message: string, details: WalErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
     this.code = code;
-    this.hint = details.hint ?? errorCodes[code];
+    this.hint = details.hint ?? errorCodes[code].hint;
     if (details.lsn !== undefined) this.lsn = details.lsn;
     if (details.file !== undefined) this.file = details.file;
     if (details.offset !== undefined) this.offset = details.offset;
@@ -94,9 +218,10 @@ export class WalError extends Error {
    */
   static from(error: unknown): unknown {
     if (error instanceof WalError || !(error instanceof Error)) return error;
-    const raw = error as Error & { code?: unknown; file?: string; offset?: number; lsn?: number };
-    if (typeof raw.code !== 'string' || !(raw.code in errorCodes)) return error;
+    const raw = error as Error & WalErrorDetails & { code?: unknown };
+    if (typeof raw.code !== 'string' || !Object.hasOwn(errorCodes, raw.code)) return error;
     return new WalError(raw.code as WalErrorCode, raw.message, {
+      hint: raw.hint,
       file: raw.file,
       offset: raw.offset,
       lsn: raw.lsn,

@@ -11,6 +11,12 @@ export interface LogEvents {
   failed: [error: WalError];
   /** Primary: a standby came or went. */
   standby: [change: StandbyChange];
+  /** Primary: somebody connected and was not let in. `reason` may hold words of that peer. */
+  refused: [peer: { readonly address: string; readonly reason: string }];
+  /** Primary: too few standbys are there, and commits are met by the local flush from now on. */
+  degraded: [change: { readonly reason: string }];
+  /** Primary: enough standbys have flushed all that is committed; commits wait for them again. */
+  restored: [change: { readonly degradedSince: string }];
   /** Standby: the link to the primary is up. */
   connected: [link: { readonly primary: string; readonly term: Term }];
   /**
@@ -71,6 +77,9 @@ const names: Readonly<Record<LogEventName, true>> = {
   role: true,
   failed: true,
   standby: true,
+  refused: true,
+  degraded: true,
+  restored: true,
   connected: true,
   disconnected: true,
   copyDropped: true,

@@ -26,7 +26,9 @@ export class FencedDriver implements Driver {
   ringWanted(): void {}
   progressed(): void {}
   applied(): void {}
+  setRef(): void {}
   rejectWaits(): void {}
+  reloadTls(): void {}
 
   status(): Pick<LogStatus, 'standbys' | 'policy' | 'upstream' | 'listening'> {
     return { standbys: [], policy: null, upstream: null, listening: null };

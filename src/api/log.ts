@@ -1,10 +1,13 @@
+import type { ReadableStream, WritableStream } from 'node:stream/web';
+import type { StatusPage } from '../observe/status_page.js';
 import type { CommitResult } from '../replication/commit_waiters.js';
 import { type CommitLevel, commitLevels } from '../replication/level.js';
+import type { TlsOptions } from '../transport/security.js';
 import type { AppendedRange } from './append_many.js';
 import { reentrant } from './appender.js';
 import { type Applier, type ApplyFunction, RunningApplier } from './applier.js';
-import type { Batch } from './batch.js';
-import { closeLog } from './close.js';
+import type { Batch, LogRecord } from './batch.js';
+import { closeLog, closeWithin } from './close.js';
 import type { Commits } from './commits.js';
 import type { LogCore } from './core.js';
 import type { Driver } from './driver.js';
@@ -15,13 +18,37 @@ import { logStatus } from './log_status.js';
 import { openLog } from './open.js';
 import type { OpenOptions } from './options.js';
 import { type Promoted, type PromoteOptions, promote } from './promote.js';
+import { type ReadOptions, readKeys, readPlan } from './read_options.js';
+import {
+  LogReadStream,
+  type ReadStreamOptions,
+  readStreamKeys,
+  sourcePlan,
+} from './read_stream.js';
 import { BatchReader } from './reader.js';
 import type { RecordData } from './record.js';
+import { reloadTls } from './reload_tls.js';
 import type { ScrubStatus } from './scrub.js';
+import { type ServeStatusOptions, serveStatus } from './serve_status.js';
+import { type SetPolicyOptions, setPolicy } from './set_policy.js';
 import { StandbyDriver } from './standby_driver.js';
-import type { LogStatus } from './status.js';
+import type { LogStatus, PolicyStatus } from './status.js';
 import { trimTo } from './trim.js';
 import * as check from './validate.js';
+import { waitFor } from './wait_for.js';
+import {
+  type ReadableOptions,
+  readableStream,
+  type WritableOptions,
+  writableStream,
+} from './web_streams.js';
+import {
+  LogWriteStream,
+  type RecordChunk,
+  type WriteStreamOptions,
+  writeKeys,
+  writePlan,
+} from './write_stream.js';
 
 /** Options of `commit` and `appendAndCommit`. */
 export interface CommitOptions {
@@ -31,27 +58,16 @@ export interface CommitOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Options of `read`. */
-export interface ReadOptions {
-  /** First LSN. Default 1: a log whose beginning was trimmed rejects with WAL_LSN_GONE. */
-  readonly from?: number;
-  /** Last LSN. Default: none. */
-  readonly to?: number;
-  /**
-   * `commit` (default): what the log's policy lets be seen. `flush`: all that is on this disk, for
-   * the replay of a primary that starts; only on a primary, and with `live: false`.
-   */
-  readonly upTo?: 'commit' | 'flush';
-  /** true (default): waits for records to come. false: ends where the log ended at the call. */
-  readonly live?: boolean;
-  readonly signal?: AbortSignal;
-}
-
 /** Options of `apply`. */
 export interface ApplyOptions {
   /** First LSN that the application has not got yet. Default 1. */
   readonly from?: number;
   readonly signal?: AbortSignal;
+}
+
+/** Options of `close`. */
+export interface CloseOptions {
+  readonly timeout?: number;
 }
 
 export interface WaitOptions {
@@ -69,8 +85,8 @@ export interface WaitOptions {
  * present and later wait rejects with the same error (and 'failed' fires once).
  *
  * A log is not shared between threads. At a normal exit, what was appended is flushed. A standby
- * and a primary that listens keep the process alive until they are closed; another log does not,
- * but a pending commit, drain or close does.
+ * and a primary that listens keep the process alive until they are closed (or `unref`); another log
+ * does not, but a pending commit, drain or close does.
  */
 export class Log {
   readonly #core: LogCore;
@@ -129,9 +145,10 @@ export class Log {
 
   /**
    * Lets `encode` write a record of at most `maxBytes` straight into log memory: it gets a buffer
-   * and the offset at which to start, and returns the offset after its last byte. It must be
-   * synchronous, and must not keep the buffer. If it throws or its end is out of bounds, nothing is
-   * appended; calling the log inside it throws WAL_REENTRANT.
+   * and the offset at which to start, and returns the offset after its last byte. The buffer may be
+   * longer, and be the same one for some calls in a row; what is written past the end is not kept.
+   * The encoder must be synchronous, and must not keep the buffer. If it throws or its end is out
+   * of bounds, nothing is appended; calling the log inside it throws WAL_REENTRANT.
    */
   appendInto(maxBytes: number, encode: (buffer: Buffer, offset: number) => number): number {
     check.callback(encode, 'appendInto(maxBytes, encode)');
@@ -175,8 +192,12 @@ export class Log {
   commit(lsn?: number, options?: CommitOptions): Promise<CommitResult> {
     if (options === undefined) {
       // The hot path: many commits of one turn share the promise of the batch that they are in.
-      const shared = this.#core.driver.commits?.shared;
-      if (shared !== undefined && this.#core.appender.isOpen(lsn)) return shared;
+      const { commits } = this.#core.driver;
+      const shared = commits?.shared;
+      if (shared !== undefined && this.#core.appender.isOpen(lsn)) {
+        commits?.joined();
+        return shared;
+      }
     }
     return this.#commit(lsn, options);
   }
@@ -220,37 +241,83 @@ export class Log {
     if (level !== undefined) this.#core.driver.commits?.requireStandbys(level);
   }
 
+  /**
+   * A Node stream that appends what is written to it, and commits as `commit` says: `each` record
+   * before the next, in a `batch` (default) with what was written meanwhile, or all at the `end`,
+   * which 'finish' then waits for. `lastLsn` and `committedLsn` tell how far it is, and so does the
+   * event 'committed'.
+   *
+   * Throws as `append` does on a log that takes none, and WAL_NO_STANDBYS for a level that cannot
+   * be met. Later errors destroy it: those of `append`, `drain` and `commit`, WAL_FENCED and
+   * WAL_CLOSED while it is idle too, and Node's AbortError for the signal.
+   */
+  createWriteStream(options?: WriteStreamOptions): LogWriteStream {
+    const raw = check.optionsObject(options, 'createWriteStream', writeKeys);
+    return new LogWriteStream(this, this.#core, writePlan(this.#core, raw));
+  }
+
+  /**
+   * The same as a web stream: `close()` resolves when all is committed, and a write when there is
+   * room for the next one (under `commit: 'each'`: when it is committed). Aborting it ends what it
+   * waits for, and takes nothing back. Errored as that is destroyed, or with the signal's reason.
+   */
+  writable(options?: WritableOptions): WritableStream<RecordChunk> {
+    return writableStream(this, this.#core, options);
+  }
+
   // -- reading --
 
   /**
    * The log's batches, in LSN order, as an async iterable that is used once. While it is open its
    * segments are kept; leaving the loop lets go of them. Bytes handed out belong to the caller
-   * (the records of one reading share memory: copy what is kept for long).
+   * (the records of one reading share memory: copy what is kept for long), unless they were
+   * borrowed (`borrow`): those are valid until the next batch is asked for.
    *
    * The iteration rejects with WAL_LSN_GONE (with the first LSN there is), the signal's reason,
    * WAL_CLOSED when the log is closed meanwhile, or the log's failure.
    */
   read(options?: ReadOptions): AsyncIterableIterator<Batch> {
-    const raw = check.optionsObject(options, 'read', ['from', 'to', 'upTo', 'live', 'signal']);
-    const max = Number.MAX_SAFE_INTEGER;
-    const upTo =
-      raw.upTo === undefined
-        ? 'commit'
-        : check.oneOf(raw.upTo, 'upTo', ['commit', 'flush'] as const);
-    const live = raw.live === undefined ? true : check.boolean(raw.live, 'live');
-    const from = raw.from === undefined ? 1 : check.integer(raw.from, 'from', 1, max);
-    const to = raw.to === undefined ? Number.POSITIVE_INFINITY : lastLsn(raw.to);
-    const signal = check.abortSignal(raw.signal, 'signal');
-    const core = this.#core;
-    core.requireOpen();
-    if (upTo === 'flush') {
-      // Records that may still be lost are for nobody but the primary that starts (SAFETY.md 1.3).
-      if (live)
-        throw new RangeError("upTo: 'flush' is for a replay, not for following: pass live: false");
-      requirePrimary(core);
-    }
-    const end = live ? undefined : core.visible(upTo);
-    return new BatchReader(core, { from, to, upTo, end, signal });
+    const raw = check.optionsObject(options, 'read', readKeys);
+    return new BatchReader(this.#core, readPlan(this.#core, raw));
+  }
+
+  /**
+   * The same reading as a Node stream of records, or of their bytes (`mode: 'bytes'`). It reads
+   * ahead by `highWaterMark` and no more, and goes on through a promotion, as `read` does.
+   * Destroying it, or its signal, lets go of the segments at once. What `read` rejects with
+   * destroys it.
+   *
+   * With `borrow` a record is valid until the stream is asked for the next one: in a 'data'
+   * listener, or in the body of a `for await`. Not for `pipe`, whose destination may queue.
+   */
+  createReadStream(options?: ReadStreamOptions): LogReadStream {
+    const raw = check.optionsObject(options, 'createReadStream', readStreamKeys);
+    return new LogReadStream(sourcePlan(this.#core, raw));
+  }
+
+  /**
+   * The same as a web stream. It begins to read at once. Cancelling it, or its signal, lets go of
+   * the segments; it is errored with what `read` rejects with, or with the signal's reason.
+   */
+  readable(options: ReadableOptions & { readonly mode: 'bytes' }): ReadableStream<Buffer>;
+  readable(options?: ReadableOptions): ReadableStream<LogRecord>;
+  readable(options?: ReadableOptions): ReadableStream {
+    return readableStream(this.#core, options);
+  }
+
+  /**
+   * Resolves when the record is readable here and, where this log has an applier, applied by it:
+   * then whoever wrote it reads it here. On a standby, and on a primary. It may be a record to
+   * come. While an applier is stopped the wait goes on, until another one has the record.
+   *
+   * Rejects with the signal's reason, with what the applier failed with, with WAL_FENCED where a
+   * primary will never show it, WAL_CLOSED or the log's failure.
+   */
+  async waitFor(lsn: number, options?: WaitOptions): Promise<void> {
+    const signal = waitSignal(options, 'waitFor');
+    check.integer(lsn, 'waitFor(lsn)', 0, Number.MAX_SAFE_INTEGER);
+    this.#core.requireOpen();
+    await waitFor(this.#core, lsn, signal);
   }
 
   /**
@@ -275,6 +342,7 @@ export class Log {
       upTo: 'commit',
       end: undefined,
       signal,
+      borrow: false,
     } as const;
     const reader = new BatchReader(core, plan);
     core.applier = new RunningApplier(reader, from, apply, () => core.appliedMoved(), signal);
@@ -331,12 +399,47 @@ export class Log {
     return promote(core, options);
   }
 
+  /**
+   * Primary: another policy, at run time; what is left out stays. From the call on commits have to
+   * meet it too; it counts alone, and this resolves, when enough standbys have flushed all that
+   * is committed and it is recorded here and by each standby that is connected. A cancelled wait
+   * leaves it set. Waits at the log's own level wait for what the new policy asks. Not remembered:
+   * `open` says it anew.
+   */
+  async setPolicy(options: SetPolicyOptions): Promise<PolicyStatus> {
+    const core = this.#core;
+    core.requireOpen();
+    return setPolicy(core, options);
+  }
+
+  /**
+   * Other certificates, or another `allow`, for all connections from now on, wherever this log has
+   * `tls`. Those that are up stay, unless `allow` does not name their peer any more.
+   *
+   * Rejects with TypeError or RangeError where they cannot be used; those in force then stay so.
+   */
+  async reloadTls(tls: TlsOptions): Promise<void> {
+    const core = this.#core;
+    core.requireOpen();
+    reloadTls(core, tls);
+  }
+
   // -- observing --
 
   /** A snapshot, at once; works in every state, on a closed log too. */
   status(): LogStatus {
     if (this.#core.appender.inCallback) throw reentrant();
     return logStatus(this.#core);
+  }
+
+  /**
+   * Serves a page that shows this log and its group live in a browser, read-only, to this machine
+   * unless told otherwise. Ends with the log; does not keep the process alive. Rejects with WAL_IO
+   * where the port is taken, with WAL_PLAINTEXT off loopback unless `plaintext` is said.
+   */
+  async serveStatus(options?: ServeStatusOptions): Promise<StatusPage> {
+    this.#core.requireOpen();
+    return serveStatus(this.#core, options);
   }
 
   on<E extends LogEventName>(event: E, listener: LogListener<E>): this {
@@ -357,14 +460,42 @@ export class Log {
   // -- end --
 
   /**
+   * A standby, and a primary that listens, keep the process alive until they are closed; after
+   * `unref` they do not, and `ref` takes that back. What waits (a commit, a drain, a close) does in
+   * any case. At the end of the process what was appended is flushed.
+   */
+  unref(): this {
+    this.#core.setRef(false);
+    return this;
+  }
+
+  ref(): this {
+    this.#core.setRef(true);
+    return this;
+  }
+
+  /**
    * Flushes what was appended, ends every wait, and lets the directory go. A commit that is met
    * by that flush still resolves; others reject with WAL_CLOSED, outcome unknown. Idempotent.
    * Rejects if the flush failed.
+   *
+   * `timeout`: milliseconds after which it is waited for no longer, on a disk that hangs say. Every
+   * wait ends then, and this rejects with WAL_CLOSE_TIMEOUT, which names what is not flushed; the
+   * closing goes on behind, and the directory is let go of when it is through. `process.exit()`
+   * waits for a call to the disk that is under way: where the disk never answers, only a signal
+   * (SIGKILL) ends the process.
    */
-  close(): Promise<void> {
+  close(options?: CloseOptions): Promise<void> {
     if (this.#core.appender.inCallback) return Promise.reject(reentrant());
+    let timeout: number | undefined;
+    try {
+      timeout = closeTimeout(options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
     this.#closing ??= closeLog(this.#core);
-    return this.#closing;
+    if (timeout === undefined) return this.#closing;
+    return closeWithin(this.#core, this.#closing, timeout);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -378,15 +509,15 @@ function commitOptions(options: unknown, what: string) {
   return { level, signal: check.abortSignal(raw.signal, 'signal') };
 }
 
+function closeTimeout(options: unknown): number | undefined {
+  const { timeout } = check.optionsObject(options, 'close', ['timeout']);
+  if (timeout === undefined) return undefined;
+  return check.finite(timeout, 'timeout (milliseconds)', 0, 2 ** 31 - 1);
+}
+
 function waitSignal(options: unknown, what: string): AbortSignal | undefined {
   const raw = check.optionsObject(options, what, ['signal']);
   return check.abortSignal(raw.signal, 'signal');
-}
-
-/** The last LSN of a reading: a number, or Infinity for none. */
-function lastLsn(value: unknown): number {
-  if (value === Number.POSITIVE_INFINITY) return value;
-  return check.integer(value, 'to', 0, Number.MAX_SAFE_INTEGER);
 }
 
 function requirePrimary(core: LogCore): Driver & { readonly commits: Commits } {

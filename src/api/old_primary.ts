@@ -13,9 +13,12 @@ export interface UpstreamRule {
   readonly members: readonly string[];
   /** Whether this node is one of them. */
   readonly member: boolean;
+  /** The primary went on alone: what it acknowledged since may be on no standby at all. */
+  readonly degraded: boolean;
   /**
    * Whether synchronous commit was in force, as far as this node knows: the level waits for
-   * standbys, and what was acknowledged under an earlier rule meets this one too.
+   * standbys, the primary did not go on alone, and what was acknowledged under an earlier rule
+   * meets this one too.
    */
   readonly inForce: boolean;
 }
@@ -59,7 +62,7 @@ export function upstreamRule(info: NativeInfo, commit: Place): UpstreamRule | nu
   return {
     ...rule,
     member: rule.members.includes(nodeId),
-    inForce: isMet && isRemote(rule.synchronousCommit),
+    inForce: isMet && isRemote(rule.synchronousCommit) && !rule.degraded,
   };
 }
 
@@ -97,6 +100,10 @@ export function describeRule(rule: UpstreamRule | null): string {
 export function ruleState(rule: UpstreamRule): string {
   const { synchronousCommit: level, synchronousStandbys: standbys, inForce } = rule;
   if (standbys === null || !isRemote(level)) return `not in force (${level})`;
+  if (rule.degraded) {
+    const lost = 'this node may miss what was acknowledged';
+    return `degraded: the primary went on alone, ${lost}; asked for: ${level}, ${standbys}`;
+  }
   const state = inForce ? 'in force' : 'asked for, and not yet in force as far as is known here';
   return `${state}: ${level}, ${standbys}; ${membership(rule, standbys)}`;
 }

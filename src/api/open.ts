@@ -1,6 +1,13 @@
 import { startControlServer } from '../control/server.js';
 import { loadBinding } from '../native/binding.js';
-import type { NativeInfo, NativeLog, NativeOpenOptions, Role, Term } from '../native/native_log.js';
+import {
+  type NativeInfo,
+  type NativeLog,
+  type NativeOpenOptions,
+  type Role,
+  State,
+  type Term,
+} from '../native/native_log.js';
 import { openingRule } from '../replication/rule.js';
 import { requireBindable } from '../transport/listener.js';
 import { LogCore } from './core.js';
@@ -11,6 +18,7 @@ import { type ResolvedOptions, resolveOpenOptions } from './options.js';
 import { commitPolicy } from './policy_options.js';
 import { PrimaryDriver } from './primary_driver.js';
 import { promote } from './promote.js';
+import { setPolicy } from './set_policy.js';
 import { StandbyDriver } from './standby_driver.js';
 import { learnIdentity, type StandbyIdentity } from './standby_identity.js';
 
@@ -26,11 +34,28 @@ export async function openLog(input: unknown): Promise<LogCore> {
     core = new LogCore(native, options);
     await core.keepAlive.during(options.follow === undefined ? lead(core) : follow(core));
     core.control = await serveControl(core);
+    tellOpened(core);
     return core;
   } catch (error) {
     await abandon(native, core);
     throw WalError.from(error);
   }
+}
+
+/** What opening found, in one line. */
+function tellOpened({ news, driver, native, info }: LogCore): void {
+  const { term, created, recovery, io } = native.info();
+  const first = (native.state[State.START_LSN] ?? 0) + 1;
+  const last = native.state[State.CLOSED_LSN] ?? 0;
+  const { clean, cutBytes, milliseconds } = info.recovery;
+  const records = last < first ? 'no records' : `LSN ${first} to ${last}`;
+  const found = created ? 'a new log' : clean ? 'closed cleanly before' : 'recovered';
+  const cut = cutBytes === 0 ? '' : `, a torn tail of ${cutBytes} bytes was cut`;
+  const took = `took ${milliseconds.toFixed(0)} ms`;
+  // A standby that has not met its primary yet knows of no term.
+  const role = term.epoch === 0 ? driver.role : `${driver.role}, epoch ${term.epoch}`;
+  const text = `opened as ${role}: ${records}, ${io} I/O, ${found}${cut}; ${took}`;
+  news.tell('info', 'opened', text, { role: driver.role, term, io, recovery });
 }
 
 /**
@@ -67,13 +92,19 @@ async function serveControl(core: LogCore): Promise<{ close(): Promise<void> }> 
         dir,
         status: () => logStatus(core),
         promote: (request) => promote(core, request),
-        scrub: () => core.keepAlive.during(core.scrub.run()),
+        policy: (request, signal) => setPolicy(core, { ...(request as object), signal }),
+        scrub: (_, signal) => core.keepAlive.during(core.scrub.run(signal)),
       }),
     ),
   );
   const servers = started.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
   const failed = started.find((one) => one.status === 'rejected');
-  if (servers.length === 0 && failed !== undefined) throw failed.reason;
+  if (servers.length === 0 && failed !== undefined) {
+    const { message } = failed.reason as Error;
+    throw new WalError('WAL_IO', `cannot make the control socket in ${dirs[0]}: ${message}`, {
+      cause: failed.reason,
+    });
+  }
   return {
     close: async () => {
       await Promise.all(servers.map((server) => server.close()));
@@ -142,6 +173,7 @@ function nativeOptions(
     mirrors: options.mirrors,
     acceptMissing: options.acceptMissing,
     copyLagMs: options.copyLag,
+    mirrorQuorum: options.mirrorQuorum,
     copyFillRate: options.resyncRate,
     create,
     role,
@@ -165,15 +197,12 @@ function requireRole(info: NativeInfo, options: ResolvedOptions): void {
     throw new WalError(
       'WAL_WAS_PRIMARY',
       `${options.dir} was last used as a primary (epoch ${info.term.epoch}), not as a standby`,
-      { hint: 'Leave out `follow` to open it as the primary, or follow from an empty directory.' },
     );
   }
   if (!asStandby && info.role === 'standby') {
     const primary = info.primaryName === '' ? 'a primary' : `primary ${info.primaryName}`;
     const at = info.primaryAddress === '' ? '' : ` at ${info.primaryAddress}`;
-    throw new WalError('WAL_IS_STANDBY', `${options.dir} is a standby of ${primary}${at}`, {
-      hint: 'Open it with `follow`; to make it the primary, promote it.',
-    });
+    throw new WalError('WAL_IS_STANDBY', `${options.dir} is a standby of ${primary}${at}`);
   }
 }
 

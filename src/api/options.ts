@@ -1,6 +1,8 @@
 import { basename, resolve } from 'node:path';
 import type { CommitLevel } from '../replication/level.js';
+import type { Security } from '../transport/security.js';
 import { WalError } from './errors.js';
+import { type Logger, resolveLogger } from './logger.js';
 import {
   type PolicyOptions,
   policyKeys,
@@ -8,25 +10,23 @@ import {
   resolvePolicy,
 } from './policy_options.js';
 import { type ResolvedScrub, resolveScrub, type ScrubOptions } from './scrub.js';
+import { resolveSecurity, type SecurityOptions, securityKeys } from './security_options.js';
 import * as check from './validate.js';
 
 /** Where a primary listens for standbys. */
-export interface ListenOptions {
+export interface ListenOptions extends SecurityOptions {
   /** Default '127.0.0.1'. */
   readonly host?: string;
-  /** 0 lets the system choose; `log.status().listening` says which. */
+  /** TCP port; 0 lets the system choose, and `log.status().listening` says which. */
   readonly port: number;
-  /** There is no TLS yet: off loopback, plaintext has to be asked for by name. */
-  readonly plaintext?: boolean;
 }
 
 /** Where a standby finds its primary. */
-export interface FollowOptions {
-  /** Default '127.0.0.1'. */
+export interface FollowOptions extends SecurityOptions {
+  /** Default '127.0.0.1'. Of a name with several addresses each is tried. */
   readonly host?: string;
+  /** TCP port that the primary listens on, 1 to 65535. */
   readonly port: number;
-  /** There is no TLS yet: off loopback, plaintext has to be asked for by name. */
-  readonly plaintext?: boolean;
 }
 
 /** Options of `Log.open`. Byte counts in bytes, times in milliseconds. */
@@ -39,12 +39,20 @@ export interface OpenOptions extends PolicyOptions {
   readonly dir: string | readonly string[];
   /**
    * Directories whose copies are gone for good, or may be: the log is opened without them. What
-   * they alone hold is lost.
+   * they alone hold is lost. Default: none.
    */
   readonly acceptMissing?: readonly string[];
   /**
+   * With several directories: a commit is flushed in so many of them, 1 to their number, and the
+   * others may be behind by up to 64 MiB and `copyLag`. Default: in all. What was acknowledged is
+   * then on so many disks only, until the others have it too; and opening needs enough of them that
+   * one has all: 2 of 3 with a quorum of 2, but all with a quorum of 1. With fewer directories left
+   * than that, a commit is flushed in all that are left.
+   */
+  readonly mirrorQuorum?: number;
+  /**
    * With several directories: one that takes so many milliseconds longer for a call than another is
-   * dropped. Default 10,000.
+   * dropped. 100 to 3,600,000; default 10,000.
    */
   readonly copyLag?: number;
   /**
@@ -53,49 +61,65 @@ export interface OpenOptions extends PolicyOptions {
    */
   readonly resyncRate?: number;
   /**
-   * Name of this node, as `synchronousStandbys` and messages use it. Default: the directory's
-   * name.
+   * Name of this node, as `synchronousStandbys` and messages use it: 1 to 63 letters, digits, `_`,
+   * `-` and `.`. Default: the directory's name.
    */
   readonly name?: string;
   /**
-   * Log memory, a power of two up to 1 GiB; raised to hold two of the largest record. Default 64
-   * MiB.
+   * Log memory in bytes, a power of two from 64 KiB to 1 GiB; raised to hold two of the largest
+   * record. Default 64 MiB.
    */
   readonly ringBytes?: number;
-  /** Size of a segment file, a multiple of 4096. Fixed at creation. Default 64 MiB. */
+  /**
+   * Size of a segment file in bytes, a multiple of 4096 from 64 KiB to 4 GiB. Fixed at creation.
+   * Default 64 MiB.
+   */
   readonly segmentBytes?: number;
-  /** Largest record. Fixed at creation. Default 16 MiB, or what a smaller segment holds. */
+  /**
+   * Largest record in bytes. Fixed at creation. Default and limit: 16 MiB, or what a smaller
+   * segment holds.
+   */
   readonly maxRecordBytes?: number;
-  /** A batch is closed at this size; a larger record gets one of its own. Default 256 KiB. */
+  /**
+   * A batch is closed at this size in bytes, 1 KiB to 4 MiB; a larger record gets one of its own.
+   * Default 256 KiB, or what a smaller segment holds.
+   */
   readonly maxBatchBytes?: number;
   /**
    * A loop that never yields has its batch closed at the first append after this time, in whole
-   * milliseconds. Default 1.
+   * milliseconds, 1 to 10,000. Default 1.
    */
   readonly maxBatchDelay?: number;
   /** Pad each batch to 4 KiB, for devices that tear sectors. Fixed at creation. Default false. */
   readonly padded?: boolean;
-  /** false where the runtime refuses memory of an addon; every append is then a native call. */
+  /**
+   * false where the runtime refuses memory of an addon; every append is then a native call.
+   * Default true, but false in Electron.
+   */
   readonly sharedMemory?: boolean;
   /**
    * The sealed segments are read and verified in the background; what is damaged shows in the
-   * status and as the event 'damage'. false: not at all.
+   * status and as the event 'damage'. false: not at all. Default: 8 MiB a second, 24 hours after
+   * the last one ended.
    */
   readonly scrub?: ScrubOptions | false;
-  /** Feed standbys. With `follow`: from the moment of promotion. */
+  /** Feed standbys. With `follow`: from the moment of promotion. Default: not at all. */
   readonly listen?: ListenOptions;
-  /** Be a standby of this primary. */
+  /** Be a standby of this primary. Default: be a primary. */
   readonly follow?: FollowOptions;
-  /** Cancels the wait for the primary that a fresh standby directory begins with. */
+  /**
+   * Told what happens to this log, in words and fields: pino or `console`, say. Default: nobody is.
+   */
+  readonly logger?: Logger | undefined;
+  /** Cancels the wait for the primary that a fresh standby directory begins with. Default: none. */
   readonly signal?: AbortSignal;
-  /** Told in that wait why the primary was not reached, after each attempt. */
+  /** Told in that wait why the primary was not reached, after each attempt. Default: nobody is. */
   readonly onWaiting?: (error: WalError) => void;
 }
 
-export interface Endpoint {
+export interface Endpoint extends Security {
   readonly host: string;
   readonly port: number;
-  readonly plaintext: boolean;
 }
 
 /** `OpenOptions` checked and with every default filled in. */
@@ -105,6 +129,8 @@ export interface ResolvedOptions {
   readonly mirrors: readonly string[];
   readonly acceptMissing: readonly string[];
   readonly copyLag: number;
+  /** 0: all. */
+  readonly mirrorQuorum: number;
   readonly resyncRate: number;
   readonly name: string;
   readonly ringBytes: number;
@@ -119,6 +145,7 @@ export interface ResolvedOptions {
   readonly listen: Endpoint | undefined;
   readonly follow: Endpoint | undefined;
   readonly policy: ResolvedPolicy;
+  readonly logger: Logger | undefined;
   readonly signal: AbortSignal | undefined;
   readonly onWaiting: ((error: WalError) => void) | undefined;
   /** What was said by name of the properties that are fixed at creation. */
@@ -154,10 +181,12 @@ const openKeys = [
   'scrub',
   'listen',
   'follow',
+  'logger',
   'signal',
   'onWaiting',
   'acceptMissing',
   'copyLag',
+  'mirrorQuorum',
   'resyncRate',
   ...policyKeys,
 ] as const;
@@ -170,21 +199,23 @@ export function resolveOpenOptions(input: unknown): ResolvedOptions {
   if (input === undefined) throw new TypeError("Log.open takes options, such as { dir: './log' }");
   const raw = check.optionsObject(input, 'Log.open', openKeys);
   const [dir, ...mirrors] = directories(raw.dir);
+  const name = nodeName(raw.name, dir);
   const sizes = resolveSizes(raw);
   return {
     dir,
     mirrors,
-    ...resolveCopies(raw, mirrors.length > 0),
-    name: nodeName(raw.name, dir),
+    ...resolveCopies(raw, 1 + mirrors.length),
+    name,
     ...sizes,
     sharedMemory:
       raw.sharedMemory === undefined
         ? process.versions.electron === undefined
         : check.boolean(raw.sharedMemory, 'sharedMemory'),
     scrub: resolveScrub(raw.scrub),
-    listen: raw.listen === undefined ? undefined : resolveListen(raw.listen),
-    follow: raw.follow === undefined ? undefined : resolveFollow(raw.follow),
+    listen: raw.listen === undefined ? undefined : resolveListen(raw.listen, name),
+    follow: raw.follow === undefined ? undefined : resolveFollow(raw.follow, name),
     policy: resolvePolicy(raw),
+    logger: resolveLogger(raw.logger),
     signal: check.abortSignal(raw.signal, 'signal'),
     onWaiting: waitingCallback(raw.onWaiting),
   };
@@ -256,11 +287,11 @@ function segmentSize(value: unknown): number {
   return bytes;
 }
 
-type Copies = Pick<ResolvedOptions, 'acceptMissing' | 'copyLag' | 'resyncRate'>;
+type Copies = Pick<ResolvedOptions, 'acceptMissing' | 'copyLag' | 'mirrorQuorum' | 'resyncRate'>;
 
-function resolveCopies(raw: Record<string, unknown>, several: boolean): Copies {
-  for (const key of ['copyLag', 'resyncRate'] as const) {
-    if (raw[key] === undefined || several) continue;
+function resolveCopies(raw: Record<string, unknown>, directoryCount: number): Copies {
+  for (const key of ['copyLag', 'mirrorQuorum', 'resyncRate'] as const) {
+    if (raw[key] === undefined || directoryCount > 1) continue;
     throw new TypeError(`${key} is for a log with several directories: dir: ['./a', './b']`);
   }
   const lag = raw.copyLag;
@@ -269,11 +300,16 @@ function resolveCopies(raw: Record<string, unknown>, several: boolean): Copies {
     acceptMissing: raw.acceptMissing === undefined ? [] : accepted(raw.acceptMissing),
     copyLag:
       lag === undefined ? 10_000 : check.integer(lag, 'copyLag (milliseconds)', 100, 3_600_000),
+    mirrorQuorum: raw.mirrorQuorum === undefined ? 0 : quorum(raw.mirrorQuorum, directoryCount),
     resyncRate:
       rate === undefined
         ? 64 * MIB
         : check.integer(rate, 'resyncRate (bytes a second)', 64 * 1024, 1024 * 1024 * MIB),
   };
+}
+
+function quorum(value: unknown, directoryCount: number): number {
+  return check.integer(value, 'mirrorQuorum, of the directories,', 1, directoryCount);
 }
 
 const MAX_DIRECTORIES = 4;
@@ -328,33 +364,36 @@ function nodeName(value: unknown, dir: string): string {
 }
 
 /** Checks a `listen` option, of `Log.open` or `promote`. */
-export function resolveListen(value: unknown): Endpoint {
-  return endpoint(value, 'listen', 0);
+export function resolveListen(value: unknown, node: string): Endpoint {
+  return endpoint(value, 'listen', 0, node);
 }
 
-function resolveFollow(value: unknown): Endpoint {
-  return endpoint(value, 'follow', 1);
+function resolveFollow(value: unknown, node: string): Endpoint {
+  return endpoint(value, 'follow', 1, node);
 }
 
-function endpoint(value: unknown, what: string, lowestPort: number): Endpoint {
+function endpoint(value: unknown, what: string, lowestPort: number, node: string): Endpoint {
   if (typeof value !== 'object' || value === null) {
     const example = "{ host: '127.0.0.1', port: 7401 }";
     throw new TypeError(`${what} takes an object such as ${example}, got ${check.shown(value)}`);
   }
-  const raw = check.optionsObject(value, what, ['host', 'port', 'plaintext']);
+  const raw = check.optionsObject(value, what, ['host', 'port', ...securityKeys]);
   const host = raw.host === undefined ? '127.0.0.1' : check.string(raw.host, `${what}.host`);
   if (host === '') throw new RangeError(`${what}.host takes an address or a name, got ""`);
   const port = check.integer(raw.port, `${what}.port`, lowestPort, 65535);
-  const plaintext =
-    raw.plaintext === undefined ? false : check.boolean(raw.plaintext, `${what}.plaintext`);
-  if (!plaintext && !isLoopback(host)) {
+  const security = resolveSecurity(raw, what, node);
+  if (!security.plaintext && security.tls === undefined && !isLoopback(host)) {
     throw new WalError(
       'WAL_PLAINTEXT',
       `${what}.host ${check.shown(host)} is not loopback, and replication is not encrypted`,
-      { hint: `Pass ${what}: { ..., plaintext: true } on a network that you trust.` },
+      {
+        hint:
+          `Pass ${what}: { ..., tls: { ... } } or, on a network that you trust, ` +
+          'plaintext: true.',
+      },
     );
   }
-  return { host, port, plaintext };
+  return { host, port, ...security };
 }
 
 /** Whether packets to this host stay on this machine. A name other than localhost may not. */

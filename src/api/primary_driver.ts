@@ -1,16 +1,22 @@
 import { type Place, State, type Term } from '../native/native_log.js';
+import { ClosedTimes } from '../replication/closed_times.js';
 import { CommitWaiters } from '../replication/commit_waiters.js';
-import { formatStandbys, type SyncStandbys } from '../replication/policy.js';
-import { type StandbyStatus as HubStandby, PrimaryHub } from '../transport/primary_hub.js';
+import { waitsForStandbys } from '../replication/rule.js';
+import { PrimaryHub, type StandbyChange } from '../transport/primary_hub.js';
+import type { TlsOptions } from '../transport/security.js';
 import { Commits } from './commits.js';
 import type { LogCore } from './core.js';
-import type { Driver } from './driver.js';
+import { channels, ReplicateChannel } from './diagnostics.js';
+import type { Driver, DriverStatus } from './driver.js';
+import { WalError } from './errors.js';
 import { FencedDriver, fencedError } from './fenced_driver.js';
 import type { Endpoint } from './options.js';
-import { commitPolicy, type ResolvedPolicy } from './policy_options.js';
-import type { LogStatus, StandbyStatus } from './status.js';
+import { commitPolicy, degradeAfter, isRemote, type ResolvedPolicy } from './policy_options.js';
+import { policyStatus, waitingFor } from './policy_status.js';
+import { StandbyBook } from './standby_book.js';
+import type { PolicyStatus } from './status.js';
 
-/** How often waits that may time out are looked at. */
+/** How often waits for standbys are looked at. */
 const TICK_MS = 50;
 
 /** A primary: appends are taken; its own disk and the standbys of its hub meet the commits. */
@@ -20,42 +26,82 @@ export class PrimaryDriver implements Driver {
   readonly #core: LogCore;
   readonly #hub: PrimaryHub;
   readonly #waiters: CommitWaiters;
-  readonly #policy: ResolvedPolicy;
+  readonly #told: ReplicateChannel;
+  readonly #book = new StandbyBook();
+  readonly #times: ClosedTimes;
+  #policy: ResolvedPolicy;
   #ticker: NodeJS.Timeout | undefined;
   #flushSeen = 0;
+  #repairs = false;
+  #hasTls = false;
+  #renewed: TlsOptions | undefined;
+  #degraded: PolicyStatus['degraded'] = null;
+  /** Why it goes on alone as soon as that is recorded. */
+  #reason = '';
 
   constructor(core: LogCore, term: Term, policy: ResolvedPolicy) {
     this.#core = core;
     this.#policy = policy;
+    const { closed } = this;
+    this.#times = new ClosedTimes(closed.position, closed.lsn, performance.now());
+    this.#told = new ReplicateChannel(core.identity);
     const { info, options } = core;
     this.#hub = new PrimaryHub({
       native: core.native,
       identity: { ...info, name: options.name },
       term: () => term,
       policy: commitPolicy(policy),
+      degradeAfter: degradeAfter(policy),
       isRingWanted: () => core.drains.wanted,
       events: {
         onCommitMoved: () => this.#acknowledged(),
-        onStandby: (change) => core.events.emit('standby', change),
+        onStandby: (change) => this.#standbyChanged(change),
+        onRefused: (peer) => core.events.emit('refused', peer),
+        // Damage is looked at, and repaired from a standby that has what this one needs.
+        onUnreadable: (error) => void core.explain(error),
+        onRule: () => this.#ruleChanged(),
         onHigherTerm: (higher) => this.#fence(higher),
         onStop: (error) => core.fail(error),
       },
     });
-    const timeoutMs = policy.whenMissing === 'fail' ? policy.syncTimeout : undefined;
-    this.#waiters = new CommitWaiters(this.#hub, { timeoutMs });
+    this.#waiters = new CommitWaiters(this.#hub);
     this.commits = new Commits({
       appender: core.appender,
       keepAlive: core.keepAlive,
+      log: core.identity,
+      tally: core.commits,
       waiters: this.#waiters,
-      level: policy.level,
-      hasStandbys: policy.standbys !== undefined,
+      policy: () => this.#policy,
       refresh: () => this.#refresh(),
     });
-    if (timeoutMs !== undefined) this.#startTicker();
+    this.#applyPolicy();
   }
 
   get commit(): Place {
     return this.#hub.commit;
+  }
+
+  /** The end of the closed batches. */
+  get closed(): Place {
+    const { state } = this.#core.native;
+    return { position: state[State.CLOSED_POSITION] ?? 0, lsn: state[State.CLOSED_LSN] ?? 0 };
+  }
+
+  get policy(): ResolvedPolicy {
+    return this.#policy;
+  }
+
+  /** Whether the rule that the policy asks for is recorded, and counts alone. */
+  get isPolicyInForce(): boolean {
+    return this.#hub.isPolicyInForce;
+  }
+
+  /** Another policy, from now on; `isPolicyInForce` says when it counts alone. */
+  setPolicy(policy: ResolvedPolicy): void {
+    this.#policy = policy;
+    this.#applyPolicy();
+    this.#hub.setPolicy(commitPolicy(policy), degradeAfter(policy));
+    this.#core.commitMoved();
   }
 
   refusal(): Error {
@@ -63,16 +109,35 @@ export class PrimaryDriver implements Driver {
   }
 
   async listen(endpoint: Endpoint): Promise<void> {
+    // What is damaged here is taken from a standby that has it, and verified before it is used.
+    const { ranges } = this.#hub;
+    this.#core.scrub.repairFrom('a standby', ranges.fetch.bind(ranges), true);
+    this.#repairs = true;
     await this.#hub.listen(endpoint);
+    this.#hasTls = endpoint.tls !== undefined;
+    if (this.#renewed !== undefined) this.reloadTls(this.#renewed);
+  }
+
+  /** Before it listens: from when it does. */
+  reloadTls(tls: TlsOptions): void {
+    if (this.#hasTls) this.#hub.reloadTls(tls);
+    this.#renewed = tls;
   }
 
   batchClosed(): void {
+    const { state } = this.#core.native;
+    const position = state[State.CLOSED_POSITION] ?? 0;
+    this.#times.closed(position, state[State.CLOSED_LSN] ?? 0, performance.now());
     this.#hub.closedAdvanced();
     this.commits.batchClosed();
   }
 
   ringWanted(): void {
     this.#hub.ringWanted();
+  }
+
+  setRef(holds: boolean): void {
+    this.#hub.setRef(holds);
   }
 
   progressed(): void {
@@ -89,18 +154,22 @@ export class PrimaryDriver implements Driver {
     this.#waiters.rejectAll(error);
   }
 
-  status(): Pick<LogStatus, 'standbys' | 'policy' | 'upstream' | 'listening'> {
-    const { level, standbys, whenMissing, syncTimeout } = this.#policy;
+  status(): DriverStatus & { readonly policy: PolicyStatus } {
     const hub = this.#hub.status();
     return {
-      standbys: hub.standbys.map(standbyStatus),
-      policy: {
-        synchronousCommit: level,
-        synchronousStandbys: standbys === undefined ? null : formatStandbys(standbys),
-        whenMissing,
-        syncTimeout,
-        waitingFor: standbys === undefined ? null : waitingFor(standbys, hub.standbys),
-      },
+      standbys: this.#book.status(hub.standbys, {
+        closed: this.closed,
+        times: this.#times,
+        nowMs: performance.now(),
+        wallMs: Date.now(),
+      }),
+      policy: policyStatus(this.#policy, {
+        standbys: hub.standbys,
+        waited: this.#hub.waited,
+        commits: this.commits.waiting,
+        degraded: this.#degraded,
+        inForce: this.#hub.isPolicyInForce,
+      }),
       upstream: null,
       listening: hub.listening,
     };
@@ -108,6 +177,8 @@ export class PrimaryDriver implements Driver {
 
   async close(): Promise<void> {
     clearInterval(this.#ticker);
+    if (this.#repairs) this.#core.scrub.repairFrom('', undefined);
+    this.#repairs = false;
     await this.#hub.close();
   }
 
@@ -116,15 +187,55 @@ export class PrimaryDriver implements Driver {
     this.#waiters.settle();
     this.#core.commitMoved();
     this.#core.appender.progressed();
+    if (channels.replicate.hasSubscribers) this.#told.tell(this.#hub.status().standbys);
+  }
+
+  #standbyChanged({ name, nodeId, connected, reason, last }: StandbyChange): void {
+    if (connected) this.#book.came({ name, nodeId });
+    else this.#book.left(last, reason, Date.now());
+    this.#core.events.emit('standby', { name, nodeId, connected, reason });
   }
 
   #refresh(): void {
     if (this.#core.native.state[State.FLUSH_POSITION] !== this.#flushSeen) this.progressed();
   }
 
-  #startTicker(): void {
-    this.#ticker = setInterval(() => this.commits.tick(performance.now()), TICK_MS);
+  /**
+   * With `degrade` a wait that named its level still ends; the others are met in time, but where
+   * standbys flush and do not apply: going on alone is for those that do not flush.
+   */
+  #applyPolicy(): void {
+    const { standbys, whenMissing, syncTimeout } = this.#policy;
+    const named = whenMissing === 'block' ? undefined : syncTimeout;
+    this.#waiters.limitWaits(named, ownTimeout(this.#policy));
+    if (standbys === undefined || this.#ticker !== undefined) return;
+    this.#ticker = setInterval(() => this.#tick(performance.now()), TICK_MS);
     this.#ticker.unref();
+  }
+
+  #tick(nowMs: number): void {
+    if (this.#policy.whenMissing !== 'block') this.commits.tick(nowMs);
+    if (this.#hub.watch(nowMs) !== 'alone') return;
+    const { standbys } = this.#hub.status();
+    const missing = waitingFor(this.#policy, standbys, Number.POSITIVE_INFINITY);
+    this.#reason = `no answer within ${this.#policy.syncTimeout} ms; missing: ${missing}`;
+  }
+
+  #ruleChanged(): void {
+    const { degraded } = this.#hub.rule;
+    const { events } = this.#core;
+    if (degraded && this.#degraded === null) {
+      this.#degraded = { since: new Date().toISOString(), reason: this.#reason };
+      events.emit('degraded', { reason: this.#reason });
+    } else if (!degraded && this.#degraded !== null) {
+      const { since } = this.#degraded;
+      this.#degraded = null;
+      // Another policy may wait for nobody.
+      if (waitsForStandbys(this.#hub.rule)) events.emit('restored', { degradedSince: since });
+    }
+    if (this.#policy.standbys === undefined && this.#hub.isPolicyInForce) {
+      this.#waiters.rejectRemote(policyChanged());
+    }
   }
 
   /**
@@ -154,30 +265,14 @@ export class PrimaryDriver implements Driver {
   }
 }
 
-function standbyStatus(standby: HubStandby): StandbyStatus {
-  return {
-    name: standby.name,
-    nodeId: standby.nodeId,
-    address: standby.address,
-    state: standby.state,
-    synchronous: standby.counts,
-    writeLsn: standby.write.lsn,
-    flushLsn: standby.flush.lsn,
-    applyLsn: standby.applyLsn,
-    lagBytes: standby.lagBytes,
-    lastContactMs: standby.silence,
-  };
+/** Milliseconds after which a commit of the log's own level rejects; undefined: never. */
+function ownTimeout({ level, whenMissing, syncTimeout }: ResolvedPolicy): number | undefined {
+  if (whenMissing === 'fail' && isRemote(level)) return syncTimeout;
+  if (whenMissing === 'degrade' && level === 'remote_apply') return 2 * syncTimeout;
+  return undefined;
 }
 
-/** What a synchronous commit lacks now, in words; null if all that it needs are there. */
-function waitingFor(asked: SyncStandbys, connected: readonly HubStandby[]): string | null {
-  const counted = connected.filter((each) => each.counts);
-  const missing = asked.count - counted.length;
-  if (missing > 0) {
-    const noun = missing === 1 ? 'standby' : 'standbys';
-    return `${missing} more ${noun} to connect, for ${formatStandbys(asked)}`;
-  }
-  const behind = counted.filter((each) => each.state !== 'live').map((each) => each.name);
-  if (counted.length - behind.length >= asked.count) return null;
-  return `${behind.join(', ')} to catch up, for ${formatStandbys(asked)}`;
+function policyChanged(): WalError {
+  const text = 'the policy was changed while this waited, and names no standbys any more';
+  return new WalError('WAL_NO_STANDBYS', text, { outcome: 'unknown' });
 }

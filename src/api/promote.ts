@@ -2,6 +2,7 @@ import { type NativeInfo, State, type Term } from '../native/native_log.js';
 import { openingRule } from '../replication/rule.js';
 import { requireBindable } from '../transport/listener.js';
 import type { LogCore } from './core.js';
+import { channels, trace } from './diagnostics.js';
 import { WalError } from './errors.js';
 import { describeOldPrimary, type OldPrimary } from './old_primary.js';
 import { type Endpoint, type ListenOptions, resolveListen } from './options.js';
@@ -35,8 +36,15 @@ export interface Promoted {
   readonly oldPrimary: OldPrimary;
 }
 
+/** Makes a standby the primary, traced as `walmirror:failover`. */
+export function promote(core: LogCore, options: unknown): Promise<Promoted> {
+  if (!channels.failover.hasSubscribers) return promoteNow(core, options);
+  const context = { ...core.identity, action: 'promote' as const };
+  return trace(channels.failover, context, () => promoteNow(core, options));
+}
+
 /** How far a promotion may go without being told that the old primary is stopped: not one step. */
-export async function promote(core: LogCore, options: unknown): Promise<Promoted> {
+async function promoteNow(core: LogCore, options: unknown): Promise<Promoted> {
   const raw = check.optionsObject(options, 'promote', [
     'primaryStopped',
     'listen',
@@ -45,7 +53,8 @@ export async function promote(core: LogCore, options: unknown): Promise<Promoted
   ]);
   const stopped =
     raw.primaryStopped === undefined ? false : check.boolean(raw.primaryStopped, 'primaryStopped');
-  const listen = raw.listen === undefined ? core.options.listen : resolveListen(raw.listen);
+  const listen =
+    raw.listen === undefined ? core.options.listen : resolveListen(raw.listen, core.options.name);
   const signal = check.abortSignal(raw.signal, 'signal');
   const policy = resolvePolicy(raw, core.options.policy);
   signal?.throwIfAborted();
@@ -73,16 +82,30 @@ interface Plan {
  * is written behind it (SAFETY.md 3.1). Only when it is flushed does anything show the new role.
  */
 async function takeRole(core: LogCore, standby: StandbyDriver, plan: Plan) {
-  const { policy, listen } = plan;
+  const { policy } = plan;
+  const before = core.renewedTls;
   const { term, oldPrimary } = await openEpoch(core, standby, plan);
   const lsn = core.native.state[State.CLOSED_LSN] ?? 0;
   const driver = new PrimaryDriver(core, term, policy);
   core.driver = driver;
   if (core.state === 'open' && core.failure === undefined) core.appender.start();
   core.events.emit('role', { role: 'primary', term });
+  const renewed = (): Endpoint | undefined => withRenewed(plan.listen, core, before);
+  const listen = renewed();
   if (listen !== undefined) await driver.listen(listen);
+  core.options = { ...core.options, listen: renewed() };
   const promoted: Promoted = { term, lsn, oldPrimary };
   return { driver, promoted };
+}
+
+/** With the certificates of a `reloadTls` that came after this promotion had begun. */
+function withRenewed(
+  listen: Endpoint | undefined,
+  { renewedTls }: LogCore,
+  before: LogCore['renewedTls'],
+): Endpoint | undefined {
+  if (listen?.tls === undefined || renewedTls === undefined || renewedTls === before) return listen;
+  return { ...listen, tls: renewedTls };
 }
 
 /**
@@ -146,7 +169,9 @@ function notStandby(core: LogCore): WalError {
 }
 
 function alreadyUnderWay(): WalError {
-  return new WalError('WAL_NOT_STANDBY', 'a promotion of this log is under way already');
+  return new WalError('WAL_NOT_STANDBY', 'a promotion of this log is under way already', {
+    hint: 'Wait for that one.',
+  });
 }
 
 /** Tells what the caller needs to know to decide (SAFETY.md 3.5). */

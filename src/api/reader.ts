@@ -27,11 +27,15 @@ export interface ReadPlan {
   /** undefined: live. Otherwise the place where the reading ends. */
   readonly end: Place | undefined;
   readonly signal: AbortSignal | undefined;
+  /** One buffer for all chunks; a batch is valid until the next is asked for. */
+  readonly borrow: boolean;
 }
 
 const FIRST_CHUNK_BYTES = 64 * 1024;
 const MAX_CHUNK_BYTES = 1024 * 1024;
 const PAGE = 4096;
+/** What a borrowed batch is overwritten with when its time is over, if WALMIRROR_DEBUG says so. */
+const POISON = 0xdb;
 
 /**
  * A claim on segments, held apart from its reader so that it can be let go after the reader is
@@ -72,6 +76,10 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
   #chunk: Buffer = Buffer.alloc(0);
   #at = 0;
   #chunkBytes = FIRST_CHUNK_BYTES;
+  /** The one buffer, and the batch that was lent out of it. */
+  #own: Buffer = Buffer.alloc(0);
+  #lent: { readonly batch: Batch; readonly bytes: Buffer } | undefined;
+  readonly #poisons: boolean;
   #done = false;
   #busy: Promise<unknown> | undefined;
 
@@ -79,6 +87,7 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
     this.#host = host;
     this.#plan = plan;
     this.#claim = { host, id: undefined };
+    this.#poisons = plan.borrow && process.env.WALMIRROR_DEBUG === '1';
     const own = this.#abandoned.signal;
     this.#signal = plan.signal === undefined ? own : AbortSignal.any([own, plan.signal]);
   }
@@ -100,15 +109,18 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
 
   /** Lets the segments go, and ends a pending `next()`. */
   async return(): Promise<IteratorResult<Batch, undefined>> {
+    this.#takeBack();
     this.#finish();
     return { done: true, value: undefined };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#takeBack();
     this.#finish();
   }
 
   async #step(): Promise<IteratorResult<Batch, undefined>> {
+    this.#takeBack();
     if (this.#done) return { done: true, value: undefined };
     try {
       this.#plan.signal?.throwIfAborted();
@@ -133,10 +145,19 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
     if (this.#done) return;
     this.#done = true;
     this.#chunk = Buffer.alloc(0);
+    this.#own = Buffer.alloc(0);
     this.#at = 0;
     dropped.unregister(this);
     letGo(this.#claim);
     this.#abandoned.abort();
+  }
+
+  #takeBack(): void {
+    if (this.#lent === undefined) return;
+    const { batch, bytes } = this.#lent;
+    this.#lent = undefined;
+    batch.expire();
+    if (this.#poisons) bytes.fill(POISON);
   }
 
   /** undefined at the end of what was asked for. */
@@ -168,7 +189,10 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
       const count = chunk.readUInt32LE(start + BatchField.COUNT);
       const last = readU64(chunk, start + BatchField.FIRST_LSN) + count - 1;
       if (kind !== KIND_DATA || count === 0 || last < from) continue;
-      return new Batch(chunk.subarray(start, this.#at), from, to);
+      const bytes = chunk.subarray(start, start + length);
+      const batch = new Batch(bytes, from, to);
+      if (this.#plan.borrow) this.#lent = { batch, bytes };
+      return batch;
     }
     return undefined;
   }
@@ -229,10 +253,10 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
     const bytes = chunkSize(from, upTo, this.#chunkBytes);
     let result =
       from >= (native.state[State.RING_FLOOR] ?? 0)
-        ? this.#fromRing(Buffer.allocUnsafeSlow(bytes), from, upTo)
+        ? this.#fromRing(this.#borrowed(bytes) ?? Buffer.allocUnsafeSlow(bytes), from, upTo)
         : undefined;
     if (result === undefined) {
-      const buffer = loadBinding().allocateAligned(bytes);
+      const buffer = this.#borrowed(bytes) ?? loadBinding().allocateAligned(bytes);
       const read = await keepAlive.during(native.readInto(buffer, from, upTo));
       if (this.#done) return;
       this.#host.requireReadable();
@@ -249,6 +273,13 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
     this.#position = read.next;
     this.#chunkBytes = Math.min(MAX_CHUNK_BYTES, Math.max(bytes, FIRST_CHUNK_BYTES) * 2);
     this.#moveClaim();
+  }
+
+  /** undefined: every chunk has a buffer of its own. */
+  #borrowed(bytes: number): Buffer | undefined {
+    if (!this.#plan.borrow) return undefined;
+    if (this.#own.length < bytes) this.#own = loadBinding().allocateAligned(bytes);
+    return this.#own.subarray(0, bytes);
   }
 
   #fromRing(buffer: Buffer, from: number, upTo: number): Filled | undefined {

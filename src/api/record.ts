@@ -4,6 +4,12 @@ import { shown } from './validate.js';
 /** What a record can be made of. A string is stored as UTF-8. */
 export type RecordData = Uint8Array | ArrayBuffer | DataView | string;
 
+/** The record of a chunk that is one, or holds one as `data`, as those of a reading do. */
+export function recordOf(chunk: RecordData | { readonly data: RecordData }): RecordData {
+  if (typeof chunk !== 'object' || chunk === null || isAnyArrayBuffer(chunk)) return chunk;
+  return !ArrayBuffer.isView(chunk) && 'data' in chunk ? chunk.data : chunk;
+}
+
 /** The bytes that a record takes in a batch: `u32 length`, the bytes, zeros to a multiple of 4. */
 export function recordSize(bytes: number): number {
   return 4 + bytes + ((4 - (bytes & 3)) & 3);

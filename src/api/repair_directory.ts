@@ -1,5 +1,6 @@
 import { loadBinding } from '../native/binding.js';
 import type { RepairResult, ScrubProgress } from '../native/native_log.js';
+import { showEndpoint } from '../transport/endpoint.js';
 import { fetchRange } from '../transport/fetch_range.js';
 import { checkFollowHost } from '../transport/plaintext.js';
 import type { Endpoint } from './options.js';
@@ -27,10 +28,10 @@ export async function repairDirectory(options: RepairDirectoryOptions): Promise<
 }
 
 function peer(dir: string, endpoint: Endpoint) {
-  checkFollowHost(endpoint.host, endpoint.plaintext);
+  checkFollowHost(endpoint.host, endpoint);
   const { logId, salt } = loadBinding().identify(dir);
   return {
-    peer: `${endpoint.host}:${endpoint.port}`,
+    peer: showEndpoint(endpoint),
     fetch: (from: number) => fetchRange({ ...endpoint, logId, salt, from }),
   };
 }

@@ -10,9 +10,9 @@ import { Wakeups } from './wakeup.js';
 
 /** How often, and how fast, the sealed segments of an open log are read and verified. */
 export interface ScrubOptions {
-  /** Default 8 MiB a second. */
+  /** Bytes that are read a second, 1 at least. Default 8 MiB. */
   readonly bytesPerSecond?: number;
-  /** From the end of one scrub to the next. Default 24. */
+  /** Hours from the end of one scrub to the next, 1 to 8,760. Default 24. */
   readonly everyHours?: number;
 }
 
@@ -100,9 +100,9 @@ export class LogScrub {
     if (!running && damagedRanges === 0) this.#native.scrubNow(true);
   }
 
-  /** From now on damage is repaired with what `fetch` gets from a peer. */
-  repairFrom(peer: string, fetch: NativeScrub['fetch'] | undefined): void {
-    this.#native.repairFrom(peer, fetch);
+  /** From now on damage is repaired with what `fetch` gets from a peer; `others`: from several. */
+  repairFrom(peer: string, fetch: NativeScrub['fetch'] | undefined, others = false): void {
+    this.#native.repairFrom(peer, fetch, others);
   }
 
   /** To be called when the engine has news. */

@@ -1,6 +1,8 @@
 import { type Place, State } from '../native/native_log.js';
+import { showEndpoint } from '../transport/endpoint.js';
 import { fetchRange } from '../transport/fetch_range.js';
 import { Follower } from '../transport/follower.js';
+import type { TlsOptions } from '../transport/security.js';
 import type { LogCore } from './core.js';
 import type { Driver } from './driver.js';
 import { WalError } from './errors.js';
@@ -13,7 +15,7 @@ export class StandbyDriver implements Driver {
   readonly role = 'standby';
   readonly commits = undefined;
   readonly #core: LogCore;
-  readonly #endpoint: Endpoint;
+  #endpoint: Endpoint;
   readonly #follower: Follower;
   readonly #ended = new AbortController();
   promoting = false;
@@ -24,13 +26,14 @@ export class StandbyDriver implements Driver {
     this.#follower = new Follower({
       native: core.native,
       identity: { ...core.info, name: core.options.name },
-      host: endpoint.host,
-      port: endpoint.port,
-      plaintext: endpoint.plaintext,
+      ...endpoint,
       events: {
         onCommitMoved: () => core.commitMoved(),
         onConnected: (link) => core.events.emit('connected', link),
-        onDisconnected: (link) => core.events.emit('disconnected', link),
+        onDisconnected: (link) => {
+          core.noteError({ code: link.code, message: link.reason });
+          core.events.emit('disconnected', { reason: link.reason, final: link.final });
+        },
         onFailed: (error) => core.fail(error),
       },
     });
@@ -48,9 +51,8 @@ export class StandbyDriver implements Driver {
     this.#follower.start();
     const { logId, salt } = this.#core.info;
     const { signal } = this.#ended;
-    const { host, port } = this.#endpoint;
     // What is damaged here is fetched again from the primary, and verified before it is used.
-    this.#core.scrub.repairFrom(`${host}:${port}`, (from) =>
+    this.#core.scrub.repairFrom(showEndpoint(this.#endpoint), (from) =>
       fetchRange({ ...this.#endpoint, logId, salt, from, signal }),
     );
   }
@@ -72,6 +74,10 @@ export class StandbyDriver implements Driver {
     await this.#follower.stop();
   }
 
+  setRef(holds: boolean): void {
+    this.#follower.setRef(holds);
+  }
+
   batchClosed(): void {}
   ringWanted(): void {}
 
@@ -87,6 +93,12 @@ export class StandbyDriver implements Driver {
   }
 
   rejectWaits(): void {}
+
+  reloadTls(tls: TlsOptions): void {
+    if (this.#endpoint.tls === undefined) return;
+    this.#endpoint = { ...this.#endpoint, tls };
+    this.#follower.reloadTls(tls);
+  }
 
   status(): Pick<LogStatus, 'standbys' | 'policy' | 'upstream' | 'listening'> {
     return { standbys: [], policy: null, upstream: this.#upstream(), listening: null };
@@ -116,8 +128,8 @@ export class StandbyDriver implements Driver {
   }
 
   #where(): string {
-    const { host, port } = this.#endpoint;
+    const where = showEndpoint(this.#endpoint);
     const name = this.primaryName;
-    return name === '' ? `${host}:${port}` : `${name} at ${host}:${port}`;
+    return name === '' ? where : `${name} at ${where}`;
   }
 }

@@ -1,25 +1,52 @@
 import type { NativeCopy, NativeInfo, Role, Term } from '../native/native_log.js';
 import type { CommitLevel } from '../replication/level.js';
+import type { LinkSecurity } from '../transport/security.js';
 import type { WalErrorCode } from './errors.js';
+import type { DurationBucket } from './flush_times.js';
+import type { LogLevel } from './logger.js';
 import type { UpstreamRule } from './old_primary.js';
+import type { WhenMissing } from './policy_options.js';
 import type { ScrubStatus } from './scrub.js';
 
+/** What a standby lacks of the closed batches of its primary. */
+export interface StageLag {
+  readonly records: number;
+  /** Log bytes; for `apply` at least so many, to the start of a batch or of some older ones. */
+  readonly bytes: number;
+  /**
+   * Age of the first record that it lacks, to a sixteenth; 0 while it lacks none. Of a record that
+   * was there when this log became a primary: since then.
+   */
+  readonly milliseconds: number;
+}
+
 /**
- * What a primary knows of a standby. LSNs as the standby acknowledged them over this connection.
+ * What a primary knows of a standby. LSNs as the standby acknowledged them over this connection,
+ * or over its last one.
  */
 export interface StandbyStatus {
   readonly name: string;
   readonly nodeId: string;
   readonly address: string;
-  /** `catchup`: fed from copies of older log; `live`: fed as batches are closed. */
-  readonly state: 'handshake' | 'catchup' | 'live';
+  /** What keeps strangers out of its connection. */
+  readonly security: LinkSecurity;
+  /**
+   * `catchup`: fed from copies of older log; `live`: fed as batches are closed. `disconnected`: it
+   * was here since this log became a primary; the last 64 of these are listed, one a name.
+   */
+  readonly state: 'catchup' | 'live' | 'disconnected';
+  /** Why it is disconnected; null while it is not. */
+  readonly reason: string | null;
+  /** Since when it is in this state, ISO 8601 by this machine's clock, to half a heartbeat. */
+  readonly since: string;
   /** Whether its acknowledgements count for synchronous commits. */
   readonly synchronous: boolean;
+  readonly sentLsn: number;
   readonly writeLsn: number;
   readonly flushLsn: number;
   readonly applyLsn: number;
-  /** Log bytes that it has not flushed yet. */
-  readonly lagBytes: number;
+  /** How far it is behind, connected or not. */
+  readonly lag: { readonly write: StageLag; readonly flush: StageLag; readonly apply: StageLag };
   /** Milliseconds since it was last heard of. */
   readonly lastContactMs: number;
 }
@@ -29,6 +56,8 @@ export interface UpstreamStatus {
   readonly address: string;
   /** Name of the primary, as far as it is known. */
   readonly primary: string;
+  /** What keeps strangers out of the connection, or will when it is up. */
+  readonly security: LinkSecurity;
   readonly connected: boolean;
   /** Milliseconds since the primary was last heard of; null if not since this log was opened. */
   readonly lastContactMs: number | null;
@@ -51,10 +80,21 @@ export interface PolicyStatus {
   readonly synchronousCommit: CommitLevel;
   /** null: nobody is named. */
   readonly synchronousStandbys: string | null;
-  readonly whenMissing: 'block' | 'fail';
+  readonly whenMissing: WhenMissing;
   readonly syncTimeout: number;
-  /** What commits wait for now beside the disk, in words; null while nothing is missing. */
+  /**
+   * What commits wait for now beside the disk, in words, or, while the log goes on alone, what it
+   * waits for to come back; null while nothing is missing.
+   */
   readonly waitingFor: string | null;
+  /** Since when what is flushed here waits for standbys, ISO 8601; null: nothing does. */
+  readonly waitingSince: string | null;
+  /** How many commits have not been answered yet; a wait for the disk counts too. */
+  readonly waitingCommits: number;
+  /** The log goes on alone: since when (ISO 8601), and why. null: it does not. */
+  readonly degraded: { readonly since: string; readonly reason: string } | null;
+  /** Whether it is recorded, and counts alone. Until then commits meet the policy before too. */
+  readonly inForce: boolean;
 }
 
 /** A directory of a log that has several. */
@@ -73,6 +113,26 @@ export interface CopyStatus {
   readonly progress: number | null;
   /** Reads that failed or did not verify here, and were served from another copy. */
   readonly badReads: number;
+  /** With `mirrorQuorum`: bytes that are to be written here yet, acknowledged or not. */
+  readonly behind: number;
+}
+
+export interface LastError {
+  readonly code: WalErrorCode;
+  readonly message: string;
+  /** ISO 8601 by this machine's clock. */
+  readonly at: string;
+}
+
+/** Something that happened to the log, in words. Never holds a byte of a record. */
+export interface RecentEvent {
+  /** ISO 8601 by this machine's clock. */
+  readonly at: string;
+  readonly level: LogLevel;
+  /** Name of the event (`Log.on`), or 'opened'. */
+  readonly event: string;
+  /** One line. */
+  readonly message: string;
 }
 
 /**
@@ -82,12 +142,22 @@ export interface LogStatus {
   readonly schema: 1;
   readonly state: 'open' | 'failed' | 'closing' | 'closed';
   readonly role: Role;
+  /** Since when it has this role, in this process; ISO 8601 by this machine's clock. */
+  readonly roleSince: string;
   readonly name: string;
   readonly dir: string;
   readonly logId: string;
   readonly nodeId: string;
   readonly term: Term;
+  /** How batches are written: past the cache of the operating system, or through it. */
   readonly io: 'direct' | 'buffered';
+  /** Why not directly; null if they are. */
+  readonly ioReason: string | null;
+  /**
+   * What a commit at the log's own level gets now: `local` while it goes on without its standbys.
+   * null where none are taken.
+   */
+  readonly durability: CommitLevel | null;
   /** First record that is still there (or the next one to come, if there is none). */
   readonly firstLsn: number;
   /**
@@ -102,18 +172,46 @@ export interface LogStatus {
   readonly applyLsn: number | null;
   /** The directories, where there are several. */
   readonly copies: readonly CopyStatus[];
+  /**
+   * In how many of them a commit is flushed before it is acknowledged: `mirrorQuorum`, or all that
+   * are in, where it was not given or they are fewer. null: there is one directory.
+   */
+  readonly mirrorQuorum: number | null;
   readonly ring: { readonly bytes: number; readonly free: number };
-  readonly segments: { readonly bytes: number; readonly used: number; readonly spare: number };
+  readonly segments: {
+    /** Size of one; how many hold log, and how many are ready for more. */
+    readonly bytes: number;
+    readonly used: number;
+    readonly spare: number;
+    /** Bytes of all of them, in each directory. */
+    readonly diskBytes: number;
+  };
+  /** Since this log was opened. */
   readonly flushes: {
     readonly count: number;
     readonly bytes: number;
+    readonly totalMs: number;
+    /** Time that 50 and 99 of 100 took at most, to a quarter; null before the first one. */
+    readonly p50Ms: number | null;
+    readonly p99Ms: number | null;
     readonly slowestMs: number;
+    /** By rising limits; limits at 1 ms and its doublings among them. */
+    readonly histogram: readonly DurationBucket[];
     /** Flushes that took a second or more: each is a `slowFlush` event too. */
     readonly slow: number;
   };
+  /** Calls of `commit` since this log was opened; more than one a batch, where they share it. */
+  readonly commits: {
+    /** Not answered yet, and for how long the oldest of them has waited; null: nobody waits. */
+    readonly waiting: number;
+    readonly oldestWaitMs: number | null;
+    readonly acknowledged: number;
+    /** Ended without: failed, cancelled, timed out. The record may be in the log. */
+    readonly rejected: number;
+  };
   /** Where the primary listens; null if it does not. */
   readonly listening: { readonly host: string; readonly port: number } | null;
-  /** Primary: the standbys that are connected. */
+  /** Primary: the standbys that are connected, then those that are not any more. */
   readonly standbys: readonly StandbyStatus[];
   /** Primary: the policy of its commits; null on others. */
   readonly policy: PolicyStatus | null;
@@ -123,11 +221,16 @@ export interface LogStatus {
   readonly scrub: ScrubStatus;
   /** What opening found. */
   readonly recovery: NativeInfo['recovery'];
+  /** The last 32, oldest first, since this log was opened. */
+  readonly events: readonly RecentEvent[];
+  /** The last error of the engine or of the link to the primary, mended or not; null: none yet. */
+  readonly lastError: LastError | null;
+  /** Why the log has stopped; null while it has not. */
   readonly failure: { readonly code: WalErrorCode; readonly message: string } | null;
 }
 
 export function copyStatus(copy: NativeCopy): CopyStatus {
-  const { dir, state, reason, since, filled, toFill, badReads } = copy;
+  const { dir, state, reason, since, filled, toFill, badReads, behind } = copy;
   return {
     dir,
     state,
@@ -135,5 +238,6 @@ export function copyStatus(copy: NativeCopy): CopyStatus {
     since: new Date(since).toISOString(),
     progress: state === 'resyncing' ? (toFill === 0 ? 0 : filled / toFill) : null,
     badReads,
+    behind,
   };
 }

@@ -10,7 +10,7 @@ interface SegmentFile {
 }
 
 export interface Comparison {
-  /** Bytes compared: those that both directories hold. */
+  /** Positions between which was compared: what both directories hold. */
   readonly from: number;
   readonly to: number;
   readonly difference?: {
@@ -41,7 +41,7 @@ export function compareLogs(dir: string, other: string, end: number): Comparison
     if (start !== to || mine.bytes !== theirsAt.bytes) {
       const message = `the segments of ${dir} and ${other} do not begin at the same places`;
       throw new WalError('WAL_NOT_A_LOG', message, {
-        hint: 'One of them lacks a segment, or they are not copies of one log.',
+        hint: 'Verify each of them alone: one may lack a file.',
       });
     }
     const length = Math.min(mine.bytes, end - start);

@@ -7,8 +7,18 @@ export const EXIT_USAGE = 2;
 
 /** Where the library's hint names options of its own, that of the command line. */
 const ownHints: Readonly<Partial<Record<WalErrorCode, string>>> = {
+  WAL_CLOSED: 'Start the command again.',
+  WAL_FAILED: 'Mend that; then start the command again, which recovers the log.',
+  WAL_FLUSH_FAILED: 'Look at the disk and at the memory; then start the command again.',
+  WAL_NOT_FOUND: 'Look at the path; `walmirror primary` creates a log.',
+  WAL_COPY_MISSING: 'Give --dir for every copy; for one that is gone for good, --accept-missing.',
+  WAL_LSN_GONE: 'Pass --from with the first LSN that is kept; `walmirror status` says which it is.',
+  WAL_NOT_STANDBY: 'See its role with `walmirror status`.',
+  WAL_SYNC_TIMEOUT: 'The record stays in the log; see with `walmirror status` who is connected.',
   WAL_PRIMARY_REACHABLE: 'Stop the old primary, then promote with --primary-stopped.',
-  WAL_PLAINTEXT: 'Pass --plaintext on a network that you trust.',
+  WAL_PLAINTEXT:
+    'Pass --tls-cert, --tls-key, --tls-ca and --tls-allow or, on a network that you trust, ' +
+    '--plaintext.',
   WAL_NO_STANDBYS: "Pass --standbys 'ANY 1 (*)', or another --sync level.",
   WAL_IS_STANDBY:
     'Make it the primary with `walmirror promote`, or follow with `walmirror standby`.',
@@ -19,10 +29,16 @@ const ownHints: Readonly<Partial<Record<WalErrorCode, string>>> = {
 const typed: readonly (readonly [RegExp, string])[] = [
   [/\bwhenMissing: '(\w+)'/g, '--when-missing $1'],
   [/\bwhenMissing\b/g, '--when-missing'],
+  [/\bmirrorQuorum\b/g, '--mirror-quorum'],
+  [/: dir: \['\.\/a', '\.\/b'\]/, ': --dir ./a --dir ./b'],
   [/\bsyncTimeout\b/g, '--sync-timeout'],
   [/\bsynchronousStandbys\b/g, '--standbys'],
   [/\bsynchronousCommit\b/g, '--sync'],
   [/\b(listen|follow)\.(host|port)\b/g, '--$1: the $2'],
+  [/\b(listen|follow|from)\.tls\.(key|cert|ca|allow)\b/g, '--tls-$2'],
+  [/\b(listen|follow|from)\.tls: these\b/g, 'TLS: these'],
+  [/\b(listen|follow|from)\.secret\b/g, '--secret-file:'],
+  [/\b(listen|follow|from) takes tls or plaintext: true/g, 'pass the --tls options or --plaintext'],
   [/^(name|dir)\b/, '--$1'],
 ];
 
@@ -41,6 +57,15 @@ export class Reported extends Error {
   override readonly name = 'Reported';
 }
 
+function ownHint(error: unknown): string | undefined {
+  return error instanceof WalError ? ownHints[error.code] : undefined;
+}
+
+/** What to do about it, in the words of the command line. */
+export function hintFor(error: WalError): string {
+  return ownHint(error) ?? error.hint;
+}
+
 /** Says on stderr what went wrong, and returns the exit code. */
 export function report(raised: unknown, json: boolean): number {
   const error = WalError.from(raised);
@@ -49,10 +74,10 @@ export function report(raised: unknown, json: boolean): number {
   if (error instanceof Reported) return EXIT_FAILURE;
   // Code 0: --help and --version.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : badUsage(error, json);
-  const own = error instanceof WalError ? ownHints[error.code] : undefined;
+  const own = ownHint(error);
   const text = error instanceof Error ? error.message : String(error);
   const message = own === undefined ? text : asTyped(text);
-  const hint = own ?? (error instanceof WalError ? error.hint : '');
+  const hint = error instanceof WalError ? hintFor(error) : '';
   if (json) {
     const { code = null, oldPrimary } = error instanceof WalError ? error : {};
     process.stderr.write(`${JSON.stringify({ error: { code, message, hint, oldPrimary } })}\n`);

@@ -1,10 +1,11 @@
 import type { Readable } from 'node:stream';
 import { WalError } from '../api/errors.js';
 import type { Log } from '../api/log.js';
+import type { LogStatus } from '../api/status.js';
 import { Committer } from './committer.js';
 import { chunks } from './input.js';
 import type { Splitter } from './splitter.js';
-import { notice } from './terminal.js';
+import { notice, plural } from './terminal.js';
 
 export interface FeedTotals {
   records: number;
@@ -38,7 +39,7 @@ export async function feed(options: FeedOptions): Promise<void> {
   else stop.addEventListener('abort', onStop, { once: true });
   const committer = new Committer(log, {
     signal: grace.signal,
-    onWaiting: () => notice('waiting for standbys: what was read is flushed here, not committed'),
+    onWaiting: () => notice(describeWait(log.status())),
   });
   try {
     let failure: { readonly error: unknown } | undefined;
@@ -54,6 +55,18 @@ export async function feed(options: FeedOptions): Promise<void> {
     clearTimeout(timer);
     stop.removeEventListener('abort', onStop);
   }
+}
+
+/** For whom, since when, and how much. */
+function describeWait({ policy, flushLsn, commitLsn }: LogStatus): string {
+  const whom = policy?.waitingFor ?? 'their acknowledgement';
+  const since = policy?.waitingSince ?? new Date().toISOString();
+  const records = plural(flushLsn - commitLsn, 'record');
+  const commits = plural(policy?.waitingCommits ?? 0, 'commit');
+  return (
+    `waiting for standbys since ${since}: ${whom}; ${commits}, ` +
+    `${records} flushed here and not committed`
+  );
 }
 
 async function appendAll(options: FeedOptions, committer: Committer): Promise<void> {

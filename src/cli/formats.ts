@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import type { Batch, LogRecord } from '../api/batch.js';
+import { frameHeader } from '../api/frames.js';
 import type { Output } from './output.js';
 
 export type OutputFormat = 'lines' | 'frames' | 'json';
@@ -14,9 +15,7 @@ export const recordWriters: Readonly<Record<OutputFormat, RecordWriter>> = {
     output.write(NEWLINE);
   },
   frames: (output, { data }) => {
-    const length = Buffer.allocUnsafe(4);
-    length.writeUInt32LE(data.length);
-    output.write(length);
+    output.write(frameHeader(data.length));
     output.write(data);
   },
   json: (output, { lsn, data }, { term, timestamp }) => {

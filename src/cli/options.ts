@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { resolvePolicy } from '../api/policy_options.js';
+import { resolvePolicy, whenMissingChoices } from '../api/policy_options.js';
+import { commitLevels } from '../replication/level.js';
 
 export interface Address {
   readonly host: string;
@@ -32,13 +33,27 @@ export function showDirs(dirs: readonly string[]): string {
   return dirs.join(', ');
 }
 
+export function parseCount(text: string): number {
+  const count = Number(text);
+  if (!/^\d+$/.test(text) || count < 1) throw new InvalidArgumentError('Say a number: 1 or more.');
+  return count;
+}
+
+export function parsePort(text: string): number {
+  const port = Number(text);
+  if (!/^\d{1,5}$/.test(text) || port > 65535) {
+    throw new InvalidArgumentError('Say a port, 0 to 65535.');
+  }
+  return port;
+}
+
 /** Left as it is; checked here, where the option has the name that was typed. */
 export function parseRule(text: string): string {
   try {
     resolvePolicy({ synchronousStandbys: text });
   } catch (error) {
     if (!(error instanceof Error)) throw error;
-    throw new InvalidArgumentError(error.message.replace(/^synchronousStandbys, /, ''));
+    throw new InvalidArgumentError(error.message.replace(/^synchronousStandbys[,:] /, ''));
   }
   return text;
 }
@@ -92,11 +107,26 @@ export const shared = {
       '--accept-missing <path>',
       'open without the copy that was in this directory: what it alone holds is lost',
     ).argParser(parsePaths),
+  mirrorQuorum: () =>
+    new Option(
+      '--mirror-quorum <count>',
+      'with several directories: in how many a commit is flushed (default: in all)',
+    ).argParser(parseCount),
   name: () => new Option('--name <name>', "this node's name (default: the name of the directory)"),
   listen: (what = 'feed standbys here; port 0 takes any') =>
     new Option('--listen <host:port>', what).argParser(parseAddress),
-  plaintext: () =>
-    new Option('--plaintext', 'allow replication without encryption off this machine'),
+  sync: () => new Option('--sync <level>', 'how safe a commit is').choices([...commitLevels]),
+  standbys: (what = "the standbys that count, such as 'ANY 1 (*)' or 'FIRST 1 (b, c)'") =>
+    new Option('--standbys <rule>', what).argParser(parseRule),
+  whenMissing: () =>
+    new Option(
+      '--when-missing <what>',
+      'while they are missing: wait, fail, or go on alone until they have caught up',
+    ).choices([...whenMissingChoices]),
+  syncTimeout: () =>
+    new Option('--sync-timeout <time>', 'with fail or degrade: how long to wait').argParser(
+      parseDuration,
+    ),
   input: (what = 'records to append, - for the standard input') =>
     new Option('--input <file>', what).argParser(parsePath),
   inputFormat: () =>

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { dumpCommand } from './commands/dump.js';
+import { policyCommand } from './commands/policy.js';
 import { primaryCommand } from './commands/primary.js';
 import { promoteCommand } from './commands/promote.js';
 import { repairCommand } from './commands/repair.js';
@@ -38,6 +39,7 @@ Exit codes: 0 done, 1 failed (stderr says why), 2 bad usage.`,
     primaryCommand(),
     standbyCommand(),
     promoteCommand(),
+    policyCommand(),
     dumpCommand(),
     verifyCommand(),
     scrubCommand(),

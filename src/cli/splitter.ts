@@ -1,3 +1,5 @@
+import { FrameSplitter } from '../api/frames.js';
+
 /**
  * Cuts a stream of chunks into records: `feed` a chunk, then take records with `next` until there
  * is none. Pulled, not pushed, so that the caller can stop for back-pressure at any record. A
@@ -13,7 +15,7 @@ export interface Splitter {
 
 export type InputFormat = 'lines' | 'frames';
 
-/** The input is not what its format says; `message` names the line or frame. */
+/** The input is not what its format says; `message` names the line. */
 export class InputError extends Error {
   override readonly name = 'InputError';
 }
@@ -80,77 +82,5 @@ export class LineSplitter implements Splitter {
   #tooLong(): InputError {
     this.#carry = [];
     return new InputError(`line ${this.#lines + 1} is longer than ${this.#max} bytes`);
-  }
-}
-
-const LENGTH_BYTES = 4;
-
-/** Frames: a length as u32 little-endian, then as many bytes. */
-export class FrameSplitter implements Splitter {
-  readonly #max: number;
-  #chunk: Buffer = EMPTY;
-  #at = 0;
-  readonly #length = Buffer.alloc(LENGTH_BYTES);
-  /** Bytes of the length that were seen, of a frame that began in an earlier chunk. */
-  #lengthBytes = 0;
-  /** Its payload, once the length is known. */
-  #partial: Buffer | undefined;
-  #partialBytes = 0;
-  #frames = 0;
-
-  constructor(maxRecordBytes: number) {
-    this.#max = maxRecordBytes;
-  }
-
-  feed(chunk: Buffer): void {
-    this.#chunk = chunk;
-    this.#at = 0;
-  }
-
-  next(): Buffer | undefined {
-    if (this.#partial !== undefined || this.#lengthBytes > 0) return this.#resume();
-    const start = this.#at + LENGTH_BYTES;
-    if (start <= this.#chunk.length) {
-      const end = start + this.#checked(this.#chunk.readUInt32LE(this.#at));
-      if (end <= this.#chunk.length) {
-        this.#at = end;
-        this.#frames += 1;
-        return this.#chunk.subarray(start, end);
-      }
-    }
-    return this.#resume();
-  }
-
-  end(): Buffer | undefined {
-    if (this.#partial === undefined && this.#lengthBytes === 0) return undefined;
-    throw new InputError(`the input ends inside frame ${this.#frames + 1}`);
-  }
-
-  /** The way of a frame that spans chunks. */
-  #resume(): Buffer | undefined {
-    if (this.#partial === undefined) {
-      const taken = this.#chunk.copy(this.#length, this.#lengthBytes, this.#at);
-      this.#at += taken;
-      this.#lengthBytes += taken;
-      if (this.#lengthBytes < LENGTH_BYTES) return undefined;
-      this.#partial = Buffer.allocUnsafe(this.#checked(this.#length.readUInt32LE(0)));
-      this.#partialBytes = 0;
-    }
-    const taken = this.#chunk.copy(this.#partial, this.#partialBytes, this.#at);
-    this.#at += taken;
-    this.#partialBytes += taken;
-    if (this.#partialBytes < this.#partial.length) return undefined;
-    const record = this.#partial;
-    this.#partial = undefined;
-    this.#lengthBytes = 0;
-    this.#frames += 1;
-    return record;
-  }
-
-  #checked(length: number): number {
-    if (length <= this.#max) return length;
-    throw new InputError(
-      `frame ${this.#frames + 1} says ${length} bytes, and a record has at most ${this.#max}`,
-    );
   }
 }

@@ -10,7 +10,14 @@ import { notice, plural } from './terminal.js';
  */
 export function narrate(log: Log, verbose: boolean): void {
   tellDisconnections(log, verbose);
+  log.on('degraded', ({ reason }) => {
+    notice(`goes on alone, commits wait for its own disk only: ${reason}`);
+  });
+  log.on('restored', ({ degradedSince }) => {
+    notice(`commits wait for standbys again; it went on alone since ${degradedSince}`);
+  });
   if (!verbose) return;
+  tellRefusals(log);
   log.on('standby', ({ name, connected, reason }) => {
     notice(connected ? `standby ${name} connected` : `standby ${name} left: ${reason}`);
   });
@@ -24,6 +31,15 @@ export function narrate(log: Log, verbose: boolean): void {
   log.on('repaired', ({ repaired }) => notice(`${plural(repaired, 'damaged range')} repaired`));
   log.on('slowFlush', ({ milliseconds }) => {
     notice(`a flush took ${(milliseconds / 1000).toFixed(1)} s`);
+  });
+}
+
+/** Who knocks again and again is told of once. */
+function tellRefusals(log: Log): void {
+  let last = '';
+  log.on('refused', ({ address, reason }) => {
+    if (reason !== last) notice(`refused ${address}: ${reason}`);
+    last = reason;
   });
 }
 

@@ -26,6 +26,13 @@ export async function cutTornRecord(
   return status.size - whole;
 }
 
+/** Whether there is a regular file, and not an empty one. */
+export function holdsBytes(path: string): boolean {
+  if (path === '-' || !existsSync(path)) return false;
+  const status = statSync(path);
+  return status.isFile() && status.size > 0;
+}
+
 /** Looks from the end: a file of many gigabytes is not read for it. */
 function endOfLastLine(path: string, size: number): number {
   const fd = openSync(path, 'r');

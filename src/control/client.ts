@@ -11,7 +11,7 @@ import {
 export type ControlRequest =
   | { readonly cmd: 'status' }
   | { readonly cmd: 'scrub' }
-  | ({ readonly cmd: 'promote' } & Readonly<Record<string, unknown>>);
+  | ({ readonly cmd: 'promote' | 'policy' } & Readonly<Record<string, unknown>>);
 
 /** `listening: false`: no process has the log open with a control socket; that is not an error. */
 export type ControlReply =

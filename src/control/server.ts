@@ -19,8 +19,10 @@ export interface ControlServerOptions {
   readonly status: () => unknown;
   /** Gets what the request held beside `cmd`; must check it. */
   readonly promote: (options: unknown) => Promise<unknown>;
+  /** The same, for a change of policy; the signal says that nobody waits for it any more. */
+  readonly policy: (options: unknown, signal: AbortSignal) => Promise<unknown>;
   /** Verifies what lies on the disk; the status tells how far it is. */
-  readonly scrub: () => Promise<unknown>;
+  readonly scrub: (options: unknown, signal: AbortSignal) => Promise<unknown>;
   /** How long a connection may take to send its request. Default 5,000. */
   readonly requestTimeoutMs?: number;
 }
@@ -113,6 +115,7 @@ class Session {
   readonly #socket: Socket;
   readonly #options: ControlServerOptions;
   readonly #chunks: Buffer[] = [];
+  readonly #gone = new AbortController();
   #bytes = 0;
   #state: 'asking' | 'working' | 'answered' = 'asking';
   #deadline: NodeJS.Timeout;
@@ -122,7 +125,10 @@ class Session {
     this.#options = options;
     socket.unref();
     socket.on('error', () => socket.destroy());
-    socket.on('close', () => clearTimeout(this.#deadline));
+    socket.on('close', () => {
+      clearTimeout(this.#deadline);
+      this.#gone.abort(new WalError('WAL_CONTROL', 'the client has hung up'));
+    });
     socket.on('data', (chunk) => this.#take(chunk));
     // A deadline for the whole request, not an idle time: a slow drip is cut off too.
     this.#deadline = setTimeout(() => {
@@ -164,9 +170,7 @@ class Session {
   async #work(line: string): Promise<string> {
     try {
       const { cmd, options } = parseRequest(line);
-      const { status, promote, scrub } = this.#options;
-      const result =
-        cmd === 'status' ? status() : await (cmd === 'scrub' ? scrub() : promote(options));
+      const result = await this.#options[cmd](options, this.#gone.signal);
       const answer = `${JSON.stringify({ ok: true, result: result ?? null })}\n`;
       if (Buffer.byteLength(answer) > MAX_ANSWER_BYTES) {
         return failure('WAL_CONTROL', 'the answer is too long');
@@ -188,23 +192,24 @@ class Session {
   }
 }
 
-const commands = ['status', 'promote', 'scrub'] as const;
+const oneLine = 'Send one JSON object, and a newline.';
+const commands = ['status', 'promote', 'scrub', 'policy'] as const;
 
 function parseRequest(line: string): { cmd: (typeof commands)[number]; options: unknown } {
   let request: unknown;
   try {
     request = JSON.parse(line);
   } catch {
-    throw new WalError('WAL_CONTROL', 'the request is not a line of JSON');
+    throw new WalError('WAL_CONTROL', 'the request is not a line of JSON', { hint: oneLine });
   }
   if (typeof request !== 'object' || request === null || Array.isArray(request)) {
-    throw new WalError('WAL_CONTROL', 'the request is not a JSON object');
+    throw new WalError('WAL_CONTROL', 'the request is not a JSON object', { hint: oneLine });
   }
   const { cmd: name, ...options } = request as Record<string, unknown>;
   const cmd = commands.find((known) => known === name);
   if (cmd === undefined) {
     throw new WalError('WAL_CONTROL', `unknown command ${JSON.stringify(name) ?? 'undefined'}`, {
-      hint: "The commands are 'status', 'promote' and 'scrub'.",
+      hint: "The commands are 'status', 'promote', 'scrub' and 'policy'.",
     });
   }
   return { cmd, options };

@@ -28,10 +28,12 @@ export type Role = 'primary' | 'standby' | 'fenced';
 export interface Rule {
   /** The log's own level. */
   readonly synchronousCommit: 'off' | 'local' | 'remote_write' | 'remote_flush' | 'remote_apply';
-  /** `ANY n (...)` in its canonical form, at most 2047 bytes; null: nobody is named. */
+  /** `ANY n (...)` or `FIRST n (...)`, canonical, at most 2047 bytes; null: nobody is named. */
   readonly synchronousStandbys: string | null;
   /** Ids of the nodes whose acknowledgements may count. */
   readonly members: readonly string[];
+  /** Too few of them were there, and the primary acknowledges what it alone has flushed. */
+  readonly degraded: boolean;
 }
 
 export interface NativeOpenOptions {
@@ -42,6 +44,8 @@ export interface NativeOpenOptions {
   readonly acceptMissing?: readonly string[];
   /** A copy that takes so much longer than another is dropped. */
   readonly copyLagMs?: number;
+  /** Copies that a batch is flushed on when it is acknowledged, 0: all; default: as recorded. */
+  readonly mirrorQuorum?: number;
   /** Bytes a second with which a copy is filled beside the appends. */
   readonly copyFillRate?: number;
   /** Create the log where the directory holds none (the directory itself too). */
@@ -81,6 +85,8 @@ export interface NativeCopy {
   readonly toFill: number;
   /** Reads that failed or did not verify here, and were served from another copy. */
   readonly badReads: number;
+  /** Bytes that others have and this one has yet to write. */
+  readonly behind: number;
 }
 
 export interface NativeInfo {
@@ -129,6 +135,8 @@ export interface NativeInfo {
   readonly spareSegments: number;
   /** Empty where the log has one directory. */
   readonly copies: readonly NativeCopy[];
+  /** Copies that a batch is flushed on when it is acknowledged; 0 where there is one directory. */
+  readonly copiesAcknowledging: number;
   /** Readers only: grows with each change of which copies are in; 0 where there never was one. */
   readonly generation?: number;
 }
@@ -167,7 +175,10 @@ export const State = {
   SCRUB_NEWS: 14,
   /** Changes when `info().copies` tells something new, but for progress. */
   COPY_NEWS: 15,
-  LENGTH: 16,
+  /** Flushes since the log was opened, and how long they took in all, in milliseconds. */
+  FLUSHES: 16,
+  FLUSH_MS: 17,
+  LENGTH: 18,
 } as const;
 
 /** Indices into `NativeLog.words` (Int32, shared with the engine's threads). */
@@ -188,6 +199,8 @@ export interface ReadResult {
   readonly next: number;
   readonly lsn: number;
   readonly need: number;
+  /** Ends of batches before `next`, some 256 KiB apart: position, LSN, position, LSN, ... */
+  readonly ends: readonly number[];
 }
 
 /** Bytes of one segment file that are not what they were. */
@@ -224,12 +237,19 @@ export interface NativeScrubStatus {
   readonly reason: string;
 }
 
+/**
+ * `wrong`: it does not verify, or does not continue the log. `unfit`: it may be right, but what
+ * this log holds next to it is damaged too, or cannot be read, and so cannot tell.
+ */
+export type RefusedRange = 'no' | 'wrong' | 'unfit';
+
 export interface NativeScrub {
   /**
    * Bytes of the log from the batch boundary `from` on, at least `need` of them where the peer has
-   * as many and they lie in one segment. What it gives is verified before it is used.
+   * as many and they lie in one segment. What it gives is verified before it is used. `refused`
+   * is of what it gave last, and said only to one that has others to ask.
    */
-  fetch(from: number, need: number): Promise<Uint8Array>;
+  fetch(from: number, need: number, refused: RefusedRange): Promise<Uint8Array>;
 }
 
 export interface NativeLog {
@@ -242,6 +262,11 @@ export interface NativeLog {
   readonly words: Int32Array;
 
   info(): NativeInfo;
+  /**
+   * How long flushes took: limit in milliseconds (the last one may be infinite), count, limit,
+   * count, ..., by rising limits, those without a flush left out.
+   */
+  flushTimes(): readonly number[];
   failure(): Error | undefined;
   /**
    * Called after flushes (coalesced), after a failure and when ring space came free. Never
@@ -350,8 +375,11 @@ export interface NativeLog {
   /** Asks for one now; `gentle`: not at full speed. Done when `passes` is what this returns. */
   scrubNow(gentle: boolean): number;
   scrubStatus(): NativeScrubStatus;
-  /** Damage below the commit position is repaired from there; without `fetch`, from nowhere. */
-  repairFrom(peer: string, fetch: NativeScrub['fetch'] | undefined): void;
+  /**
+   * Damage below the commit position is repaired from there; without `fetch`, from nowhere.
+   * `others`: it has several peers to ask.
+   */
+  repairFrom(peer: string, fetch: NativeScrub['fetch'] | undefined, others?: boolean): void;
 
   /**
    * Closes the open batch's published part: waits for the flush, stores a clean control file,
@@ -437,4 +465,16 @@ export interface NativeBinding {
   /** Names of the implementations that this processor can run; the first is in use. */
   crc32cImplementations(): readonly string[];
   crc32cWith(implementation: string, data: Uint8Array): number;
+  /**
+   * Milliseconds since the machine was started, with fractions, time of suspension included
+   * (CLOCK_BOOTTIME); comparable between the processes of one machine. Never falls. NaN where the
+   * kernel has no such clock.
+   */
+  bootTime(): number;
+  /**
+   * Takes an exclusive lock on a file, which is created where there is none, and returns what
+   * releases it; the system releases it when the process ends. Throws WAL_LOCKED, at once, where
+   * another process, or another call of this one, has it.
+   */
+  lockFile(path: string): () => void;
 }

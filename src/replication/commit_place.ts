@@ -1,8 +1,9 @@
 import type { Place } from '../native/native_log.js';
 import { assert } from './assert.js';
+import type { ActiveRule } from './commit_rule.js';
 import type { CommitLevel } from './level.js';
 import type { SyncStandbys } from './policy.js';
-import type { Quorum, Reached } from './quorum.js';
+import { kth, type Measure, type Reached } from './quorum.js';
 
 /** A log's own policy: what its commit place waits for. */
 export interface CommitPolicy {
@@ -18,6 +19,14 @@ export interface LocalProgress {
   readonly flushLsn: number;
 }
 
+/** The rules that acknowledgements have to meet, all of them; `CommitRule` is one. */
+export interface RulesToMeet {
+  readonly active: readonly ActiveRule[];
+}
+
+/** A level of one call, or `own`: what the log's own policy asks for, whatever that is by then. */
+export type CommitKind = CommitLevel | 'own';
+
 /**
  * The one commit place of a log (SAFETY 1.2) and how far each level is met.
  *
@@ -27,17 +36,15 @@ export interface LocalProgress {
  * too.
  */
 export class CommitPlace {
-  readonly #quorum: Quorum;
+  readonly #rules: RulesToMeet;
   readonly #kth: Reached = { position: 0, lsn: 0 };
-  readonly #policy: CommitPolicy;
   #position: number;
   #lsn: number;
   /** Where the opening of the current term ends. */
   #opened = Number.POSITIVE_INFINITY;
 
-  constructor(quorum: Quorum, policy: CommitPolicy, known: Place) {
-    this.#quorum = quorum;
-    this.#policy = policy;
+  constructor(rules: RulesToMeet, known: Place) {
+    this.#rules = rules;
     this.#position = known.position;
     this.#lsn = known.lsn;
   }
@@ -48,10 +55,6 @@ export class CommitPlace {
 
   get lsn(): number {
     return this.#lsn;
-  }
-
-  get policy(): CommitPolicy {
-    return this.#policy;
   }
 
   /**
@@ -67,18 +70,18 @@ export class CommitPlace {
     this.#lsn = start.lsn;
   }
 
-  /** Moves the commit place as far as the policy allows. Returns whether it moved. */
+  /** Moves the commit place as far as every rule allows. Returns whether it moved. */
   update(local: LocalProgress): boolean {
     let position = local.flushPosition;
     let lsn = local.flushLsn;
-    const level = this.#policy.synchronousCommit;
-    if (level !== 'off' && level !== 'local') {
+    for (const each of this.#rules.active) {
+      if (each.alone) continue;
       // Applying waits for the commit place, so the commit place does not wait for applying.
-      if (!this.#remote(level === 'remote_write' ? 'write' : 'flush')) return false;
-      if (this.#kth.position < position) {
-        position = this.#kth.position;
-        lsn = this.#kth.lsn;
-      }
+      const isWrite = each.rule.synchronousCommit === 'remote_write';
+      if (!this.#remote(each, isWrite ? 'write' : 'flush')) return false;
+      if (this.#kth.position >= position) continue;
+      position = this.#kth.position;
+      lsn = this.#kth.lsn;
     }
     if (position < this.#opened || position <= this.#position) return false;
     assert(position <= local.flushPosition, 'commit place <= local flush');
@@ -87,19 +90,33 @@ export class CommitPlace {
     return true;
   }
 
-  /** LSN up to which a level is met now. */
-  reached(level: CommitLevel, local: LocalProgress): number {
+  /** LSN up to which a level is met now, by every rule. */
+  reached(kind: CommitKind, local: LocalProgress): number {
+    if (kind === 'off') return local.closedLsn;
+    if (kind === 'local') return local.flushLsn;
+    let lsn = local.closedLsn;
+    for (const each of this.#rules.active) {
+      lsn = Math.min(lsn, this.#reachedBy(each, kind === 'own' ? ownLevel(each) : kind, local));
+    }
+    return lsn;
+  }
+
+  #reachedBy(rule: ActiveRule, level: CommitLevel, local: LocalProgress): number {
     if (level === 'off') return local.closedLsn;
     if (level === 'local') return local.flushLsn;
-    if (!this.#remote(level === 'remote_write' ? 'write' : 'flush')) return 0;
+    if (!this.#remote(rule, level === 'remote_write' ? 'write' : 'flush')) return 0;
     let lsn = Math.min(local.flushLsn, this.#kth.lsn);
     if (this.#kth.position < this.#opened) lsn = Math.min(lsn, this.#lsn);
     if (level !== 'remote_apply') return lsn;
-    return this.#remote('apply') ? Math.min(lsn, this.#kth.lsn) : 0;
+    return this.#remote(rule, 'apply') ? Math.min(lsn, this.#kth.lsn) : 0;
   }
 
-  #remote(measure: 'write' | 'flush' | 'apply'): boolean {
-    const { standbys } = this.#policy;
-    return standbys !== undefined && this.#quorum.kth(standbys.count, measure, this.#kth);
+  #remote({ standbys, present }: ActiveRule, measure: Measure): boolean {
+    return standbys !== undefined && kth(present, standbys.count, measure, this.#kth);
   }
+}
+
+/** What a commit that names no level waits for under this rule. */
+export function ownLevel({ rule }: ActiveRule): CommitLevel {
+  return rule.degraded ? 'local' : rule.synchronousCommit;
 }

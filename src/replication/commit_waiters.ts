@@ -1,10 +1,12 @@
 import { WalError } from '../api/errors.js';
 import { assert } from './assert.js';
+import type { CommitKind } from './commit_place.js';
 import { type CommitLevel, commitLevels } from './level.js';
 
 /** What was reached when a commit resolved: `lsn` is at least the one asked for. */
 export interface CommitResult {
   readonly lsn: number;
+  /** What was asked for; where no level was named, what the log's own policy asked for by then. */
   readonly level: CommitLevel;
   /** Names of the standbys that had met the level for `lsn` by then. */
   readonly standbys: readonly string[];
@@ -13,12 +15,14 @@ export interface CommitResult {
 /** Where the waiters look up how far things are; `PrimaryHub` is one. */
 export interface CommitSource {
   /** LSN up to which the level is met now. For `off`: the end of the last closed batch. */
-  reached(level: CommitLevel): number;
-  standbysAt(level: CommitLevel, lsn: number): readonly string[];
+  reached(kind: CommitKind): number;
+  /** What `own` stands for now; `local` while the log is degraded. */
+  ownLevel(): CommitLevel;
+  standbysAt(level: CommitKind, lsn: number): readonly string[];
 }
 
 export interface CommitWaitersOptions {
-  /** `whenMissing: 'fail'`: a remote wait is rejected after this long. undefined: it blocks. */
+  /** A wait for standbys is rejected after this long. undefined: it blocks. */
   readonly timeoutMs?: number | undefined;
 }
 
@@ -53,6 +57,8 @@ interface Group {
   others: Set<Waiter> | undefined;
 }
 
+const kinds: readonly CommitKind[] = ['own', ...commitLevels];
+
 /** The groups of one level, by rising floor; at most the last one is open. */
 class LevelQueue {
   readonly groups: Group[] = [];
@@ -67,13 +73,16 @@ class LevelQueue {
  */
 export class CommitWaiters {
   readonly #source: CommitSource;
-  readonly #queues: Record<CommitLevel, LevelQueue>;
+  readonly #queues: Record<CommitKind, LevelQueue>;
+  /** Of waits at a remote level that was named, and of those at the log's own level. */
   #timeoutMs: number | undefined;
+  #ownTimeoutMs: number | undefined;
 
   constructor(source: CommitSource, options: CommitWaitersOptions = {}) {
     this.#source = source;
-    this.#timeoutMs = options.timeoutMs;
+    this.limitWaits(options.timeoutMs, options.timeoutMs);
     this.#queues = {
+      own: new LevelQueue(),
       off: new LevelQueue(),
       local: new LevelQueue(),
       remote_write: new LevelQueue(),
@@ -82,14 +91,16 @@ export class CommitWaiters {
     };
   }
 
-  set timeoutMs(value: number | undefined) {
-    this.#timeoutMs = value;
+  /** For waits at a level that was named, and at the log's own level; undefined: they block. */
+  limitWaits(named: number | undefined, own: number | undefined): void {
+    this.#timeoutMs = named;
+    this.#ownTimeoutMs = own;
   }
 
   /** Number of batches that are waited for, over all levels: what memory is proportional to. */
   get groups(): number {
     let sum = 0;
-    for (const level of commitLevels) sum += this.#queues[level].groups.length;
+    for (const level of kinds) sum += this.#queues[level].groups.length;
     return sum;
   }
 
@@ -102,7 +113,7 @@ export class CommitWaiters {
    * Resolves when `lsn`, at most the last one appended, has met `level`. Waits for one batch
    * share a promise.
    */
-  wait(level: CommitLevel, lsn: number): Promise<CommitResult> {
+  wait(level: CommitKind, lsn: number): Promise<CommitResult> {
     const open = this.#queues[level].open;
     if (open !== undefined && lsn > open.floor && open.shared !== undefined) {
       if (lsn > open.target) open.target = lsn;
@@ -119,7 +130,7 @@ export class CommitWaiters {
    * The same, but the wait alone can be cancelled: WAL_COMMIT_ABORTED, with the signal's reason
    * as cause.
    */
-  waitWithSignal(level: CommitLevel, lsn: number, signal: AbortSignal): Promise<CommitResult> {
+  waitWithSignal(level: CommitKind, lsn: number, signal: AbortSignal): Promise<CommitResult> {
     if (signal.aborted) return Promise.reject(abortedError(lsn, signal));
     const reached = this.#source.reached(level);
     if (lsn <= reached) return Promise.resolve(this.#result(level, reached));
@@ -150,7 +161,7 @@ export class CommitWaiters {
   }
 
   /** Whoever waits at `level` for the batch of `lsn`, if anybody does, waits for `lsn` at least. */
-  raise(level: CommitLevel, lsn: number): void {
+  raise(level: CommitKind, lsn: number): void {
     const group = this.#queues[level].groups.at(-1);
     if (group === undefined || lsn <= group.floor || lsn > group.end) return;
     if (lsn > group.target) group.target = lsn;
@@ -160,39 +171,48 @@ export class CommitWaiters {
   closed(): void {
     this.#seal();
     this.#settleLevel('off');
+    if (this.#source.ownLevel() === 'off') this.#settleLevel('own');
   }
 
   /** Resolves every wait whose level is met by now. */
   settle(): void {
     this.#seal();
-    for (const level of commitLevels) this.#settleLevel(level);
+    for (const level of kinds) this.#settleLevel(level);
   }
 
-  /** Time passes: remote waits that are older than the time-out are rejected, outcome unknown. */
+  /** Time passes: waits for standbys that are older than their time-out are rejected. */
   tick(nowMs: number): void {
     for (const level of commitLevels) {
-      if (level !== 'off' && level !== 'local') this.#tickLevel(level, nowMs);
+      if (isRemote(level)) this.#tickLevel(level, this.#timeoutMs, nowMs);
     }
+    this.#tickLevel('own', this.#ownTimeoutMs, nowMs);
   }
 
   /** Ends every wait with this error. */
   rejectAll(error: unknown): void {
-    for (const level of commitLevels) {
-      const queue = this.#queues[level];
-      queue.open = undefined;
-      for (const group of queue.groups.splice(0)) rejectGroup(group, error);
-    }
+    for (const level of kinds) this.#rejectLevel(level, error);
+  }
+
+  /** The same for those at a remote level that was named: nobody can meet it any more. */
+  rejectRemote(error: unknown): void {
+    for (const level of commitLevels) if (isRemote(level)) this.#rejectLevel(level, error);
+  }
+
+  #rejectLevel(level: CommitKind, error: unknown): void {
+    const queue = this.#queues[level];
+    queue.open = undefined;
+    for (const group of queue.groups.splice(0)) rejectGroup(group, error);
   }
 
   #seal(): void {
     const closed = this.#source.reached('off');
-    for (const level of commitLevels) {
+    for (const level of kinds) {
       const queue = this.#queues[level];
       if (queue.open !== undefined && queue.open.floor < closed) seal(queue, queue.open, closed);
     }
   }
 
-  #settleLevel(level: CommitLevel): void {
+  #settleLevel(level: CommitKind): void {
     const queue = this.#queues[level];
     const first = queue.groups[0];
     if (first === undefined) return;
@@ -209,9 +229,8 @@ export class CommitWaiters {
     for (const group of done) resolveGroup(group, result);
   }
 
-  #tickLevel(level: CommitLevel, nowMs: number): void {
+  #tickLevel(level: CommitKind, timeoutMs: number | undefined, nowMs: number): void {
     const queue = this.#queues[level];
-    const timeoutMs = this.#timeoutMs;
     if (timeoutMs === undefined || queue.groups.length === 0) return;
     for (const group of [...queue.groups]) {
       group.others ??= new Set();
@@ -221,14 +240,14 @@ export class CommitWaiters {
         if (waiter.since < 0) waiter.since = nowMs;
         if (nowMs - waiter.since < timeoutMs) continue;
         group.others.delete(waiter);
-        waiter.reject(timeoutError(level, group.target, timeoutMs));
+        waiter.reject(timeoutError(this.#named(level), group.target, timeoutMs));
       }
       this.#dropIfEmpty(level, group);
     }
   }
 
   /** The group of the batch that `lsn` is in, made if need be, with `lsn` counted in. */
-  #groupFor(level: CommitLevel, lsn: number): Group {
+  #groupFor(level: CommitKind, lsn: number): Group {
     const queue = this.#queues[level];
     let at = queue.groups.length;
     for (; at > 0; at -= 1) {
@@ -255,7 +274,7 @@ export class CommitWaiters {
     return group;
   }
 
-  #dropIfEmpty(level: CommitLevel, group: Group): void {
+  #dropIfEmpty(level: CommitKind, group: Group): void {
     if (group.shared !== undefined || (group.others?.size ?? 0) > 0) return;
     const queue = this.#queues[level];
     const at = queue.groups.indexOf(group);
@@ -263,9 +282,18 @@ export class CommitWaiters {
     if (queue.open === group) queue.open = undefined;
   }
 
-  #result(level: CommitLevel, lsn: number): CommitResult {
+  #named(kind: CommitKind): CommitLevel {
+    return kind === 'own' ? this.#source.ownLevel() : kind;
+  }
+
+  #result(kind: CommitKind, lsn: number): CommitResult {
+    const level = this.#named(kind);
     return { lsn, level, standbys: this.#source.standbysAt(level, lsn) };
   }
+}
+
+function isRemote(level: CommitLevel): boolean {
+  return level !== 'off' && level !== 'local';
 }
 
 /**
@@ -313,7 +341,7 @@ function abortedError(lsn: number, signal: AbortSignal): WalError {
   });
 }
 
-function timeoutError(level: CommitLevel, lsn: number, timeoutMs: number): WalError {
+function timeoutError(level: CommitKind, lsn: number, timeoutMs: number): WalError {
   const text = `LSN ${lsn} did not reach ${level} within ${timeoutMs} ms`;
   return new WalError('WAL_SYNC_TIMEOUT', text, { lsn, outcome: 'unknown' });
 }

@@ -1,11 +1,10 @@
-import { WalError } from '../api/errors.js';
-
 /**
- * Which standbys a synchronous commit waits for: any `count` of those that `names` admits.
- * A name is compared without regard to case, as PostgreSQL does; `*` admits every standby.
+ * Which standbys a synchronous commit waits for: `any` `count` of those that `names` admits, or the
+ * `first` `count` of them that are connected, by their place in `names`. A name is compared without
+ * regard to case, as PostgreSQL does; `*` admits every standby.
  */
 export interface SyncStandbys {
-  readonly method: 'any';
+  readonly method: 'any' | 'first';
   readonly count: number;
   readonly names: readonly string[];
 }
@@ -14,12 +13,30 @@ export interface SyncStandbys {
 const maxCount = 1000;
 
 /**
- * Parses PostgreSQL's `synchronous_standby_names`: `ANY n (name, ...)`, names bare or in double
- * quotes (a quote inside doubled). `FIRST` and the forms that mean it are recognised and refused
- * by name. Throws TypeError with the character that it stumbled on.
+ * Parses PostgreSQL's `synchronous_standby_names`: `ANY n (name, ...)`, `FIRST n (name, ...)`,
+ * `n (name, ...)`, which means FIRST, and `name, ...`, which means FIRST 1. Names are bare or in
+ * double quotes (a quote inside doubled). Throws TypeError with the character that it stumbled on.
  */
 export function parseStandbys(text: string): SyncStandbys {
   return new Parser(text).parse();
+}
+
+/**
+ * Refuses what no standby could ever meet: more standbys than there are names, and a name that is
+ * there twice, which would count once. A rule that was recorded is read without this. Throws
+ * RangeError.
+ */
+export function refuseUnmeetable({ count, names }: SyncStandbys, text: string): void {
+  const lower = names.map((name) => name.toLowerCase());
+  const twice = names.find((_, i) => lower.indexOf(lower[i] ?? '') !== i);
+  if (twice !== undefined) {
+    throw new RangeError(`synchronousStandbys: the name '${twice}' is there twice in ${text}`);
+  }
+  if (count <= names.length || names.includes('*')) return;
+  throw new RangeError(
+    `synchronousStandbys: ${text} waits for ${count} standbys and names ${names.length}, so that ` +
+      `no commit is ever acknowledged; name ${count} or more, or wait for fewer`,
+  );
 }
 
 /** The canonical text: what `parseStandbys` reads back as the same. */
@@ -29,13 +46,18 @@ export function formatStandbys(standbys: SyncStandbys): string {
       ? name
       : `"${name.replaceAll('"', '""')}"`,
   );
-  return `ANY ${standbys.count} (${names.join(', ')})`;
+  return `${standbys.method.toUpperCase()} ${standbys.count} (${names.join(', ')})`;
 }
 
 /** Whether a standby of this name may count. */
 export function admits(standbys: SyncStandbys, name: string): boolean {
+  return priorityOf(standbys, name) >= 0;
+}
+
+/** Place of the first name in the list that admits this one: 0 is the highest; -1: none does. */
+export function priorityOf(standbys: SyncStandbys, name: string): number {
   const lower = name.toLowerCase();
-  return standbys.names.some((each) => each === '*' || each.toLowerCase() === lower);
+  return standbys.names.findIndex((each) => each === '*' || each.toLowerCase() === lower);
 }
 
 type TokenKind = 'word' | 'quoted' | 'number' | '(' | ')' | ',' | '*' | 'end';
@@ -46,7 +68,7 @@ interface Token {
   readonly at: number;
 }
 
-const example = "write for example 'ANY 1 (*)' or 'ANY 2 (a, b, c)'";
+const example = "write for example 'ANY 1 (*)' or 'FIRST 2 (a, b, c)'";
 
 class Parser {
   readonly #text: string;
@@ -59,20 +81,42 @@ class Parser {
   }
 
   parse(): SyncStandbys {
-    const method = this.#token;
-    if (this.#isKeyword(method, 'first')) this.#refuseFirst(method);
-    if (!this.#isKeyword(method, 'any')) this.#refuseBareForm(method);
+    const standbys = this.#standbys();
+    if (this.#token.kind !== 'end') this.#fail(this.#token, 'expected the end');
+    return standbys;
+  }
+
+  #standbys(): SyncStandbys {
+    const start = this.#token;
+    if (this.#isKeyword(start, 'any') || this.#isKeyword(start, 'first')) {
+      this.#advance();
+      const method = start.text.toLowerCase() === 'any' ? 'any' : 'first';
+      return { method, count: this.#count(), names: this.#inBrackets() };
+    }
+    if (!startsName(start)) this.#fail(start, 'expected ANY, FIRST, a number or a name');
+    // A number is how many, or the name of a standby: the bracket behind it tells.
+    if (start.kind === 'number' && this.#isBracketNext()) {
+      return { method: 'first', count: this.#count(), names: this.#inBrackets() };
+    }
+    return { method: 'first', count: 1, names: this.#names("',' or the end", 'end') };
+  }
+
+  #inBrackets(): string[] {
+    if (this.#token.kind !== '(') this.#fail(this.#token, "expected '('");
     this.#advance();
-    const count = this.#count();
-    this.#expect('(');
+    const names = this.#names("',' or ')'", ')');
+    this.#advance();
+    return names;
+  }
+
+  #names(expected: string, end: TokenKind): string[] {
     const names = [this.#name()];
     while (this.#token.kind === ',') {
       this.#advance();
       names.push(this.#name());
     }
-    this.#expect(')');
-    if (this.#token.kind !== 'end') this.#fail(this.#token, 'expected the end');
-    return { method: 'any', count, names };
+    if (this.#token.kind !== end) this.#fail(this.#token, `expected ${expected}`);
+    return names;
   }
 
   #count(): number {
@@ -90,20 +134,17 @@ class Parser {
     if (token.kind === 'word' && /^(any|first)$/i.test(token.text)) {
       this.#fail(token, `a standby named ${token.text} has to be quoted`);
     }
-    if (!['word', 'quoted', 'number', '*'].includes(token.kind)) {
-      this.#fail(token, 'expected the name of a standby');
-    }
+    if (!startsName(token)) this.#fail(token, 'expected the name of a standby');
     this.#advance();
     return token.text;
   }
 
-  #expect(kind: TokenKind): void {
-    if (this.#token.kind !== kind) this.#fail(this.#token, `expected '${kind}'`);
-    this.#advance();
-  }
-
   #isKeyword(token: Token, word: string): boolean {
     return token.kind === 'word' && token.text.toLowerCase() === word;
+  }
+
+  #isBracketNext(): boolean {
+    return /^\s*\(/.test(this.#text.slice(this.#at));
   }
 
   #advance(): void {
@@ -149,25 +190,6 @@ class Parser {
     return found;
   }
 
-  #refuseFirst(token: Token): never {
-    throw new WalError(
-      'WAL_UNSUPPORTED',
-      this.#message(token, 'FIRST (by priority) comes in a later release'),
-      { hint: `Use ANY: ${example}.` },
-    );
-  }
-
-  /** `n (names)` and `names` are valid in PostgreSQL and mean FIRST. */
-  #refuseBareForm(token: Token): never {
-    if (token.kind === 'number' || token.kind === 'word' || token.kind === 'quoted') {
-      const text = 'without ANY this means FIRST (by priority), which comes in a later release';
-      throw new WalError('WAL_UNSUPPORTED', this.#message(token, text), {
-        hint: `Use ANY: ${example}.`,
-      });
-    }
-    return this.#fail(token, 'expected ANY');
-  }
-
   #fail(token: Token, what: string): never {
     throw new TypeError(this.#message(token, `${what}; ${example}`));
   }
@@ -177,4 +199,8 @@ class Parser {
     const pointer = `${' '.repeat(token.at)}^`;
     return `synchronousStandbys, ${found}: ${what}\n  ${this.#text}\n  ${pointer}`;
   }
+}
+
+function startsName({ kind }: Token): boolean {
+  return kind === 'word' || kind === 'quoted' || kind === 'number' || kind === '*';
 }

@@ -68,6 +68,7 @@ export class PrimarySession {
   #state: State = 'hello';
   #term: Term | undefined;
   #hello: StandbyHello | undefined;
+  #version = 0;
   #position: StandbyPosition | undefined;
   #start: Place = { position: firstPosition, lsn: 0 };
 
@@ -84,6 +85,11 @@ export class PrimarySession {
   get term(): Term {
     assert(this.#term !== undefined, 'a session has a term after its hello');
     return this.#term;
+  }
+
+  /** Of the protocol, once the hello was answered. */
+  get version(): number {
+    return this.#version;
   }
 
   /** The standby's node id, once its hello was answered. */
@@ -113,6 +119,7 @@ export class PrimarySession {
     const refused = this.#refuseSender(hello, identity, term);
     if (refused !== undefined) return refused;
     this.#hello = hello;
+    this.#version = version;
     this.#term = term;
     this.#state = 'position';
     return [{ do: 'hello', hello: { ...identity, term, version } }];

@@ -10,18 +10,17 @@ export interface Reached {
 }
 
 /**
- * The standbys whose acknowledgements may count, at most one connection each: a quorum counts
- * distinct nodes, and a new connection of a node ends the old one's say (SAFETY 4.4).
+ * The standbys that are connected, at most one connection each: a quorum counts distinct nodes, and
+ * a new connection of a node ends the old one's say (SAFETY 4.4).
  */
 export class Quorum {
   readonly #byNode = new Map<string, Progress>();
-  #members: readonly Progress[] = [];
 
   get size(): number {
     return this.#byNode.size;
   }
 
-  /** Every standby, counted or not. */
+  /** Every standby, counted or not, in the order in which they came. */
   get all(): Iterable<Progress> {
     return this.#byNode.values();
   }
@@ -30,52 +29,50 @@ export class Quorum {
   add(progress: Progress): Progress | undefined {
     const before = this.#byNode.get(progress.nodeId);
     this.#byNode.set(progress.nodeId, progress);
-    this.refresh();
     return before;
   }
 
-  /** No-op for a progress that was replaced already. */
-  remove(progress: Progress): void {
-    if (this.#byNode.get(progress.nodeId) !== progress) return;
-    this.#byNode.delete(progress.nodeId);
-    this.refresh();
+  /** Returns whether it was there: no-op for a progress that was replaced already. */
+  remove(progress: Progress): boolean {
+    if (this.#byNode.get(progress.nodeId) !== progress) return false;
+    return this.#byNode.delete(progress.nodeId);
   }
 
-  /** To be called when `counts` of a member changed. */
-  refresh(): void {
-    this.#members = [...this.#byNode.values()].filter((each) => each.counts);
-  }
-
-  /**
-   * The place that at least `count` of the counted standbys have reached, put into `out`; false
-   * if fewer are connected. The number of standbys is small: comparing all pairs allocates
-   * nothing and beats sorting.
-   */
-  kth(count: number, measure: Measure, out: Reached): boolean {
-    const members = this.#members;
-    let found = false;
-    for (const candidate of members) {
-      const value = orderOf(candidate, measure);
-      let atLeast = 0;
-      for (const other of members) if (orderOf(other, measure) >= value) atLeast += 1;
-      if (atLeast < count) continue;
-      const lsn = lsnOf(candidate, measure);
-      if (found && value < out.position) continue;
-      // Two standbys at one position: the lower LSN is surely met by both.
-      if (found && value === out.position && lsn >= out.lsn) continue;
-      out.position = value;
-      out.lsn = lsn;
-      found = true;
-    }
-    return found;
-  }
-
-  /** Names of the counted standbys that have reached `lsn`. */
+  /** Names of the standbys that count and have reached `lsn`. */
   namesAt(measure: Measure, lsn: number): string[] {
     const names: string[] = [];
-    for (const each of this.#members) if (lsnOf(each, measure) >= lsn) names.push(each.name);
+    for (const each of this.all) {
+      if (each.counts && lsnOf(each, measure) >= lsn) names.push(each.name);
+    }
     return names;
   }
+}
+
+/**
+ * The place that at least `count` of these standbys have reached, put into `out`; false if there
+ * are fewer. Their number is small: comparing all pairs allocates nothing and beats sorting.
+ */
+export function kth(
+  members: readonly Progress[],
+  count: number,
+  measure: Measure,
+  out: Reached,
+): boolean {
+  let found = false;
+  for (const candidate of members) {
+    const value = orderOf(candidate, measure);
+    let atLeast = 0;
+    for (const other of members) if (orderOf(other, measure) >= value) atLeast += 1;
+    if (atLeast < count) continue;
+    const lsn = lsnOf(candidate, measure);
+    if (found && value < out.position) continue;
+    // Two standbys at one position: the lower LSN is surely met by both.
+    if (found && value === out.position && lsn >= out.lsn) continue;
+    out.position = value;
+    out.lsn = lsn;
+    found = true;
+  }
+  return found;
 }
 
 function orderOf(progress: Progress, measure: Measure): number {

@@ -1,7 +1,6 @@
 import type { Rule } from '../native/native_log.js';
 import type { CommitPolicy } from './commit_place.js';
-import { admits, formatStandbys, parseStandbys } from './policy.js';
-import type { Progress } from './progress.js';
+import { formatStandbys, parseStandbys } from './policy.js';
 
 /** What a recorded rule has room for: members, and bytes of `ANY n (...)`. */
 export const maxMembers = 64;
@@ -16,15 +15,22 @@ export interface NumberedRule {
 /** The rule that a term begins with: nobody is a member yet. */
 export function openingRule({ synchronousCommit, standbys }: CommitPolicy): Rule {
   const synchronousStandbys = standbys === undefined ? null : formatStandbys(standbys);
-  return { synchronousCommit, synchronousStandbys, members: [] };
+  return { synchronousCommit, synchronousStandbys, members: [], degraded: false };
+}
+
+/** Whether it asks for more than the primary's own flush, degraded or not. */
+export function waitsForStandbys({ synchronousCommit }: Pick<Rule, 'synchronousCommit'>): boolean {
+  return synchronousCommit !== 'off' && synchronousCommit !== 'local';
 }
 
 /** What is wrong with a rule that a peer tells, or undefined. */
-export function ruleFault({ synchronousCommit, synchronousStandbys, members }: Rule) {
+export function ruleFault(rule: Rule): string | undefined {
+  const { synchronousStandbys, members, degraded } = rule;
   if (new Set(members).size !== members.length) return 'a rule names a member twice';
+  if (degraded && !waitsForStandbys(rule)) return 'a rule is degraded and waits for nobody';
   if (synchronousStandbys === null) {
-    const isLocal = synchronousCommit === 'off' || synchronousCommit === 'local';
-    return isLocal && members.length === 0 ? undefined : 'a rule waits for standbys and names none';
+    const isLocal = !waitsForStandbys(rule) && members.length === 0;
+    return isLocal ? undefined : 'a rule waits for standbys and names none';
   }
   try {
     const canonical = formatStandbys(parseStandbys(synchronousStandbys));
@@ -39,87 +45,8 @@ export function sameRule(a: Rule | null, b: Rule): boolean {
     a !== null &&
     a.synchronousCommit === b.synchronousCommit &&
     a.synchronousStandbys === b.synchronousStandbys &&
+    a.degraded === b.degraded &&
     a.members.length === b.members.length &&
     a.members.every((member, i) => member === b.members[i])
   );
-}
-
-/**
- * The rule that a primary acknowledges under, and who has recorded it (SAFETY 4.1). Level and
- * standbys are fixed with the term; what changes is that a standby becomes a member when it is
- * first let in.
- *
- *   decided --recorded here and by each standby that is connected--> in force
- *
- * A member counts once a rule that names it is in force: until then commits need the members from
- * before, which meets both rules. Otherwise: x is the only member; y comes and acknowledges a
- * record that x lacks; the primary is lost before x was told. By what x has recorded it holds
- * whatever was acknowledged, and it is promoted without that record.
- *
- * What is in force stays so, whoever comes: who is let in later records the newest rule before its
- * first acknowledgement.
- */
-export class CommitRule {
-  readonly #policy: CommitPolicy;
-  /** Members, and the number of the first rule that names them. */
-  readonly #since = new Map<string, number>();
-  #newest: NumberedRule;
-  #recordedHere = 1;
-  #inForce = 1;
-
-  /** The opening rule was recorded with the term. */
-  constructor(policy: CommitPolicy) {
-    this.#policy = policy;
-    this.#newest = { number: 1, rule: openingRule(policy) };
-  }
-
-  get newest(): NumberedRule {
-    return this.#newest;
-  }
-
-  get inForce(): number {
-    return this.#inForce;
-  }
-
-  /** A standby is let in. Returns whether there is a newer rule: to be recorded and told. */
-  admit(progress: Progress): boolean {
-    const { nodeId } = progress;
-    const isNew = this.#admits(progress) && !this.#since.has(nodeId);
-    // One that cannot be recorded cannot count.
-    const isAdded = isNew && this.#since.size < maxMembers;
-    if (isAdded) {
-      const number = this.#newest.number + 1;
-      this.#since.set(nodeId, number);
-      const rule = { ...this.#newest.rule, members: [...this.#since.keys()] };
-      this.#newest = { number, rule };
-    }
-    progress.counts = this.#counts(progress);
-    return isAdded;
-  }
-
-  /** This node's own control file holds the rule of this number. */
-  recordedHere(number: number): void {
-    if (number > this.#recordedHere) this.#recordedHere = number;
-  }
-
-  /** To be called when a rule was recorded or a standby has gone; returns whether more count. */
-  settle(connected: Iterable<Progress>): boolean {
-    if (this.#inForce === this.#newest.number) return false;
-    const all = [...connected];
-    const number = all.reduce((least, { rule }) => Math.min(least, rule), this.#recordedHere);
-    if (number <= this.#inForce) return false;
-    this.#inForce = number;
-    for (const each of all) each.counts = this.#counts(each);
-    return true;
-  }
-
-  #admits({ name }: Progress): boolean {
-    const { standbys } = this.#policy;
-    return standbys !== undefined && admits(standbys, name);
-  }
-
-  #counts(progress: Progress): boolean {
-    const since = this.#since.get(progress.nodeId);
-    return since !== undefined && since <= this.#inForce && this.#admits(progress);
-  }
 }

@@ -58,6 +58,7 @@ const final: readonly WalErrorCode[] = [
   'WAL_NOT_A_LOG',
   'WAL_VERSION',
   'WAL_LSN_GONE',
+  'WAL_AUTH_FAILED',
 ];
 
 export function isFinal(error: unknown): boolean {
@@ -80,6 +81,7 @@ export class StandbySession {
   #state: State = 'hello';
   #term: Term | undefined;
   #accept: Accept | undefined;
+  #version = 0;
   #isLonger = false;
 
   constructor(view: () => StandbyView) {
@@ -88,6 +90,11 @@ export class StandbySession {
 
   get state(): State {
     return this.#state;
+  }
+
+  /** Of the protocol, once the primary has answered the hello. */
+  get version(): number {
+    return this.#version;
   }
 
   /** What every message of this session carries. Valid once it was accepted. */
@@ -117,6 +124,7 @@ export class StandbySession {
     if (hello.version < minProtocol || hello.version > maxProtocol) {
       return this.#fail('WAL_VERSION', `the primary chose protocol version ${hello.version}`);
     }
+    this.#version = hello.version;
     const mismatch = identityMismatch(identity, hello);
     if (mismatch !== undefined) {
       return this.#fail('WAL_NOT_A_LOG', `${hello.name} cannot be followed: ${mismatch}`);

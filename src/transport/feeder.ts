@@ -17,7 +17,7 @@ const liveBytes = 2 * 1024 * 1024;
 const liveWrites = 1024;
 /** A standby in catch-up that is this close to the end goes live. */
 const liveLag = 1024 * 1024;
-const copyBufferBytes = 1024 * 1024;
+const copyBufferBytes = 4 * 1024 * 1024;
 /** One being read, two on their way. */
 const copyBuffers = 3;
 const block = 4096;
@@ -65,11 +65,17 @@ export interface FeedMark {
 
 /**
  * Of the writes under way, what the kernel has not taken. One write may be all that is under way,
- * and take a slow link longer than a stall may last; nothing public tells how far it is.
+ * and take a slow link longer than a stall may last; nothing public tells how far it is. Under TLS
+ * that is what is encrypted, and of it what the connection below has not passed on.
  */
 function queuedBytes(socket: Socket): number {
-  const { _handle } = socket as { readonly _handle?: { readonly writeQueueSize?: number } | null };
-  return _handle?.writeQueueSize ?? 0;
+  const { _handle } = socket as { readonly _handle?: SocketHandle | null };
+  return (_handle?.writeQueueSize ?? 0) + (_handle?._parent?.writeQueueSize ?? 0);
+}
+
+interface SocketHandle {
+  readonly writeQueueSize?: number;
+  readonly _parent?: { readonly writeQueueSize?: number };
 }
 
 /**
@@ -273,7 +279,10 @@ export class Feeder {
     assert(read.next === from + read.length, 'what was read is contiguous');
     this.#readAhead(read.next);
     this.#writeCopy(buffer, read.offset, from, read.length);
-    this.#o.progress.sent(read.next, read.lsn);
+    const { progress } = this.#o;
+    // The standby acknowledges parts of it.
+    for (let i = 0; i < read.ends.length; i += 2) progress.sent(read.ends[i]!, read.ends[i + 1]!);
+    progress.sent(read.next, read.lsn);
     this.#o.onSent();
     return true;
   }

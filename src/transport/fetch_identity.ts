@@ -10,19 +10,18 @@ import {
   type PrimaryHello,
 } from '../wire/handshake_messages.js';
 import { MessageType, maxHelloBytes, maxProtocol, minProtocol } from '../wire/message_type.js';
-import { dial } from './dial.js';
+import { dial, type Peer } from './dial.js';
+import { type Endpoint, showEndpoint } from './endpoint.js';
 import { checkFollowHost } from './plaintext.js';
+import type { Security } from './security.js';
 import { type ReplicationTiming, withDefaults } from './timing.js';
 
 /** Who a primary is, and what a standby's log has to be created with. */
 export type PrimaryIdentity = Omit<PrimaryHello, 'version'>;
 
-export interface FetchIdentityOptions {
-  readonly host: string;
-  readonly port: number;
+export interface FetchIdentityOptions extends Endpoint, Security {
   /** Name of the standby that asks. */
   readonly name: string;
-  readonly plaintext: boolean;
   readonly signal?: AbortSignal | undefined;
   /** Told why an attempt failed that is followed by another. */
   readonly onFailed?: ((error: WalError) => void) | undefined;
@@ -35,7 +34,7 @@ export interface FetchIdentityOptions {
  * wait.
  */
 export async function fetchIdentity(options: FetchIdentityOptions): Promise<PrimaryIdentity> {
-  checkFollowHost(options.host, options.plaintext);
+  checkFollowHost(options.host, options);
   const timing = withDefaults(options.timing);
   const delays = { firstMs: timing.retryFirst, mostMs: timing.retryMost };
   const backoff = new Backoff(delays, options.random ?? Math.random);
@@ -66,12 +65,19 @@ function askOnce(
       settle();
       socket.destroy();
     };
+    let peer: Peer | undefined;
     const sink = answerSink(
-      (identity) => finish(() => resolve(identity)),
+      (identity) => {
+        peer!.requireName(identity.name);
+        finish(() => resolve(identity));
+      },
       (error) => finish(() => reject(error)),
     );
     const socket = dial(options, buffer, {
-      onConnect: () => void socket.write(newcomer(options.name)),
+      onConnect: (connected) => {
+        peer = connected;
+        socket.write(newcomer(options.name));
+      },
       onRead: (count) => {
         try {
           reader.push(buffer, 0, count, sink);
@@ -84,7 +90,7 @@ function askOnce(
     });
     const onAbort = (): void => finish(() => reject(options.signal!.reason));
     options.signal?.addEventListener('abort', onAbort, { once: true });
-    const late = new WalError('WAL_IO', `${options.host}:${options.port} did not answer in time`);
+    const late = new WalError('WAL_IO', `${showEndpoint(options)} did not answer in time`);
     const timer = setTimeout(() => finish(() => reject(late)), timing.handshake);
   });
 }

@@ -6,13 +6,12 @@ import { decodeRefusal } from '../wire/handshake_messages.js';
 import { MessageType, maxProtocol, minProtocol } from '../wire/message_type.js';
 import { decodeRangeHeader, encodeFetch, rangeHeaderBytes } from '../wire/range_messages.js';
 import { dial, receiveBytes } from './dial.js';
+import { type Endpoint, showEndpoint } from './endpoint.js';
 import { checkFollowHost } from './plaintext.js';
+import type { Security } from './security.js';
 import { type ReplicationTiming, withDefaults } from './timing.js';
 
-export interface FetchRangeOptions {
-  readonly host: string;
-  readonly port: number;
-  readonly plaintext: boolean;
+export interface FetchRangeOptions extends Endpoint, Security {
   /** The log of which it is. */
   readonly logId: string;
   readonly salt: string;
@@ -30,7 +29,7 @@ export const maxAnswerBytes = 40 * 1024 * 1024;
  * where that is not larger. They are not verified: whoever uses them does that.
  */
 export async function fetchRange(options: FetchRangeOptions): Promise<Uint8Array> {
-  checkFollowHost(options.host, options.plaintext);
+  checkFollowHost(options.host, options);
   options.signal?.throwIfAborted();
   const { dead } = withDefaults(options.timing);
   return new Promise((resolve, reject) => {
@@ -62,7 +61,7 @@ export async function fetchRange(options: FetchRangeOptions): Promise<Uint8Array
       },
       onClose: (error) => finish(() => reject(error)),
     });
-    const late = new WalError('WAL_IO', `${options.host}:${options.port} did not answer in time`);
+    const late = new WalError('WAL_IO', `${showEndpoint(options)} did not answer in time`);
     const timer = setTimeout(() => finish(() => reject(late)), dead);
     options.signal?.addEventListener('abort', onAbort, { once: true });
   });

@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks';
-import { WalError } from '../api/errors.js';
+import { WalError, type WalErrorCode } from '../api/errors.js';
+import { loadBinding } from '../native/binding.js';
 import { type NativeLog, type Place, type Rule, State, type Term } from '../native/native_log.js';
 import { Backoff } from '../replication/backoff.js';
 import { compareTerms } from '../replication/history.js';
@@ -7,9 +8,11 @@ import type { NodeIdentity } from '../replication/identity.js';
 import { KnownCommit } from '../replication/known_commit.js';
 import { sameRule } from '../replication/rule.js';
 import { isFinal, type StandbyView } from '../replication/standby_session.js';
-import { receiveBytes } from './dial.js';
+import { type DialTarget, receiveBytes } from './dial.js';
+import { type Endpoint, showEndpoint } from './endpoint.js';
 import { checkFollowHost } from './plaintext.js';
 import { PrimaryLink, type PrimaryLinkHost } from './primary_link.js';
+import { type LinkSecurity, linkSecurity, type Security, type TlsOptions } from './security.js';
 import { type ReplicationTiming, withDefaults } from './timing.js';
 import { Waits } from './waits.js';
 
@@ -17,21 +20,24 @@ export interface FollowerEvents {
   /** The commit place moved, or this log reaches further into it. Called synchronously. */
   onCommitMoved(): void;
   onConnected?(link: { readonly primary: string; readonly term: Term }): void;
-  onDisconnected?(link: { readonly reason: string; readonly final: boolean }): void;
+  onDisconnected?(link: {
+    readonly code: WalErrorCode;
+    readonly reason: string;
+    readonly final: boolean;
+  }): void;
   /** This standby cannot go on: its own log failed, or WAL_COMMITTED_LOST. */
   onFailed?(error: WalError): void;
 }
 
-export interface FollowerOptions {
+export interface FollowerOptions extends Endpoint, Security {
   readonly native: NativeLog;
   readonly identity: NodeIdentity;
-  readonly host: string;
-  readonly port: number;
-  readonly plaintext: boolean;
   readonly events: FollowerEvents;
   readonly timing?: Partial<ReplicationTiming> | undefined;
   /** Numbers in [0, 1), for the jitter of the delays. */
   readonly random?: (() => number) | undefined;
+  /** Page-aligned memory for reading segments. Default: the addon's. */
+  readonly allocateAligned?: ((bytes: number) => Uint8Array) | undefined;
   /** Monotone milliseconds. */
   readonly now?: (() => number) | undefined;
 }
@@ -39,6 +45,7 @@ export interface FollowerOptions {
 export interface FollowerStatus {
   readonly address: string;
   readonly primary: string;
+  readonly security: LinkSecurity;
   readonly connected: boolean;
   /** Milliseconds since the primary was last heard; null if not since this log was opened. */
   readonly lastContactMs: number | null;
@@ -62,10 +69,11 @@ const contactPeriod = 10_000;
  */
 export class Follower implements PrimaryLinkHost {
   readonly native: NativeLog;
-  readonly target: { readonly host: string; readonly port: number };
+  target: DialTarget;
   readonly buffer = new Uint8Array(receiveBytes);
   readonly timing: ReplicationTiming;
   readonly now: () => number;
+  readonly allocateAligned: (bytes: number) => Uint8Array;
 
   readonly #options: FollowerOptions;
   readonly #backoff: Backoff;
@@ -88,14 +96,18 @@ export class Follower implements PrimaryLinkHost {
   #streamingSince = Number.NaN;
   #appliedLsn = 0;
   #sharedCommit = 0;
+  #holds = true;
 
   constructor(options: FollowerOptions) {
-    checkFollowHost(options.host, options.plaintext);
+    checkFollowHost(options.host, options);
     this.#options = options;
     this.native = options.native;
-    this.target = { host: options.host, port: options.port };
+    const { host, port, tls, secret } = options;
+    this.target = { host, port, tls, secret, logId: options.identity.logId };
     this.timing = withDefaults(options.timing);
     this.now = options.now ?? (() => performance.now());
+    this.allocateAligned =
+      options.allocateAligned ?? ((bytes) => loadBinding().allocateAligned(bytes));
     const { retryFirst, retryMost } = this.timing;
     const backoff = { firstMs: retryFirst, mostMs: retryMost };
     this.#backoff = new Backoff(backoff, options.random ?? Math.random);
@@ -113,6 +125,17 @@ export class Follower implements PrimaryLinkHost {
     const period = Math.max(5, Math.min(heartbeat, dead, handshake) / 2);
     this.#tickTimer = setInterval(() => this.#tick(), period);
     this.#connect();
+    this.setRef(this.#holds);
+  }
+
+  /** Whether following keeps the process alive. Default true. */
+  setRef(holds: boolean): void {
+    this.#holds = holds;
+    for (const timer of [this.#tickTimer, this.#retryTimer]) {
+      if (holds) timer?.ref();
+      else timer?.unref();
+    }
+    this.#link?.setRef(holds);
   }
 
   /**
@@ -150,6 +173,12 @@ export class Follower implements PrimaryLinkHost {
     if (waits !== undefined && state[State.FLUSH_POSITION]! >= waits.position) waits.resolve();
   }
 
+  /** Certificates for the connections from now on, and whom the present one may lead to. */
+  reloadTls(tls: TlsOptions): void {
+    this.target = { ...this.target, tls };
+    this.#link?.revoke(tls.allow);
+  }
+
   /** The application has applied everything up to this LSN. */
   applied(lsn: number): void {
     if (lsn <= this.#appliedLsn) return;
@@ -170,8 +199,9 @@ export class Follower implements PrimaryLinkHost {
     const now = this.now();
     const at = connected ? now - this.#link!.silence() : this.#lastContactAt;
     return {
-      address: `${this.target.host}:${this.target.port}`,
+      address: showEndpoint(this.target),
       primary: this.#primaryName,
+      security: linkSecurity(this.target),
       connected,
       lastContactMs: Number.isNaN(at) ? null : Math.max(0, now - at),
       lastContact: connected ? heardAt(this.#link!) : this.#lastContact,
@@ -199,8 +229,7 @@ export class Follower implements PrimaryLinkHost {
 
   store(term: Term, primaryName: string): Promise<void> {
     return this.#exclusively(async () => {
-      const { host, port } = this.target;
-      const address = `${host}:${port}`;
+      const address = showEndpoint(this.target);
       const info = this.native.info();
       const isKnown =
         info.role === 'standby' &&
@@ -259,7 +288,8 @@ export class Follower implements PrimaryLinkHost {
     this.#streamingSince = Number.NaN;
     this.#linkClosed?.();
     if (this.#state !== 'following') return;
-    this.#options.events.onDisconnected?.({ reason: error.message, final: isFinal(error) });
+    const { code, message } = error;
+    this.#options.events.onDisconnected?.({ code, reason: message, final: isFinal(error) });
     if (this.native.state[State.FAILED] !== 0) this.#fail(ownFailure(this.native));
     else if (error.code === 'WAL_COMMITTED_LOST') this.#fail(error);
     else this.#retry(error);
@@ -304,6 +334,7 @@ export class Follower implements PrimaryLinkHost {
   #connect(): void {
     if (this.#state !== 'following') return;
     this.#link = new PrimaryLink(this);
+    this.#link.setRef(this.#holds);
   }
 
   #retry(error: WalError): void {
@@ -318,6 +349,7 @@ export class Follower implements PrimaryLinkHost {
         () => this.#connect(),
       );
     }, delay);
+    if (!this.#holds) this.#retryTimer.unref();
   }
 
   #fail(error: WalError): void {

@@ -1,15 +1,23 @@
 import { lookup } from 'node:dns/promises';
 import { BlockList, isIP } from 'node:net';
 import { WalError } from '../api/errors.js';
+import { bareHost } from './endpoint.js';
+import type { Security } from './security.js';
 
 const loopback = new BlockList();
 loopback.addSubnet('127.0.0.0', 8, 'ipv4');
 loopback.addAddress('::1', 'ipv6');
 
-function isLoopback(address: string): boolean {
+/** Of an IP address or `localhost`. */
+export function isLoopback(address: string): boolean {
   const family = isIP(address);
   if (family === 0) return address.toLowerCase() === 'localhost';
   return loopback.check(address, family === 6 ? 'ipv6' : 'ipv4');
+}
+
+/** A secret keeps strangers out, and encrypts nothing: it makes no difference here. */
+function mayLeave({ plaintext, tls }: Security): boolean {
+  return plaintext || tls !== undefined;
 }
 
 function refuse(what: string, host: string): WalError {
@@ -17,13 +25,14 @@ function refuse(what: string, host: string): WalError {
 }
 
 /** The address to listen on, looked up first: a name says nothing about where it leads. */
-export async function listenAddress(host: string, plaintext: boolean): Promise<string> {
-  const address = isIP(host) === 0 ? (await lookup(host)).address : host;
-  if (!plaintext && !isLoopback(address)) throw refuse('listening on', host);
+export async function listenAddress(host: string, security: Security): Promise<string> {
+  const bare = bareHost(host);
+  const address = isIP(bare) === 0 ? (await lookup(bare)).address : bare;
+  if (!mayLeave(security) && !isLoopback(address)) throw refuse('listening on', host);
   return address;
 }
 
 /** Following goes by the host as written: `localhost` or a loopback address. */
-export function checkFollowHost(host: string, plaintext: boolean): void {
-  if (!plaintext && !isLoopback(host)) throw refuse('following', host);
+export function checkFollowHost(host: string, security: Security): void {
+  if (!mayLeave(security) && !isLoopback(bareHost(host))) throw refuse('following', host);
 }

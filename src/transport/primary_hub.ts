@@ -2,10 +2,16 @@ import type { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { WalError } from '../api/errors.js';
 import { loadBinding } from '../native/binding.js';
-import { type NativeLog, type Place, State, type Term } from '../native/native_log.js';
+import { type NativeLog, type Place, type Rule, State, type Term } from '../native/native_log.js';
 import { assert } from '../replication/assert.js';
 import { BatchEnds } from '../replication/batch_ends.js';
-import { CommitPlace, type CommitPolicy, type LocalProgress } from '../replication/commit_place.js';
+import {
+  type CommitKind,
+  CommitPlace,
+  type CommitPolicy,
+  type LocalProgress,
+  ownLevel,
+} from '../replication/commit_place.js';
 import type { CommitSource } from '../replication/commit_waiters.js';
 import { compareTerms } from '../replication/history.js';
 import type { NodeIdentity } from '../replication/identity.js';
@@ -13,10 +19,15 @@ import type { CommitLevel } from '../replication/level.js';
 import type { PrimaryAction, PrimaryView } from '../replication/primary_session.js';
 import type { Progress, ProgressState } from '../replication/progress.js';
 import { type Measure, Quorum } from '../replication/quorum.js';
-import { CommitRule, type NumberedRule } from '../replication/rule.js';
+import type { NumberedRule } from '../replication/rule.js';
+import { channelOf } from './channel.js';
+import { Gate } from './gate.js';
 import { type Endpoint, Listener, type ListenerCounts, type ListenOptions } from './listener.js';
 import { Retention } from './retention.js';
+import { RuleKeeper, type WatchVerdict } from './rule_keeper.js';
+import { type LinkSecurity, linkSecurity, type Security, type TlsOptions } from './security.js';
 import { StandbyLink, type StandbyLinkHost } from './standby_link.js';
+import { StandbyRanges } from './standby_ranges.js';
 import {
   defaultLimits,
   type ListenLimits,
@@ -33,12 +44,20 @@ export interface StandbyChange {
   readonly connected: boolean;
   /** Why it went; empty when it came. */
   readonly reason: string;
+  /** As it is now, or was when it went. */
+  readonly last: StandbyStatus;
 }
 
 export interface PrimaryHubEvents {
   /** The commit place or an acknowledgement moved: what waits may be met. Called synchronously. */
   onCommitMoved(): void;
   onStandby(event: StandbyChange): void;
+  /** Somebody connected, and was not let in. */
+  onRefused?(peer: { readonly address: string; readonly reason: string }): void;
+  /** The log could not be read for a standby, which is turned away. */
+  onUnreadable?(error: unknown): void;
+  /** Another rule is in force (`PrimaryHub.rule`). Called synchronously. */
+  onRule?(): void;
   /** A newer term exists. The hub acknowledges nothing any more; the log's role is `fenced`. */
   onHigherTerm(term: Term): void;
   /** Acknowledging has to stop for another reason: WAL_SPLIT or WAL_COMMITTED_LOST. */
@@ -51,6 +70,8 @@ export interface PrimaryHubOptions {
   readonly term: () => Term;
   /** The opening rule that it makes (replication/rule.ts) was recorded with the term. */
   readonly policy: CommitPolicy;
+  /** Milliseconds of waiting for standbys after which the primary goes on alone. Default: never. */
+  readonly degradeAfter?: number | undefined;
   readonly events: PrimaryHubEvents;
   /** Whether somebody still waits for room in the ring, who had said so by `ringWanted`. */
   readonly isRingWanted: () => boolean;
@@ -66,10 +87,14 @@ export interface StandbyStatus {
   readonly name: string;
   readonly nodeId: string;
   readonly address: string;
+  readonly security: LinkSecurity;
   readonly state: ProgressState;
+  /** Since when, in milliseconds since 1970; looked at with each message and each tick. */
+  readonly stateSince: number;
   /** Whether its acknowledgements count: it is a member by the rule in force. */
   readonly counts: boolean;
   readonly sentPosition: number;
+  readonly sentLsn: number;
   readonly write: Place;
   readonly flush: Place;
   readonly applyLsn: number;
@@ -103,18 +128,22 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
   readonly timing: ReplicationTiming;
   readonly now: () => number;
   readonly allocateAligned: (bytes: number) => Uint8Array;
+  /** What the connected standbys hold of the log, to repair this copy from. */
+  readonly ranges = new StandbyRanges(() => this.#admitted.values());
 
   readonly #options: PrimaryHubOptions;
   readonly #events: PrimaryHubEvents;
   readonly #quorum = new Quorum();
   readonly #commit: CommitPlace;
-  readonly #rule: CommitRule;
+  readonly #rules: RuleKeeper;
   readonly #listener: Listener;
   readonly #retention: Retention;
   readonly #links = new Set<StandbyLink>();
   readonly #admitted = new Map<string, StandbyLink>();
   readonly #local = { closedLsn: 0, flushPosition: 0, flushLsn: 0 } satisfies LocalProgress;
   #openedTerm: Term | undefined;
+  #security: Pick<Security, 'tls' | 'secret'> = {};
+  #moved = false;
   #listening: Endpoint | null = null;
   #timer: NodeJS.Timeout | undefined;
   #stallTimer: NodeJS.Timeout | undefined;
@@ -126,6 +155,7 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
   #sessions = 0;
   #rejected = 0;
   #fetches = 0;
+  #holds = true;
 
   constructor(options: PrimaryHubOptions) {
     this.#options = options;
@@ -138,27 +168,44 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     this.now = options.now ?? (() => performance.now());
     this.allocateAligned =
       options.allocateAligned ?? ((bytes) => loadBinding().allocateAligned(bytes));
-    this.#commit = new CommitPlace(this.#quorum, options.policy, info.commit);
-    this.#rule = new CommitRule(options.policy);
+    this.#rules = this.#newKeeper(options);
+    this.#commit = new CommitPlace(this.#rules.rules, info.commit);
     this.#writeAcks = options.policy.synchronousCommit === 'remote_write';
     this.#retention = new Retention(options.native);
     const limits = { ...defaultLimits, ...options.listenLimits };
-    this.#listener = new Listener(limits, (socket) => this.#connected(socket));
+    this.#listener = new Listener(limits, {
+      now: this.now,
+      onConnection: (socket, acceptedAt) => this.#connected(socket, acceptedAt),
+      onRefused: (address, reason) => this.refused(address, reason),
+    });
     this.#noteEnd();
-    this.#advance();
+    this.#settle();
   }
 
   /**
-   * Takes standbys from now on. Refused off loopback unless `plaintext` is said (WAL_PLAINTEXT).
+   * Takes standbys from now on. Refused off loopback without TLS, unless `plaintext` is said
+   * (WAL_PLAINTEXT).
    */
   async listen(options: ListenOptions): Promise<Endpoint> {
     if (this.#listening !== null) throw new Error('the hub listens already');
+    this.#security = { tls: options.tls, secret: options.secret };
     this.#listening = await this.#listener.listen(options);
     const { heartbeat, dead, handshake, close } = this.timing;
     const period = Math.max(5, Math.min(heartbeat, dead, handshake, close) / 2);
     this.#timer = setInterval(() => this.#tick(), period);
     this.#timer.unref();
     return this.#listening;
+  }
+
+  /**
+   * Certificates, and who may come, for the connections from now on. Those that are there stay,
+   * unless their peers may not come any more. Throws, and changes nothing, where they cannot be
+   * used.
+   */
+  reloadTls(tls: TlsOptions): void {
+    this.#listener.reloadTls(tls);
+    this.#security = { ...this.#security, tls };
+    for (const link of this.#links) link.revoke(tls.allow);
   }
 
   // -- what Log tells --
@@ -173,8 +220,30 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
   /** The local flush moved, or the opening of a term is flushed. */
   flushAdvanced(): void {
     if (this.#closed) return;
-    if (this.#advance()) this.#events.onCommitMoved();
+    if (this.#settle()) this.#events.onCommitMoved();
     for (const link of this.#links) link.feed();
+  }
+
+  /**
+   * Time passes: the primary may go on alone, or come back. To be called every 50 ms or so where
+   * standbys are named, with monotone milliseconds. Returns what was decided: it is so when `rule`
+   * says it.
+   */
+  watch(nowMs: number): WatchVerdict {
+    if (this.#closed || this.#stopped) return undefined;
+    const verdict = this.#rules.watch(nowMs);
+    if (this.#takeMoved()) this.#events.onCommitMoved();
+    return verdict;
+  }
+
+  /**
+   * Another policy: from now on acknowledgements have to meet it too, and it alone once it is
+   * recorded (`isPolicyInForce`).
+   */
+  setPolicy(policy: CommitPolicy, degradeAfter: number | undefined): void {
+    this.#writeAcks ||= policy.synchronousCommit === 'remote_write';
+    this.#rules.setPolicy(policy, degradeAfter);
+    if (this.#takeMoved() && !this.#stopped) this.#events.onCommitMoved();
   }
 
   /**
@@ -199,6 +268,13 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     this.#stallTimer.unref();
   }
 
+  /** Whether listening, and standbys that are connected, keep the process alive. Default true. */
+  setRef(holds: boolean): void {
+    this.#holds = holds;
+    this.#listener.setRef(holds);
+    for (const { socket } of this.#links) setRef(socket, holds);
+  }
+
   // -- what Log asks --
 
   get commit(): Place {
@@ -206,12 +282,31 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
   }
 
   /** LSN up to which a level is met now; 0 once a newer primary was heard of. */
-  reached(level: CommitLevel): number {
+  reached(level: CommitKind): number {
     if (this.#stopped) return 0;
     // Somebody waits for writes: standbys are asked to acknowledge them without waiting for the
     // flush.
     if (level === 'remote_write') this.#writeAcks = true;
     return this.#commit.reached(level, this.#refreshLocal());
+  }
+
+  ownLevel(): CommitLevel {
+    return ownLevel(this.#rules.rules.active[0]!);
+  }
+
+  /** The rule in force. */
+  get rule(): Rule {
+    return this.#rules.rules.inForce.rule;
+  }
+
+  /** Whether the rule in force is that of the policy that was set last. */
+  get isPolicyInForce(): boolean {
+    return this.#rules.isSettled;
+  }
+
+  /** Milliseconds for which commits have waited for standbys, by the calls of `watch`. */
+  get waited(): number {
+    return this.#rules.missing.waited;
   }
 
   /** Names of the standbys that had a say in meeting `level` for `lsn`. */
@@ -266,6 +361,14 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     };
   }
 
+  gate(socket: Socket): Gate {
+    return new Gate(this.#security, channelOf(socket), this.#options.identity.logId);
+  }
+
+  get allow(): TlsOptions['allow'] | undefined {
+    return this.#security.tls?.allow;
+  }
+
   claim(nodeId: string, position: number): void {
     this.#retention.claim(nodeId, position);
   }
@@ -274,9 +377,10 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     return this.#admitted.size < maxStandbys || this.#admitted.has(nodeId);
   }
 
-  beginFetch(): boolean {
+  beginFetch(link: StandbyLink): boolean {
     if (this.#fetches >= maxFetches) return false;
     this.#fetches += 1;
+    this.#listener.admitted(link.socket);
     return true;
   }
 
@@ -284,33 +388,39 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     this.#fetches -= 1;
   }
 
-  admit(progress: Progress): NumberedRule {
-    if (this.#rule.admit(progress)) this.#recordRule();
-    return this.#rule.newest;
+  admit(link: StandbyLink, progress: Progress): NumberedRule {
+    if (link.fingerprint !== undefined) this.#endOthersOf(link.fingerprint, progress);
+    return this.#rules.admit(progress);
   }
 
   accepted(link: StandbyLink, progress: Progress): void {
     this.#listener.admitted(link.socket);
     const before = this.#admitted.get(progress.nodeId);
-    this.#quorum.add(progress);
     this.#admitted.set(progress.nodeId, link);
     if (before !== undefined) {
       const reason = 'the standby has a newer connection';
-      this.#announce(before.progress!, false, reason);
+      this.#announce(before, false, reason);
       before.drop(reason);
     }
-    this.#announce(progress, true, '');
+    this.#announce(link, true, '');
   }
 
   acknowledged(progress: Progress): void {
     this.#retention.moved(progress.nodeId, progress.flushPosition);
-    this.#settleRule();
-    this.#advance();
+    this.#settle();
     if (!this.#stopped) this.#events.onCommitMoved();
   }
 
   rejected(): void {
     this.#rejected += 1;
+  }
+
+  refused(address: string, reason: string): void {
+    this.#events.onRefused?.({ address, reason });
+  }
+
+  unreadable(error: unknown): void {
+    this.#events.onUnreadable?.(error);
   }
 
   fenced(link: StandbyLink, action: PrimaryAction & { do: 'fenced' | 'split' | 'lost' }): void {
@@ -327,26 +437,44 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     this.#links.delete(link);
     const { progress } = link;
     if (progress === undefined) return;
-    this.#quorum.remove(progress);
     if (this.#admitted.get(progress.nodeId) === link) {
       this.#admitted.delete(progress.nodeId);
       this.#retention.away(progress.nodeId);
-      this.#announce(progress, false, reason);
+      this.#announce(link, false, reason);
     }
-    // A rule may have waited for it.
-    this.#ruleRecorded();
+    this.#rules.gone(progress);
+    if (this.#takeMoved() && !this.#stopped) this.#events.onCommitMoved();
   }
 
   // -- inside --
 
-  #connected(socket: Socket): void {
-    if (this.#closing || this.#stopped) {
+  /**
+   * Under TLS a name is that of a certificate, and a node id only a word: one certificate counts
+   * once, whatever ids, and which of its names, it is shown with; and so does one name. A standby
+   * that was wiped has another id as well.
+   */
+  #endOthersOf(fingerprint: string, { name, nodeId }: Progress): void {
+    for (const [id, link] of this.#admitted) {
+      if (id === nodeId) continue;
+      const named = link.name === name;
+      if (!named && link.fingerprint !== fingerprint) continue;
+      const what = named ? `of the name ${name}` : `with the certificate of ${link.name}`;
+      const reason = `another node ${what} has connected, with another node id`;
+      // At once: its acknowledgements may not count beside those of the other.
+      this.closed(link, reason);
+      link.drop(reason);
+    }
+  }
+
+  #connected(socket: Socket, acceptedAt: number): void {
+    if (this.#closing || this.#stopped || socket.destroyed) {
       socket.on('error', () => undefined);
       socket.destroy();
       return;
     }
+    setRef(socket, this.#holds);
     this.#sessions = (this.#sessions + 1) >>> 0;
-    this.#links.add(new StandbyLink(socket, this.#sessions, this));
+    this.#links.add(new StandbyLink(socket, acceptedAt, this.#sessions, this));
   }
 
   #noteEnd(): void {
@@ -354,41 +482,50 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     this.batchEnds.push(state[State.CLOSED_POSITION]!, state[State.CLOSED_LSN]!);
   }
 
-  /** The newest rule goes to every standby that is connected, and into the own control file. */
-  #recordRule(): void {
-    const { newest } = this.#rule;
-    for (const link of this.#admitted.values()) link.tellRule(newest);
-    this.native.storeRule(newest.rule).then(
-      () => {
-        this.#rule.recordedHere(newest.number);
-        this.#ruleRecorded();
+  #newKeeper({ policy, degradeAfter, native }: PrimaryHubOptions): RuleKeeper {
+    const host = {
+      native,
+      commitPosition: () => this.#commit.position,
+      flushPosition: () => this.native.state[State.FLUSH_POSITION]!,
+      mayChange: () => !this.#stopped && !this.#closing,
+      advance: () => this.#advance(),
+      tell: (rule: NumberedRule) => {
+        for (const link of this.#admitted.values()) link.tellRule(rule);
       },
-      // Not stored: the log has failed or is closed, and says so itself.
-      () => undefined,
-    );
+      recorded: () => {
+        if (!this.#closed && this.#settle()) this.#events.onCommitMoved();
+      },
+      changed: () => {
+        // What is met may be more by now, also where the commit place did not move.
+        this.#moved = true;
+        this.#events.onRule?.();
+      },
+    };
+    return new RuleKeeper(host, this.#quorum, policy, degradeAfter);
   }
 
-  #ruleRecorded(): void {
-    if (this.#closed || !this.#settleRule()) return;
-    this.#advance();
-    if (!this.#stopped) this.#events.onCommitMoved();
+  /** Moves the commit place and the rules. Returns whether what waits may be met. */
+  #settle(): boolean {
+    if (this.#stopped) return false;
+    this.#rules.settle();
+    return this.#takeMoved();
   }
 
-  /** Returns whether more standbys count than before. */
-  #settleRule(): boolean {
-    if (!this.#rule.settle(this.#quorum.all)) return false;
-    this.#quorum.refresh();
-    return true;
+  #takeMoved(): boolean {
+    const moved = this.#moved;
+    this.#moved = false;
+    return moved;
   }
 
   /**
    * Moves the commit place; tells the engine and, at the end of this turn of the loop, the
    * standbys.
    */
-  #advance(): boolean {
-    if (this.#stopped) return false;
+  #advance(): void {
+    if (this.#stopped) return;
     this.#noteOpening();
-    if (!this.#commit.update(this.#refreshLocal())) return false;
+    if (!this.#commit.update(this.#refreshLocal())) return;
+    this.#moved = true;
     this.native.setCommit(this.#commit.position, this.#commit.lsn);
     if (this.#admitted.size > 0 && !this.#pushing) {
       this.#pushing = true;
@@ -396,7 +533,6 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
       // place.
       setImmediate(() => this.#pushCommit());
     }
-    return true;
   }
 
   #pushCommit(): void {
@@ -432,6 +568,7 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
 
   #tick(): void {
     const now = this.now();
+    this.#listener.endSecuring(now - this.timing.handshake);
     for (const link of this.#links) link.tick(now);
   }
 
@@ -440,9 +577,10 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
     else this.#events.onStop(error);
   }
 
-  #announce(progress: Progress, connected: boolean, reason: string): void {
-    const { name, nodeId } = progress;
-    this.#events.onStandby({ name, nodeId, connected, reason });
+  #announce(link: StandbyLink, connected: boolean, reason: string): void {
+    const last = this.#standbyStatus(link);
+    const { name, nodeId } = last;
+    this.#events.onStandby({ name, nodeId, connected, reason, last });
   }
 
   #standbyStatus(link: StandbyLink): StandbyStatus {
@@ -452,9 +590,12 @@ export class PrimaryHub implements CommitSource, StandbyLinkHost {
       name: progress.name,
       nodeId: progress.nodeId,
       address: link.address,
+      security: linkSecurity(this.#security),
       state: progress.state,
+      stateSince: link.stateSince,
       counts: progress.counts,
       sentPosition: progress.sentPosition,
+      sentLsn: progress.sentLsn,
       write: progress.write,
       flush: progress.flush,
       applyLsn: progress.applyLsn,
@@ -472,6 +613,11 @@ const measures: Readonly<Record<CommitLevel, Measure | undefined>> = {
   remote_flush: 'flush',
   remote_apply: 'apply',
 };
+
+function setRef(socket: Socket, holds: boolean): void {
+  if (holds) socket.ref();
+  else socket.unref();
+}
 
 function splitError(term: Term): WalError {
   return new WalError('WAL_SPLIT', `epoch ${term.epoch} was opened by another node too`);

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { WalError } from '../api/errors.js';
-import { type NativeLog, type Place, type Rule, State, type Term } from '../native/native_log.js';
+import { type Place, type Rule, State, type Term } from '../native/native_log.js';
 import { Heartbeat } from '../replication/heartbeat.js';
 import type { NumberedRule } from '../replication/rule.js';
 import {
@@ -18,7 +18,7 @@ import {
   encodeRefusal,
   encodeStandbyHello,
 } from '../wire/handshake_messages.js';
-import { MessageType } from '../wire/message_type.js';
+import { MessageType, wantProtocol } from '../wire/message_type.js';
 import { decodeRule } from '../wire/rule_message.js';
 import {
   ackBytes,
@@ -28,13 +28,15 @@ import {
   putAck,
   type SessionTag,
 } from '../wire/stream_messages.js';
-import { dial } from './dial.js';
+import { decodeWant } from '../wire/want_messages.js';
+import { type DialTarget, dial, type Peer } from './dial.js';
+import { RangeGiver, type RangeGiverHost } from './range_giver.js';
+import type { TlsOptions } from './security.js';
 import type { ReplicationTiming } from './timing.js';
 
 /** What a link needs of the follower that it belongs to. */
-export interface PrimaryLinkHost {
-  readonly native: NativeLog;
-  readonly target: { readonly host: string; readonly port: number };
+export interface PrimaryLinkHost extends RangeGiverHost {
+  readonly target: DialTarget;
   readonly buffer: Uint8Array;
   readonly timing: ReplicationTiming;
   readonly now: () => number;
@@ -77,9 +79,11 @@ export class PrimaryLink implements FrameSink {
   readonly #deadline: number;
   readonly #envelope = new DataEnvelopeView();
   readonly #commit = new CommitView();
+  #peer: Peer | undefined;
   #primaryName = '';
   #greeted = false;
   #tag: SessionTag | undefined;
+  #giver: RangeGiver | undefined;
   /** Newest rule that came, and that is recorded. */
   #ruleTold = 0;
   #ruleRecorded = 0;
@@ -105,7 +109,11 @@ export class PrimaryLink implements FrameSink {
     this.#heartbeat = new Heartbeat({ intervalMs: heartbeat, deadMs: dead }, now);
     this.#deadline = now + handshake;
     this.#socket = dial(host.target, host.buffer, {
-      onConnect: () => this.#perform(this.#session.start()),
+      onConnect: (peer) => {
+        this.#peer = peer;
+        if (this.#isRevoked()) return;
+        this.#perform(this.#session.start());
+      },
       onRead: (count) => this.#received(count),
       onClose: (error) => this.#closed(error),
     });
@@ -124,11 +132,30 @@ export class PrimaryLink implements FrameSink {
     return this.#heartbeat.silence(this.#host.now());
   }
 
+  /** Whether the connection keeps the process alive. */
+  setRef(holds: boolean): void {
+    if (holds) this.#socket.ref();
+    else this.#socket.unref();
+  }
+
   drop(error: WalError): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#failure = error;
     this.#socket.destroy();
+  }
+
+  /** Ends the connection where the primary may not be there any more. */
+  revoke(allow: TlsOptions['allow']): void {
+    if (this.#peer === undefined || this.#peer.isAllowed(allow)) return;
+    this.drop(new WalError('WAL_AUTH_FAILED', '`allow` does not name the primary any more'));
+  }
+
+  /** The names may have changed since it was dialled. */
+  #isRevoked(): boolean {
+    const { tls } = this.#host.target;
+    if (tls !== undefined) this.revoke(tls.allow);
+    return this.#ended;
   }
 
   /** The ring has room again, or the flush moved. */
@@ -174,6 +201,8 @@ export class PrimaryLink implements FrameSink {
       case MessageType.PRIMARY_HELLO: {
         this.#reader.expect([]);
         const hello = decodePrimaryHello(bytes, start, end);
+        this.#peer!.requireName(hello.name);
+        if (this.#isRevoked()) return;
         this.#primaryName = hello.name;
         const actions = this.#session.onHello(hello);
         this.#greeted = this.#session.state === 'storing';
@@ -181,12 +210,18 @@ export class PrimaryLink implements FrameSink {
         return;
       }
       case MessageType.ACCEPT:
-        this.#reader.expect(inSession);
+        this.#expectSession();
         this.#perform(this.#session.onAccept(decodeAccept(bytes, start, end)));
         return;
       case MessageType.RULE:
         checkHeader(bytes, start, this.#tag!);
         this.#record(decodeRule(bytes, start, end), () => []);
+        return;
+      case MessageType.WANT:
+        checkHeader(bytes, start, this.#tag!);
+        // Before anything was acknowledged here nothing can be wanted of it.
+        if (this.#giver === undefined) throw invalid('a range is wanted before the log streams');
+        this.#giver.give(decodeWant(bytes, start));
         return;
       case MessageType.REFUSAL:
         this.#perform(this.#session.onRefusal(decodeRefusal(bytes, start, end)));
@@ -386,6 +421,11 @@ export class PrimaryLink implements FrameSink {
     });
   }
 
+  #expectSession(): void {
+    const mayWant = this.#session.version >= wantProtocol;
+    this.#reader.expect(mayWant ? [...inSession, MessageType.WANT] : inSession);
+  }
+
   /** From here on messages of the session come; its log bytes wait until it streams. */
   #begin(): void {
     this.#tag = this.#session.tag;
@@ -396,6 +436,7 @@ export class PrimaryLink implements FrameSink {
     const { native } = this.#host;
     const { history, commit, end } = this.#session.accepted;
     native.beginIngest(history);
+    this.#giver = new RangeGiver(this.#host, this.#socket, this.#tag!);
     this.#host.streaming(this, this.#primaryName, history.at(-1)!);
     this.#host.committed(commit, end);
     this.#sendAck();

@@ -40,7 +40,7 @@ export async function readRange(
   try {
     return await read(host, fetch.from);
   } catch (error) {
-    throw refusal(error, fetch.from);
+    throw refusalOf(error, fetch.from);
   } finally {
     native.release(claim);
   }
@@ -76,8 +76,8 @@ function messages(
   return pieces;
 }
 
-/** Without names of files, which are nothing to a peer. */
-function refusal(error: unknown, from: number): WalError {
+/** What a peer is told: without names of files, which are nothing to it. */
+export function refusalOf(error: unknown, from: number): WalError {
   const known = WalError.from(error);
   const code = known instanceof WalError ? known.code : 'WAL_IO';
   if (code === 'WAL_CORRUPT') {

@@ -8,7 +8,7 @@ import {
   PrimarySession,
   type PrimaryView,
 } from '../replication/primary_session.js';
-import type { Progress } from '../replication/progress.js';
+import type { Progress, ProgressState } from '../replication/progress.js';
 import type { NumberedRule } from '../replication/rule.js';
 import { invalid } from '../wire/bytes.js';
 import { FrameReader, type FrameSink } from '../wire/frame_reader.js';
@@ -22,7 +22,7 @@ import {
   encodeRefusal,
   type Refusal,
 } from '../wire/handshake_messages.js';
-import { MessageType } from '../wire/message_type.js';
+import { MessageType, wantProtocol } from '../wire/message_type.js';
 import { decodeFetch, type Fetch } from '../wire/range_messages.js';
 import { encodeRule } from '../wire/rule_message.js';
 import {
@@ -32,11 +32,20 @@ import {
   putCommit,
   type SessionTag,
 } from '../wire/stream_messages.js';
+import { peerAddress } from './endpoint.js';
 import { Feeder } from './feeder.js';
+import type { Gate } from './gate.js';
+import { RangeAsk } from './range_ask.js';
 import { readRange } from './range_server.js';
+import type { TlsOptions } from './security.js';
+import type { RangeHolder } from './standby_ranges.js';
 import type { ReplicationTiming } from './timing.js';
 
 const maxCommitsUnderWay = 64;
+
+const inSession = [MessageType.ACK, MessageType.REFUSAL] as const;
+/** While the standby answers WANT. */
+const whileAsked = [...inSession, MessageType.PIECE, MessageType.CANNOT] as const;
 
 /** What a link needs of the hub that it belongs to. */
 export interface StandbyLinkHost {
@@ -50,21 +59,29 @@ export interface StandbyLinkHost {
   readonly commitPlace: () => Place;
   readonly writeAcks: () => boolean;
   view(): PrimaryView;
+  /** What a peer has to show first. */
+  gate(socket: Socket): Gate;
+  /** The names that are let in now; undefined without TLS. */
+  readonly allow: TlsOptions['allow'] | undefined;
   /** The log from `position` on is kept for this node from now on. */
   claim(nodeId: string, position: number): void;
   /** Whether this node can be let in; it may take the place of its earlier connection. */
   hasRoom(nodeId: string): boolean;
   /** One more of those that repair a copy; false: there are as many as can be. */
-  beginFetch(): boolean;
+  beginFetch(link: StandbyLink): boolean;
   endFetch(): void;
   /** A standby is let in: the rule to tell it, which names it if it may count. */
-  admit(progress: Progress): NumberedRule;
+  admit(link: StandbyLink, progress: Progress): NumberedRule;
   /** The handshake is through. */
   accepted(link: StandbyLink, progress: Progress): void;
   /** An acknowledgement was taken. */
   acknowledged(progress: Progress): void;
   /** What a peer sent was wrong. */
   rejected(): void;
+  /** A peer was not let in. */
+  refused(address: string, reason: string): void;
+  /** The log could not be read for a standby. */
+  unreadable(error: unknown): void;
   /** This link brought the news that acknowledging has to stop. */
   fenced(link: StandbyLink, action: PrimaryAction & { do: 'fenced' | 'split' | 'lost' }): void;
   closed(link: StandbyLink, reason: string): void;
@@ -74,11 +91,12 @@ export interface StandbyLinkHost {
  * The primary's end of one connection: drives a PrimarySession, then a Feeder. Whatever is wrong
  * with a peer ends its connection and nothing else.
  */
-export class StandbyLink implements FrameSink {
+export class StandbyLink implements FrameSink, RangeHolder {
   readonly socket: Socket;
   readonly #host: StandbyLinkHost;
   readonly #session: PrimarySession;
-  readonly #reader = new FrameReader([MessageType.STANDBY_HELLO, MessageType.FETCH]);
+  readonly #gate: Gate;
+  readonly #reader: FrameReader;
   readonly #heartbeat: Heartbeat;
   readonly #deadline: number;
   readonly #ack = new AckView();
@@ -90,28 +108,39 @@ export class StandbyLink implements FrameSink {
   #feeder: Feeder | undefined;
   #progress: Progress | undefined;
   #tag: SessionTag | undefined;
+  #asked: RangeAsk | undefined;
   #checksumAt = -1;
+  /** It has passed the gate. */
+  #known = false;
   #commitSent = -1;
   #commitsUnderWay = 0;
   /** Keeps the log until the handshake is through; -1 otherwise. */
   #claim = -1;
   /** For how long the standby has not recorded what it was told, as far as time was looked at. */
   #ruleWait = 0;
+  /** Position of the log bytes that were sent before the newest rule. */
+  #ruleBehind = 0;
+  /** What the standby had said of its progress at the last tick. */
+  #heard = 0;
   #tickedAt: number;
+  #stateSince = { state: 'handshake' as ProgressState, at: Date.now() };
   #destroyAt = Number.POSITIVE_INFINITY;
   #reason = 'the standby closed the connection';
 
-  constructor(socket: Socket, sessionNumber: number, host: StandbyLinkHost) {
+  /** `acceptedAt`: the handshake is to be through in its time after that. */
+  constructor(socket: Socket, acceptedAt: number, sessionNumber: number, host: StandbyLinkHost) {
     this.socket = socket;
     this.#host = host;
+    this.#gate = host.gate(socket);
+    this.#reader = new FrameReader(this.#gate.expects);
     this.#sessionNumber = sessionNumber;
     this.#session = new PrimarySession(() => host.view(), sessionNumber);
     const now = host.now();
     const { heartbeat, dead, handshake } = host.timing;
     this.#heartbeat = new Heartbeat({ intervalMs: heartbeat, deadMs: dead }, now);
-    this.#deadline = now + handshake;
+    this.#deadline = acceptedAt + handshake;
     this.#tickedAt = now;
-    this.#address = `${socket.remoteAddress ?? ''}:${socket.remotePort ?? 0}`;
+    this.#address = peerAddress(socket);
     socket.setNoDelay(true);
     socket.on('data', (chunk: Buffer) => this.#received(chunk));
     socket.on('error', (error) => {
@@ -133,8 +162,29 @@ export class StandbyLink implements FrameSink {
     return this.#address;
   }
 
+  /** Since when its progress is in this state, in milliseconds since 1970. */
+  get stateSince(): number {
+    this.#noteState();
+    return this.#stateSince.at;
+  }
+
+  #noteState(): void {
+    const state = this.#progress?.state ?? 'handshake';
+    if (state !== this.#stateSince.state) this.#stateSince = { state, at: Date.now() };
+  }
+
+  /** Tells the certificate of the standby from others; undefined without TLS. */
+  get fingerprint(): string | undefined {
+    return this.#gate.fingerprint;
+  }
+
   silence(): number {
     return this.#heartbeat.silence(this.#host.now());
+  }
+
+  /** Ends the connection where its peer may not be there any more. */
+  revoke(allow: TlsOptions['allow']): void {
+    if (this.#gate.isRevoked(allow)) this.drop('`allow` does not name it any more');
   }
 
   /** Ends the connection at once. */
@@ -175,9 +225,12 @@ export class StandbyLink implements FrameSink {
     if (nowMs >= this.#destroyAt) this.socket.destroy();
     if (this.#isEnding) return;
     if (this.#progress === undefined) {
-      if (nowMs >= this.#deadline) this.drop('the handshake took too long');
+      if (nowMs < this.#deadline) return;
+      this.#host.refused(this.#address, 'the handshake took too long');
+      this.drop('the handshake took too long');
       return;
     }
+    this.#noteState();
     this.#waitForRule(nowMs);
     const verdict = this.#heartbeat.tick(nowMs);
     if (verdict === 'dead') this.drop('the standby was silent for too long');
@@ -187,11 +240,16 @@ export class StandbyLink implements FrameSink {
     } else if (verdict === 'speak') this.#sendCommit();
   }
 
-  /** An event loop that was blocked has not looked: what came meanwhile is not read yet. */
+  /**
+   * An event loop that was blocked has not looked: what came meanwhile is not read yet. A standby
+   * that takes the log bytes which were sent before the rule is on its way to it.
+   */
   #waitForRule(nowMs: number): void {
     const step = Math.min(nowMs - this.#tickedAt, this.#host.timing.heartbeat);
-    const { rule, ruleTold } = this.#progress!;
-    this.#ruleWait = rule < ruleTold ? this.#ruleWait + step : 0;
+    const { rule, ruleTold, flush, heard } = this.#progress!;
+    const nears = flush.position < this.#ruleBehind && heard > this.#heard;
+    this.#ruleWait = rule < ruleTold && !nears ? this.#ruleWait + step : 0;
+    this.#heard = heard;
     this.#tickedAt = nowMs;
   }
 
@@ -208,7 +266,40 @@ export class StandbyLink implements FrameSink {
     const progress = this.#progress!;
     if (this.socket.destroyed || this.#isEnding) return;
     progress.ruleTold = rule.number;
+    this.#ruleBehind = progress.sentPosition;
     this.socket.write(encodeRule(this.#tag!, rule));
+  }
+
+  // -- what it is asked for a repair --
+
+  get name(): string {
+    return this.#progress?.name ?? '';
+  }
+
+  get nodeId(): string {
+    return this.#progress?.nodeId ?? '';
+  }
+
+  get holdsTo(): number {
+    if (this.#asked === undefined || this.socket.destroyed || this.#isEnding) return 0;
+    return this.#session.version < wantProtocol ? 0 : this.#progress!.flushPosition;
+  }
+
+  async askRange(from: number, most: number): Promise<Uint8Array> {
+    if (this.holdsTo === 0) throw new WalError('WAL_IO', 'it went away');
+    const answer = this.#asked!.ask(from, most);
+    this.#expectSession();
+    return answer;
+  }
+
+  rejectRange(reason: string): void {
+    if (this.socket.destroyed) return;
+    this.#host.rejected();
+    this.drop(reason);
+  }
+
+  #expectSession(): void {
+    this.#reader.expect(this.#asked?.isOpen === true ? whileAsked : inSession);
   }
 
   // -- messages --
@@ -219,15 +310,36 @@ export class StandbyLink implements FrameSink {
         checkHeader(bytes, start, this.#tag!);
         this.#acknowledged(this.#ack.at(bytes, start));
         return;
-      case MessageType.STANDBY_HELLO:
+      case MessageType.PIECE:
+        checkHeader(bytes, start, this.#tag!);
+        this.#asked!.piece(bytes, start, end);
+        this.#expectSession();
+        return;
+      case MessageType.CANNOT:
+        checkHeader(bytes, start, this.#tag!);
+        this.#asked!.cannot(bytes, start, end);
+        this.#expectSession();
+        return;
+      case MessageType.AUTH_START:
+      case MessageType.AUTH_PROOF:
+        this.socket.write(this.#gate.take(type, bytes, start, end));
+        this.#reader.expect(this.#gate.expects);
+        return;
+      case MessageType.STANDBY_HELLO: {
         // One hello, and nothing else before it is answered.
         this.#reader.expect([]);
-        this.#perform(this.#session.onHello(decodeStandbyHello(bytes, start, end)));
+        const hello = decodeStandbyHello(bytes, start, end);
+        this.#pass(hello.name);
+        this.#perform(this.#session.onHello(hello));
         return;
-      case MessageType.FETCH:
+      }
+      case MessageType.FETCH: {
         this.#reader.expect([]);
-        void this.#answerFetch(decodeFetch(bytes, start, end));
+        const fetch = decodeFetch(bytes, start, end);
+        this.#pass(undefined);
+        void this.#answerFetch(fetch);
         return;
+      }
       case MessageType.POSITION:
         this.#reader.expect([]);
         this.#perform(this.#session.onPosition(decodePosition(bytes, start, end)));
@@ -253,8 +365,16 @@ export class StandbyLink implements FrameSink {
   #received(chunk: Buffer): void {
     if (this.socket.destroyed || this.#isEnding) return;
     this.#heartbeat.heard(this.#host.now());
-    try {
+    this.#guarded(() => {
+      this.#gate.look(chunk);
       this.#reader.push(chunk, 0, chunk.length, this);
+    });
+  }
+
+  /** Whatever is wrong ends this connection, and nothing else. */
+  #guarded(body: () => void): void {
+    try {
+      body();
     } catch (thrown) {
       const error = WalError.from(thrown);
       if (!(error instanceof WalError)) throw error;
@@ -267,6 +387,15 @@ export class StandbyLink implements FrameSink {
       if (this.#progress === undefined) this.#refuse(error.code, error.message);
       else this.drop(error.message);
     }
+  }
+
+  #pass(name: string | undefined): void {
+    this.#gate.requireOpen(name);
+    const { allow } = this.#host;
+    if (allow !== undefined && this.#gate.isRevoked(allow)) {
+      throw new WalError('WAL_AUTH_FAILED', '`allow` does not name it any more');
+    }
+    this.#known = true;
   }
 
   #acknowledged(ack: AckView): void {
@@ -303,7 +432,7 @@ export class StandbyLink implements FrameSink {
   /** Not a standby: it repairs a copy of this log, and gets a piece of it. */
   async #answerFetch(fetch: Fetch): Promise<void> {
     const host = this.#host;
-    if (!host.beginFetch()) {
+    if (!host.beginFetch(this)) {
       this.#refuse('WAL_PEER_REFUSED', 'the peer serves as many repairs as it can');
       return;
     }
@@ -318,8 +447,14 @@ export class StandbyLink implements FrameSink {
       if (!(known instanceof WalError)) throw error;
       this.#refuse(known.code, known.message);
     } finally {
-      host.endFetch();
+      this.#endFetch();
     }
+  }
+
+  /** Only once its connection has closed: it is one of those that are through until then. */
+  #endFetch(): void {
+    if (this.socket.closed) this.#host.endFetch();
+    else this.socket.once('close', () => this.#host.endFetch());
   }
 
   #answerHello(message: Uint8Array): void {
@@ -342,8 +477,8 @@ export class StandbyLink implements FrameSink {
     this.#checksumAt = -1;
     this.#claim = native.retain(position);
     native.checksumAt(position).then(
-      (crc) => this.#checksum(crc),
-      (error: unknown) => this.#noChecksum(error),
+      (crc) => this.#guarded(() => this.#checksum(crc)),
+      (error: unknown) => this.#guarded(() => this.#noChecksum(error)),
     );
   }
 
@@ -381,8 +516,10 @@ export class StandbyLink implements FrameSink {
     this.#tag = { session: this.#sessionNumber, epoch, incarnation };
     this.#progress = progress;
     this.#commitSent = accept.commit.position;
-    this.#reader.expect([MessageType.ACK, MessageType.REFUSAL]);
-    const rule = host.admit(progress);
+    const ask = (message: Uint8Array): void => void socket.write(message);
+    this.#asked = new RangeAsk(ask, this.#tag, host.timing.dead);
+    this.#expectSession();
+    const rule = host.admit(this, progress);
     progress.ruleTold = rule.number;
     socket.write(encodeAccept({ ...accept, rule }));
     const now = host.now();
@@ -406,6 +543,7 @@ export class StandbyLink implements FrameSink {
   }
 
   #sent(): void {
+    this.#noteState();
     this.#heartbeat.spoke(this.#host.now());
     this.#commitSent = this.#host.commitPlace().position;
   }
@@ -427,17 +565,21 @@ export class StandbyLink implements FrameSink {
 
   #feedFailed(error: unknown): void {
     const text = error instanceof Error ? error.message : String(error);
+    this.#host.unreadable(error);
     // What is whole before it leaves first.
     this.endGently(`the log could not be read for the standby: ${text}`);
   }
 
   #refuse(code: WalErrorCode, message: string): void {
-    this.#sendRefusal({ code, message, term: this.#host.view().term });
+    // Who has not shown what it has to is told no more than it was already.
+    const term = this.#known ? this.#host.view().term : undefined;
+    this.#sendRefusal({ code, message, term });
   }
 
   #sendRefusal(refusal: Refusal): void {
     if (this.socket.destroyed || this.#isEnding) return;
     this.#reason = `refused: ${refusal.code}: ${refusal.message}`;
+    this.#host.refused(this.#address, `${refusal.code}: ${refusal.message}`);
     this.#reader.expect([]);
     this.#end(encodeRefusal(refusal));
   }
@@ -449,6 +591,7 @@ export class StandbyLink implements FrameSink {
 
   #closed(): void {
     this.#feeder?.end();
+    this.#asked?.end(new WalError('WAL_IO', `it went away: ${this.#reason}`));
     this.#releaseClaim();
     this.#host.closed(this, this.#reason);
   }

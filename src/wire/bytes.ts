@@ -86,6 +86,13 @@ export class FieldWriter {
     return this;
   }
 
+  /** Exactly `count` bytes. */
+  bytes(value: Uint8Array, count: number): this {
+    if (value.length !== count) throw new RangeError(`not ${count} bytes`);
+    this.#bytes.set(value, this.#take(count));
+    return this;
+  }
+
   /** u16 byte count, UTF-8. */
   text(value: string): this {
     const encoded = new TextEncoder().encode(value);
@@ -140,12 +147,19 @@ export class FieldReader {
     return text;
   }
 
+  /** A copy. */
+  bytes(count: number): Uint8Array {
+    const at = this.#take(count);
+    return this.#bytes.slice(at, at + count);
+  }
+
   text(maxBytes: number): string {
     const count = this.u16();
     if (count > maxBytes) throw invalid('a text is too long');
     const at = this.#take(count);
     try {
-      return new TextDecoder('utf-8', { fatal: true }).decode(this.#bytes.subarray(at, at + count));
+      const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+      return decoder.decode(this.#bytes.subarray(at, at + count));
     } catch {
       throw invalid('a text is not UTF-8');
     }

@@ -1,3 +1,4 @@
+import { authChallengeBytes, authProofBytes, authStartBytes } from './auth_messages.js';
 import { getU32, invalid } from './bytes.js';
 import {
   lengthBytes,
@@ -10,6 +11,13 @@ import {
 import { fetchBytes, maxRangeBytes, rangeHeaderBytes } from './range_messages.js';
 import { maxRuleBytes, minRuleBytes } from './rule_message.js';
 import { ackBytes, commitBytes, dataHeaderBytes } from './stream_messages.js';
+import {
+  maxCannotBytes,
+  maxPieceBytes,
+  minCannotBytes,
+  pieceHeaderBytes,
+  wantBytes,
+} from './want_messages.js';
 
 /** Whom the frame reader feeds. A method that throws ends the connection. */
 export interface FrameSink {
@@ -37,6 +45,12 @@ const lengths: Readonly<Record<number, readonly [number, number]>> = {
   [MessageType.RULE]: [minRuleBytes, maxRuleBytes],
   [MessageType.FETCH]: [fetchBytes, fetchBytes],
   [MessageType.RANGE]: [rangeHeaderBytes + 1, rangeHeaderBytes + maxRangeBytes],
+  [MessageType.WANT]: [wantBytes, wantBytes],
+  [MessageType.PIECE]: [pieceHeaderBytes + 1, pieceHeaderBytes + maxPieceBytes],
+  [MessageType.CANNOT]: [minCannotBytes, maxCannotBytes],
+  [MessageType.AUTH_START]: [authStartBytes, authStartBytes],
+  [MessageType.AUTH_CHALLENGE]: [authChallengeBytes, authChallengeBytes],
+  [MessageType.AUTH_PROOF]: [authProofBytes, authProofBytes],
 };
 
 const stranger = 256;

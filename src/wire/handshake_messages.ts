@@ -262,12 +262,12 @@ export function decodeAccept(bytes: Uint8Array, start: number, end: number): Acc
 }
 
 /** Cuts a text so that its UTF-8 form is at most this long. */
-function cutText(text: string, maxBytes: number): string {
+export function cutText(text: string, maxBytes: number): string {
   const room = new Uint8Array(maxBytes);
   return text.slice(0, new TextEncoder().encodeInto(text, room).read);
 }
 
 /** A peer's words go into error messages: no control characters. */
-function printable(text: string): string {
+export function printable(text: string): string {
   return text.replace(/\p{Cc}/gu, ' ');
 }

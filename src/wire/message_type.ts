@@ -14,7 +14,9 @@
  *      | <------------ DATA, COMMIT, RULE -- |   log bytes; commit place, heartbeat; a newer rule
  *      | -- ACK ---------------------------> |   written, flushed, applied, rule; heartbeat
  *
- * Whoever repairs a copy of the log says FETCH instead of a hello (range_messages.ts).
+ * Whoever repairs a copy of the log says FETCH instead of a hello (range_messages.ts). A primary
+ * asks a standby for a range of the log with WANT (want_messages.ts). Where nodes share a secret
+ * they prove it first (auth_messages.ts).
  */
 export const MessageType = {
   STANDBY_HELLO: 1,
@@ -28,11 +30,19 @@ export const MessageType = {
   RULE: 9,
   FETCH: 10,
   RANGE: 11,
+  WANT: 12,
+  PIECE: 13,
+  CANNOT: 14,
+  AUTH_START: 15,
+  AUTH_CHALLENGE: 16,
+  AUTH_PROOF: 17,
 } as const;
 
 /** Oldest and newest version of the protocol that this release speaks. */
 export const minProtocol = 1;
-export const maxProtocol = 1;
+export const maxProtocol = 2;
+/** From this version on a primary may send WANT. */
+export const wantProtocol = 2;
 
 export const lengthBytes = 4;
 /** Length and type. */

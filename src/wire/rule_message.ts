@@ -10,24 +10,29 @@ import { type SessionTag, sessionHeaderBytes } from './stream_messages.js';
  *
  *   u32 number | u8 level | u8 members | u16 bytes, text | members, 16 B each
  *
- * Level: 1 off, 2 local, 3 remote_write, 4 remote_flush, 5 remote_apply. An empty text names
- * nobody. RULE begins as every message of a session does (stream_messages.ts).
+ * Level: 1 off, 2 local, 3 remote_write, 4 remote_flush, 5 remote_apply; bit 7 is set where the
+ * primary goes on alone. An empty text names nobody. RULE begins as every message of a session does
+ * (stream_messages.ts).
  */
 const fixedBytes = 8;
 const idBytes = 16;
+const degradedBit = 0x80;
 
 export const minRuleBytes = sessionHeaderBytes + fixedBytes;
 export const maxRuleBytes = minRuleBytes + maxStandbysBytes + maxMembers * idBytes;
 
 export function putRule(fields: FieldWriter, { number, rule }: NumberedRule): void {
-  fields.u32(number).u8(commitLevels.indexOf(rule.synchronousCommit) + 1);
+  const level = commitLevels.indexOf(rule.synchronousCommit) + 1;
+  fields.u32(number).u8(rule.degraded ? level | degradedBit : level);
   fields.u8(rule.members.length).text(rule.synchronousStandbys ?? '');
   for (const member of rule.members) fields.hex(member, 2 * idBytes);
 }
 
 export function getRule(fields: FieldReader): NumberedRule {
   const number = fields.u32();
-  const synchronousCommit = commitLevels[fields.u8() - 1];
+  const level = fields.u8();
+  const degraded = (level & degradedBit) !== 0;
+  const synchronousCommit = commitLevels[(level & ~degradedBit) - 1];
   const count = fields.u8();
   if (number === 0) throw invalid('a rule without a number');
   if (synchronousCommit === undefined) throw invalid('a rule of an unknown level');
@@ -38,6 +43,7 @@ export function getRule(fields: FieldReader): NumberedRule {
     synchronousCommit,
     synchronousStandbys: text === '' ? null : text,
     members,
+    degraded,
   };
   const fault = ruleFault(rule);
   if (fault !== undefined) throw invalid(fault);

@@ -36,7 +36,7 @@ export interface SessionTag {
   readonly incarnation: number;
 }
 
-function putHeader(
+export function putHeader(
   bytes: Uint8Array,
   length: number,
   type: number,

@@ -166,7 +166,7 @@ describe('when a batch is closed', () => {
   });
 
   it('once for all commits of a turn', async () => {
-    const log = await openLog(small);
+    const log = await openLog({ ...small, maxBatchDelay: 1000 });
     const commits = Array.from({ length: 100 }, (_, i) => log.commit(log.append(`${i}`)));
     const results = await Promise.all(commits);
     expect(results.every((each) => each.lsn === 100)).toBe(true);

@@ -1,8 +1,10 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Appender } from '../../src/api/appender.js';
+import { CommitTally } from '../../src/api/commit_tally.js';
 import { Commits } from '../../src/api/commits.js';
 import type { KeepAlive } from '../../src/api/keep_alive.js';
 import { CommitWaiters } from '../../src/replication/commit_waiters.js';
+import { parseStandbys } from '../../src/replication/policy.js';
 import { turn, walError } from './helpers.js';
 
 /** Commits whose batch stays open, as one does while the flush before it is slow. */
@@ -11,6 +13,7 @@ function setUp(timeoutMs: number) {
   const reached = { remote_flush: 0 };
   const source = {
     reached: (level: string) => (level === 'off' ? appender.closedLsn : reached.remote_flush),
+    ownLevel: () => 'remote_flush' as const,
     standbysAt: () => [],
   };
   const waiters = new CommitWaiters(source, { timeoutMs });
@@ -18,8 +21,9 @@ function setUp(timeoutMs: number) {
     appender: appender as unknown as Appender,
     keepAlive: { acquire: () => undefined, release: () => undefined } as unknown as KeepAlive,
     waiters,
-    level: 'remote_flush',
-    hasStandbys: true,
+    tally: new CommitTally(),
+    log: { log: 'n', dir: '/d' },
+    policy: () => ({ level: 'remote_flush', standbys: parseStandbys('ANY 1 (*)') }),
     refresh: () => undefined,
   });
   const closeBatch = () => {

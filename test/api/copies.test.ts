@@ -11,6 +11,7 @@ function twoDirs(): [string, string] {
 
 async function fill(log: Log, count: number, bytes = 2000): Promise<void> {
   for (let i = 0; i < count; i++) {
+    if (log.needsDrain) await log.drain();
     log.append(`${i}`.padEnd(bytes, '.'));
     if (i % 10 === 9) await log.commit();
   }
@@ -226,6 +227,70 @@ describe('a log with two directories', () => {
   });
 });
 
+describe('a quorum of the directories', () => {
+  const three = () => [freshDir('a'), freshDir('b'), freshDir('c')] as const;
+
+  it('is told, and stored: any two of three are opened, one is not', async () => {
+    const dir = three();
+    const log = await openLog({ ...small, dir, mirrorQuorum: 2 });
+    await fill(log, 100);
+    expect(log.status()).toMatchObject({ mirrorQuorum: 2 });
+    expect(log.status().copies.every(({ behind }) => behind >= 0)).toBe(true);
+    await log.close();
+    const [a, b, c] = dir.map(segments);
+    expect(a).toEqual(b);
+    expect(a).toEqual(c);
+    const refused = await walError(() => Log.open({ dir: dir[2] }));
+    expect(refused.code).toBe('WAL_COPY_MISSING');
+    for (const missing of [dir[0], dir[1]]) expect(refused.message).toContain(missing.slice(-40));
+    expect(refused.message).toContain('2 of the 3 are enough');
+    const two = await openLog({ dir: [dir[1], dir[2]] });
+    expect((await texts(two)).length).toBe(100);
+    expect(two.status().mirrorQuorum).toBe(2); // all
+    await fill(two, 50);
+    await two.close();
+    // The log went on without it: by itself it is nothing any more, with them it is filled.
+    expect((await walError(() => Log.open({ dir: dir[0] }))).code).toBe('WAL_COPY_MISSING');
+    expect((await walError(() => Log.open({ dir: [dir[0], dir[1]] }))).code).toBe(
+      'WAL_COPY_MISSING',
+    );
+    const all = await openLog({ dir, mirrorQuorum: 2 });
+    expect((await texts(all)).length).toBe(150);
+    expect(all.status().copies.map(({ state }) => state)).toEqual(['in', 'in', 'in']);
+  });
+
+  it('opens while a directory is gone, and fills it when it is there again', async () => {
+    const dir = three();
+    const log = await openLog({ ...small, dir, mirrorQuorum: 2 });
+    await fill(log, 100);
+    await log.close();
+    rmSync(dir[1], { recursive: true });
+    const left = await openLog({ dir, mirrorQuorum: 2 });
+    expect(left.status().copies[1]).toMatchObject({ state: 'dropped', behind: 0 });
+    await fill(left, 100);
+    mkdirSync(dir[1], { mode: 0o700 });
+    await until(() => stateOf(left, dir[1]) === 'in', 'it is in again', 20_000);
+    await left.close();
+    expect(segments(dir[1])).toEqual(segments(dir[0]));
+  });
+
+  it('of one of two needs both to open', async () => {
+    const dir = twoDirs();
+    const log = await openLog({ ...small, dir, mirrorQuorum: 1 });
+    await fill(log, 10);
+    expect(log.status().mirrorQuorum).toBe(1);
+    await log.close();
+    for (const one of dir) {
+      expect((await walError(() => Log.open({ dir: one }))).code).toBe('WAL_COPY_MISSING');
+    }
+    expect((await texts(await openLog({ dir }))).length).toBe(10);
+  });
+
+  it('is nothing where there is one directory', async () => {
+    expect((await openLog(small)).status().mirrorQuorum).toBeNull();
+  });
+});
+
 describe('options of several directories', () => {
   const wrong: readonly (readonly [unknown, RegExp])[] = [
     [{ dir: [] }, /dir takes 1 to 4 directories, got 0/],
@@ -233,6 +298,13 @@ describe('options of several directories', () => {
     [{ dir: ['./a', './a/'] }, /each directory once/],
     [{ dir: ['./a', 7] }, /dir takes a string, got 7/],
     [{ dir: './a', copyLag: 1000 }, /copyLag is for a log with several directories/],
+    [{ dir: './a', mirrorQuorum: 1 }, /mirrorQuorum is for a log with several directories/],
+    [
+      { dir: ['./a', './b'], mirrorQuorum: 3 },
+      /mirrorQuorum, of the directories, takes a whole number, 1 to 2; got 3/,
+    ],
+    [{ dir: ['./a', './b'], mirrorQuorum: 0 }, /mirrorQuorum.* 1 to 2; got 0/],
+    [{ dir: ['./a', './b'], mirrorQuorum: '1' }, /mirrorQuorum.* takes a whole number/],
     [{ dir: ['./a', './b'], copyLag: 1 }, /copyLag .* 100 to 3600000/],
     [{ dir: ['./a', './b'], resyncRate: 1 }, /resyncRate/],
     [{ dir: './a', acceptMissing: './b' }, /acceptMissing takes an array/],

@@ -46,7 +46,7 @@ describe('a standby whose tail is cut', () => {
       await p.close();
       p = await openLog({ ...options, ...policy(2), dir: p.dir, listen: { port } });
       await s.connected();
-      const isFed = () => p.status().standbys[0]?.lagBytes === 0;
+      const isFed = () => p.status().standbys[0]?.lag.flush.bytes === 0;
       await until(isFed, 'the opening on the standby');
     }
     p.append('of the old term');

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { expectStatus } from '../helpers/status_schema.js';
 import { freshDir } from '../helpers/temp.js';
 import { openLog, texts } from './helpers.js';
 
@@ -77,7 +78,9 @@ describe('at the end of the process', () => {
       refused: { code: 'WAL_FAILED', outcome: 'refused' },
     });
     expect(found.same).toEqual(found.same.map(() => true));
+    expectStatus(JSON.parse(second));
     expect(JSON.parse(second)).toMatchObject({
+      lastError: { code: 'WAL_FLUSH_FAILED' },
       commitLsn: 100,
       failure: { code: 'WAL_FLUSH_FAILED' },
     });

@@ -43,6 +43,7 @@ describe('what is known of the old primary', () => {
       synchronousStandbys: 'ANY 1 (*)',
       members: [nodeId],
       member: true,
+      degraded: false,
       inForce: true,
     };
     const known = { name: 'a', commitLsn: 1, flushLsn: 1, rule };
@@ -99,6 +100,7 @@ describe('what is known of the old primary', () => {
       synchronousStandbys: null,
       members: [],
       member: false,
+      degraded: false,
       inForce: false,
     });
     await proxy.close();
@@ -145,7 +147,7 @@ describe('what is known of the old primary', () => {
       role: 'primary',
       epoch: 2,
       lastContact: 0,
-      rule: { level: 'remote_flush', standbys: 'ANY 1 (c, d)', members: [] },
+      rule: { level: 'remote_flush', standbys: 'ANY 1 (c, d)', members: [], degraded: false },
     });
   });
 
@@ -173,6 +175,7 @@ describe('in words', () => {
     synchronousStandbys: 'ANY 1 (*)',
     members: ['x', 'y'],
     member: true,
+    degraded: false,
     inForce: true,
   } as const;
   const old = {
@@ -213,6 +216,12 @@ describe('in words', () => {
       { ...rule, members: ['x'], inForce: false },
       'synchronous commit was asked for, and not yet in force as far as is known here: ' +
         'remote_flush, ANY 1 (*); this node is its only member',
+    ],
+    [
+      'the primary went on alone',
+      { ...rule, degraded: true, inForce: false },
+      'synchronous commit was degraded: the primary went on alone, this node may miss what was ' +
+        'acknowledged; asked for: remote_flush, ANY 1 (*)',
     ],
     [
       'named, and waited for by no commit of the log',

@@ -4,6 +4,7 @@ import {
   cpSync,
   mkdirSync,
   readdirSync,
+  rmdirSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -83,6 +84,17 @@ describe('Log.open', () => {
     await (await Log.open({ dir: log.dir })).close();
   });
 
+  it('says so where it cannot make its control socket, and lets the directory go', async () => {
+    const log = await openLog(small);
+    await log.close();
+    mkdirSync(join(log.dir, 'control.sock'));
+    const error = await walError(() => Log.open({ dir: log.dir }));
+    expect(error.code).toBe('WAL_IO');
+    expect(error.message).toContain(`cannot make the control socket in ${log.dir}`);
+    rmdirSync(join(log.dir, 'control.sock'));
+    await (await Log.open({ dir: log.dir })).close();
+  });
+
   it('pads batches where asked to', async () => {
     const log = await openLog({ ...small, padded: true });
     for (let i = 0; i < 20; i++) await log.appendAndCommit(`${i}`);
@@ -157,13 +169,28 @@ describe('Log.open', () => {
     ['port 0 to follow', { dir: 'x', follow: { port: 0 } }, /follow\.port/],
     ['an address as text', { dir: 'x', listen: 'localhost:1' }, /an object such as/],
     ['an unknown level', { dir: 'x', synchronousCommit: 'sync' }, /one of 'off', 'local'/],
-    ['FIRST', { dir: 'x', synchronousStandbys: 'FIRST 1 (a)' }, /FIRST/],
+    [
+      'standbys that have to be quoted',
+      { dir: 'x', synchronousStandbys: 'FIRST 1 (a-b)' },
+      /character 11: a name with this character has to be quoted/,
+    ],
     [
       'standbys that do not parse',
       { dir: 'x', synchronousStandbys: 'ANY x (a)' },
       /synchronousSta/,
     ],
-    ['degrade', { dir: 'x', synchronousStandbys: 'ANY 1 (*)', whenMissing: 'degrade' }, /'block'/],
+    [
+      'too few names',
+      { dir: 'x', synchronousStandbys: 'ANY 3 (a, b)' },
+      /for 3 standbys and names 2/,
+    ],
+    ['a name twice', { dir: 'x', synchronousStandbys: 'ANY 1 (a, "A")' }, /'A' is there twice/],
+    [
+      'an unknown whenMissing',
+      { dir: 'x', synchronousStandbys: 'ANY 1 (*)', whenMissing: 'wait' },
+      /'block', 'fail', 'degrade'/,
+    ],
+    ['degrade for nobody', { dir: 'x', whenMissing: 'degrade' }, /synchronousStandbys/],
     ['whenMissing for nobody', { dir: 'x', whenMissing: 'fail' }, /synchronousStandbys/],
     [
       'a timeout that would not count',

@@ -304,6 +304,7 @@ describe('promote', () => {
     [{ primaryStopped: 'yes' }, /true or false/],
     [{ primaryStopped: true, listen: { port: -1 } }, /listen\.port/],
     [{ primaryStopped: true, synchronousCommit: 'remote_flush' }, /synchronousStandbys/],
+    [{ primaryStopped: true, synchronousStandbys: 'ANY 3 (a, b)' }, /for 3 standbys and names 2/],
     [{ primaryStopped: true, signal: 1 }, /AbortSignal/],
   ])('refuses %o', async (options, message) => {
     const a = await primary();

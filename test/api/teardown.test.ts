@@ -9,6 +9,7 @@ it.each([
   ['terminatedWorkers', 12, 'kept\n'],
   ['droppedLogs', 20, 'ended\n'],
   ['closedInTheMiddle', 20, 'ended\n'],
+  ['closedLogs', 20, 'ended\n'],
   ['exits', 1, ''],
 ])('%s: no crash, under garbage collection, whatever is under way', (scenario, rounds, said) => {
   const args = ['--expose-gc', fixture, scenario, freshDir(), `${rounds}`];

@@ -61,6 +61,33 @@ describe('two directories from the command line', () => {
     expect(await succeed(['dump', '--dir', b])).toBe(lines(230));
   });
 
+  it('are opened by a quorum', async () => {
+    const { a, b, both } = dirs();
+    const c = `${b}c`;
+    const three = [...both, '--dir', c];
+    await succeed(['primary', ...three, '--mirror-quorum', '2'], lines(100));
+    expect(await succeed(['status', ...three])).toMatch(
+      /quorum +a commit is flushed in 2 of 3 directories/,
+    );
+    rmSync(a, { recursive: true });
+    const running = new Running(['primary', ...three, '--mirror-quorum', '2', '--stay']);
+    running.child.stdin.end(lines(10, 101));
+    const status = await statusWhen(b, ({ commitLsn }) => commitLsn === 110);
+    expect(status).toMatchObject({
+      mirrorQuorum: 2,
+      copies: [{ state: 'dropped' }, { state: 'in', behind: 0 }, { state: 'in', behind: 0 }],
+    });
+    expect(await running.stop()).toMatchObject({ code: 0 });
+    rmSync(b, { recursive: true });
+    const refused = await walmirror(['primary', ...three], lines(1));
+    expect(refused.stderr).toContain('has copies that are not given');
+    const many = await walmirror(['primary', ...both, '--mirror-quorum', '3'], lines(1));
+    expect(many.code).toBe(2);
+    expect(many.stderr).toContain('1 to 2; got 3');
+    const none = await walmirror(['primary', ...both, '--mirror-quorum', 'x'], lines(1));
+    expect(none.stderr).toContain('Say a number');
+  });
+
   it('say which of them is damaged, and are read from the other', async () => {
     const { a, b, both } = dirs();
     await succeed(['primary', ...both], lines(1000));

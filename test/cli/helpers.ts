@@ -1,8 +1,9 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { expect, onTestFinished } from 'vitest';
+import { expect, onTestFinished, vi } from 'vitest';
 import type { LogStatus } from '../../src/api/status.js';
+import { run } from '../../src/cli/program.js';
 import { type ControlReply, controlRequest } from '../../src/control/client.js';
 
 const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
@@ -46,6 +47,12 @@ export class Running {
     return { code: this.child.exitCode, stdout: this.stdout, stderr: this.stderr };
   }
 
+  /** Stops it once it has said this on stderr. */
+  async stopWhen(said: RegExp): Promise<Result> {
+    await expect.poll(() => this.stderr).toMatch(said);
+    return this.stop();
+  }
+
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<Result> {
     this.child.kill(signal);
     return this.ended();
@@ -57,6 +64,26 @@ export async function walmirror(args: readonly string[], input: string | Buffer 
   const running = new Running(args);
   running.child.stdin.end(input);
   return running.ended();
+}
+
+/**
+ * The same without a process of its own, which costs more than all that such a command does: for
+ * what ends before a log is opened, one at a time.
+ */
+export async function inThisProcess(args: readonly string[]): Promise<Result> {
+  const written = { stdout: '', stderr: '' };
+  const restore = (['stdout', 'stderr'] as const).map((name) => {
+    const spy = vi.spyOn(process[name], 'write').mockImplementation((chunk) => {
+      written[name] += chunk;
+      return true;
+    });
+    return () => spy.mockRestore();
+  });
+  try {
+    return { code: await run(['node', 'walmirror', ...args]), ...written };
+  } finally {
+    for (const back of restore) back();
+  }
 }
 
 /** The same, for a command that must do well. */

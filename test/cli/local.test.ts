@@ -1,8 +1,17 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readdirSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  cpSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { errorCodes } from '../../src/index.js';
 import { tempDir } from '../global/temp.js';
 import { Running, statusWhen, succeed, walmirror } from './helpers.js';
 
@@ -86,7 +95,11 @@ describe('primary', () => {
       ['primary', '--dir', dir, '--format', 'frames'],
       input,
     );
-    expect({ code, stderr }).toEqual({ code: 1, stderr: 'error: the input ends inside frame 1\n' });
+    const { hint } = errorCodes.WAL_BAD_FRAME;
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: `error: the input ends inside frame 1 (offset 0)\nhint: ${hint}\n`,
+    });
   });
 
   it('commits a live pipe line by line', async () => {
@@ -257,6 +270,36 @@ describe('verify', () => {
     const json = await walmirror(['verify', '--dir', dir, '--json']);
     expect(json.code).toBe(1);
     expect(JSON.parse(json.stdout)).toMatchObject({ ok: false, damage: { file: segment } });
+  });
+
+  it('does not call a damaged copy equal', async () => {
+    const [a, b] = [logDir(), logDir()];
+    await succeed(['primary', '--dir', a], 'first\n');
+    await succeed(['primary', '--dir', a], 'second\n');
+    cpSync(a, b, { recursive: true });
+    expect(await succeed(['verify', '--dir', a, '--against', b])).toMatch(/^equal: .*\n$/m);
+    const segment = join(b, readdirSync(b).find((name) => name.endsWith('.wal')) ?? '');
+    const bytes = readFileSync(segment);
+    bytes[bytes.indexOf('second')] = 0;
+    writeFileSync(segment, bytes);
+    for (const [one, other] of [
+      [a, b],
+      [b, a],
+    ] as const) {
+      const args = ['verify', '--dir', one, '--against', other];
+      const { code, stdout } = await walmirror(args);
+      expect(code).toBe(1);
+      expect(stdout.trimEnd().split('\n').at(-1)).toMatch(
+        /^compared in part: .* no difference up to LSN 1, position \d+; the rest was not.*damaged$/,
+      );
+      expect(stdout).toContain(`the rest was not compared: ${b} is damaged`);
+      const json = await walmirror([...args, '--json']);
+      expect(json.code).toBe(1);
+      expect(JSON.parse(json.stdout)).toMatchObject({
+        ok: false,
+        comparison: { toLsn: 1, damaged: [b] },
+      });
+    }
   });
 
   it('refuses to compare different logs', async () => {

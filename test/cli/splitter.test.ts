@@ -1,12 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  createSplitter,
-  FrameSplitter,
-  InputError,
-  LineSplitter,
-  type Splitter,
-} from '../../src/cli/splitter.js';
+import { FrameSplitter } from '../../src/api/frames.js';
+import { createSplitter, InputError, LineSplitter, type Splitter } from '../../src/cli/splitter.js';
 
 function cut(splitter: Splitter, chunks: readonly Buffer[]): Buffer[] {
   const records: Buffer[] = [];

@@ -1,18 +1,28 @@
 import { describe, expect, it } from 'vitest';
 import { tempDir } from '../global/temp.js';
-import { walmirror } from './helpers.js';
+import { inThisProcess, walmirror } from './helpers.js';
 
-const commands = ['primary', 'standby', 'promote', 'dump', 'verify', 'scrub', 'repair', 'status'];
+const commands = [
+  'primary',
+  'standby',
+  'promote',
+  'policy',
+  'dump',
+  'verify',
+  'scrub',
+  'repair',
+  'status',
+];
 
 describe('help', () => {
   it('lists every command', async () => {
-    const { code, stdout } = await walmirror(['--help']);
+    const { code, stdout } = await inThisProcess(['--help']);
     expect(code).toBe(0);
     for (const command of commands) expect(stdout).toMatch(new RegExp(`^  ${command} `, 'm'));
   });
 
   it.each(commands)('of %s has an example and only long options', async (command) => {
-    const { code, stdout } = await walmirror([command, '--help']);
+    const { code, stdout } = await inThisProcess([command, '--help']);
     expect(code).toBe(0);
     expect(stdout).toMatch(new RegExp(`^ +\\$ .*walmirror ${command} --`, 'm'));
     expect(stdout).not.toMatch(/^ +-\w\b/m);
@@ -28,26 +38,47 @@ const badValues: Record<string, readonly (readonly [string, string, RegExp])[]> 
   primary: [
     ['--dir', '', /Say a path/],
     ['--accept-missing', '', /Say a path/],
+    ['--mirror-quorum', 'all', /Say a number/],
+    ['--mirror-quorum', '2', /--mirror-quorum is for .* several directories: --dir .* --dir /],
     ['--name', 'a b', /--name takes 1 to 63 letters.*got "a b"/],
     ['--listen', 'h:99999', /Say HOST:PORT/],
     ['--sync', 'remote', /Allowed choices are off, local, remote_write, remote_flush, remote_appl/],
     ['--sync', 'remote_flush', /--standbys names none\nhint: Pass --standbys 'ANY 1 \(\*\)'/],
     ['--standbys', 'ANY 0 (*)', /at least one standby.*ANY 1 \(\*\)/],
-    ['--standbys', 'FIRST 1 (a)', /comes in a later release/],
-    ['--when-missing', 'stop', /Allowed choices are block, fail/],
+    ['--standbys', 'ANY 3 (a, b)', /waits for 3 standbys and names 2, so that no commit/],
+    ['--standbys', 'ANY 1 (a, A)', /the name 'A' is there twice/],
+    ['--standbys', 'FIRST 1 (a', /at the end: expected ',' or '\)'/],
+    ['--when-missing', 'stop', /Allowed choices are block, fail, degrade/],
     ['--when-missing', 'fail', /--when-missing needs --standbys/],
     ['--sync-timeout', '0', /Say a time, such as 500ms or 10s/],
-    ['--sync-timeout', '10s', /--sync-timeout needs --when-missing fail; with 'block'/],
+    [
+      '--sync-timeout',
+      '10s',
+      /--sync-timeout needs --when-missing fail or --when-missing degrade; with 'block'/,
+    ],
     ['--input', '', /Say a path/],
     ['--format', 'json', /Allowed choices are lines, frames/],
+    ['--tls-cert', '', /Say a path/],
+    ['--tls-key', '', /Say a path/],
+    ['--tls-ca', '', /Say a path/],
+    ['--tls-crl', '', /Say a path/],
+    ['--tls-allow', 'a,,b', /Say names, such as b,c/],
+    ['--secret-file', '', /Say a path/],
   ],
   standby: [
     ['--dir', '', /Say a path/],
     ['--accept-missing', '', /Say a path/],
+    ['--mirror-quorum', '0', /Say a number/],
     ['--follow', '7401', /Say HOST:PORT/],
     ['--follow', '127.0.0.1:0', /--follow: the port takes a whole number, 1 to 65535; got 0/],
     ['--name', 'ä', /--name takes 1 to 63 letters/],
     ['--listen', ':1', /Say HOST:PORT/],
+    ['--tls-cert', '', /Say a path/],
+    ['--tls-key', '', /Say a path/],
+    ['--tls-ca', '', /Say a path/],
+    ['--tls-crl', '', /Say a path/],
+    ['--tls-allow', 'a,,b', /Say names, such as b,c/],
+    ['--secret-file', '', /Say a path/],
     ['--input', '', /Say a path/],
     ['--output', '', /Say a path/],
     ['--from', '1.5', /1 or more/],
@@ -56,6 +87,13 @@ const badValues: Record<string, readonly (readonly [string, string, RegExp])[]> 
   promote: [
     ['--dir', '', /Say a path/],
     ['--accept-missing', '', /Say a path/],
+  ],
+  policy: [
+    ['--dir', '', /Say a path/],
+    ['--sync', 'remote', /Allowed choices are off, local, remote_write, remote_flush, remote_appl/],
+    ['--standbys', 'FIRST 0 (a)', /at character 7: at least one standby/],
+    ['--when-missing', 'stop', /Allowed choices are block, fail, degrade/],
+    ['--sync-timeout', '0', /Say a time, such as 500ms or 10s/],
   ],
   dump: [
     ['--dir', '', /Say a path/],
@@ -72,8 +110,19 @@ const badValues: Record<string, readonly (readonly [string, string, RegExp])[]> 
     ['--dir', '', /Say a path/],
     ['--from-dir', '', /Say a path/],
     ['--from', 'h:99999', /Say HOST:PORT/],
+    ['--tls-cert', '', /Say a path/],
+    ['--tls-key', '', /Say a path/],
+    ['--tls-ca', '', /Say a path/],
+    ['--tls-crl', '', /Say a path/],
+    ['--tls-allow', 'a,,b', /Say names, such as b,c/],
+    ['--secret-file', '', /Say a path/],
   ],
-  status: [['--dir', '', /Say a path/]],
+  status: [
+    ['--dir', '', /Say a path/],
+    ['--interval', 'soon', /Say a time/],
+    ['--interval', '1s', /--interval needs --watch/],
+    ['--serve', '70000', /Say a port, 0 to 65535/],
+  ],
 };
 
 /** What a command cannot do without, where it is not what is tried. */
@@ -85,6 +134,12 @@ function needed(command: string, option: string): string[] {
 }
 
 describe('bad usage ends with 2 and says what to type', () => {
+  it('the process does', async () => {
+    const { code, stdout, stderr } = await walmirror(['dump', '--dri', 'x']);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toMatch(/unknown option '--dri'\n\(Did you mean --dir\?\)/);
+  });
+
   it.each([
     [[], /Usage: walmirror/],
     [['primari'], /Did you mean primary\?/],
@@ -93,9 +148,11 @@ describe('bad usage ends with 2 and says what to type', () => {
     [['standby', '--dir', 'x'], /required option '--follow <host:port>' not specified/],
     [['dump', '--dir', 'x', '--from', '5', '--to', '4'], /--from 5 is after --to 4/],
     [['primary', '--dir', 'x', '--plaintext'], /--plaintext needs --listen/],
+    [['repair', '--dir', 'x', '--secret-file', 'y'], /--secret-file needs --from/],
     [['status', '--dir', 'x', 'y'], /too many arguments/],
+    [['policy', '--dir', 'x'], /nothing to change: say --sync, --standbys or --when-missing/],
   ])('%j', async (args, message) => {
-    const { code, stdout, stderr } = await walmirror(args as string[]);
+    const { code, stdout, stderr } = await inThisProcess(args as string[]);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     expect(stderr).toMatch(message);
   });
@@ -106,7 +163,7 @@ describe('bad usage ends with 2 and says what to type', () => {
 
   it.each(rows)('%s %s %j', async (command, option, value, message) => {
     const args = [command, ...needed(command, option), option, value];
-    const { code, stdout, stderr } = await walmirror(args);
+    const { code, stdout, stderr } = await inThisProcess(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     expect(stderr).toMatch(message);
     expect(stderr).toContain(option);
@@ -114,7 +171,7 @@ describe('bad usage ends with 2 and says what to type', () => {
   });
 
   it.each(commands)('%s: no option with a value is left out above', async (command) => {
-    const { stdout } = await walmirror([command, '--help']);
+    const { stdout } = await inThisProcess([command, '--help']);
     const options = [...stdout.matchAll(/^ {2}(--[\w-]+) </gm)].map((match) => match[1]);
     const tried = new Set(badValues[command]?.map(([option]) => option));
     expect([...tried].sort()).toEqual([...new Set(options)].sort());
@@ -144,7 +201,7 @@ describe('failure ends with 1, with a message and a hint on stderr', () => {
     [['status', '--json'], "required option '--dir <path>' not specified"],
     [['primary', '--dir', 'x', '--name', 'a b', '--json'], '--name takes 1 to 63'],
   ])('bad usage as JSON too: %j', async (args, message) => {
-    const { code, stderr } = await walmirror(args);
+    const { code, stderr } = await inThisProcess(args);
     expect(code).toBe(2);
     const { error } = JSON.parse(stderr);
     expect(error).toMatchObject({ code: null, message: expect.stringContaining(message) });

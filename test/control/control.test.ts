@@ -23,6 +23,7 @@ async function serve(dir: string, overrides: Partial<ControlServerOptions> = {})
     dir,
     status: () => ({ schema: 1, role: 'primary' }),
     promote: async (options) => ({ took: options }),
+    policy: async (options) => ({ policy: options }),
     scrub: async () => ({ damage: [] }),
     ...overrides,
   });
@@ -43,6 +44,41 @@ function longDir(): string {
 }
 
 describe('the control socket', () => {
+  it('hands a policy on as it came, and its answer back', async () => {
+    const dir = tempDir('control');
+    await serve(dir);
+    const request = { cmd: 'policy', synchronousCommit: 'local' } as const;
+    expect(await controlRequest(dir, request)).toEqual({
+      listening: true,
+      result: { policy: { synchronousCommit: 'local' } },
+    });
+  });
+
+  it('tells what is under way that its client has hung up', async () => {
+    const dir = tempDir('control');
+    const ended: unknown[] = [];
+    let begun = 0;
+    const pending = (_: unknown, signal: AbortSignal) => {
+      begun += 1;
+      return new Promise<never>((_resolve, reject) => {
+        signal.addEventListener('abort', () => {
+          ended.push(signal.reason);
+          reject(signal.reason);
+        });
+      });
+    };
+    await serve(dir, { policy: pending, scrub: pending });
+    for (const [i, cmd] of ['policy', 'scrub'].entries()) {
+      const socket = await connected(socketIn(dir));
+      socket.write(`{"cmd":"${cmd}"}\n`);
+      await expect.poll(() => begun).toBe(i + 1);
+      expect(ended.length).toBe(i);
+      socket.destroy();
+      await expect.poll(() => ended.length).toBe(i + 1);
+    }
+    for (const reason of ended) expect(reason).toMatchObject({ code: 'WAL_CONTROL' });
+  });
+
   it('answers status', async () => {
     const dir = tempDir('control');
     await serve(dir);

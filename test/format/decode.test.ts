@@ -176,10 +176,12 @@ describe('a control file', () => {
       level: 'remote_flush',
       standbys: 'ANY 1 ("ä", b)',
       members: ['11'.repeat(16), '22'.repeat(16)],
+      degraded: true,
     },
     membership: {
       generation: 3,
       tags: [7n, 6n, 5n, 0n, 0n, 0n, 0n, 0n, 0n],
+      quorum: 2,
       copies: [
         { id: '33'.repeat(16), state: 'in', reason: 0, error: 0, since: 8, path: '/a' },
         { id: '44'.repeat(16), state: 'out', reason: 2, error: 5, since: 9, path: '/b' },

@@ -188,12 +188,15 @@ function decodeRule(bytes: Buffer): Decoded<layout.StoredRule | undefined> {
   const ids = at + 16;
   const standbys = text(bytes, layout.RULE_TEXT_OFFSET, layout.RULE_TEXT_BYTES);
   const textEnd = layout.RULE_TEXT_OFFSET + Buffer.byteLength(standbys);
-  if (!layout.allZero(bytes.subarray(at + 8, ids))) return fail('zeros');
+  const flags = bytes.readUInt32LE(at + 8);
+  if ((flags & ~layout.RULE_DEGRADED) !== 0) return fail('rule flags');
+  if (!layout.allZero(bytes.subarray(at + 12, ids))) return fail('zeros');
   if (!layout.allZero(bytes.subarray(ids + count * 16, layout.RULE_TEXT_OFFSET)))
     return fail('zeros');
   if (!layout.allZero(bytes.subarray(textEnd, layout.COPIES_OFFSET))) return fail('zeros');
   const members = Array.from({ length: count }, (_, i) => hex(bytes, ids + i * 16, 16));
-  return { ok: true, value: { level, standbys, members } };
+  const degraded = flags === layout.RULE_DEGRADED;
+  return { ok: true, value: { level, standbys, members, degraded } };
 }
 
 function decodeMembership(bytes: Buffer): Decoded<layout.StoredMembership | undefined> {
@@ -206,7 +209,8 @@ function decodeMembership(bytes: Buffer): Decoded<layout.StoredMembership | unde
   if (count > layout.COPY_LIMIT) return fail('copies');
   const table = at + 16 + layout.GENERATION_TAGS * 8;
   const own = table + layout.COPY_LIMIT * layout.COPY_BYTES;
-  if (!layout.allZero(bytes.subarray(at + 12, at + 16))) return fail('zeros');
+  const quorum = bytes.readUInt32LE(at + 12);
+  if (quorum > layout.COPY_LIMIT) return fail('quorum');
   if (!layout.allZero(bytes.subarray(table + count * layout.COPY_BYTES, own))) return fail('zeros');
   if (!layout.allZero(bytes.subarray(own + 16))) return fail('zeros');
   const copies: layout.StoredCopy[] = [];
@@ -225,7 +229,7 @@ function decodeMembership(bytes: Buffer): Decoded<layout.StoredMembership | unde
   const tags = Array.from({ length: layout.GENERATION_TAGS }, (_, i) =>
     bytes.readBigUInt64LE(at + 16 + i * 8),
   );
-  return { ok: true, value: { generation, tags, copies, own: hex(bytes, own, 16) } };
+  return { ok: true, value: { generation, tags, quorum, copies, own: hex(bytes, own, 16) } };
 }
 
 /** Decodes one 16 KiB copy of the control file. */

@@ -90,10 +90,11 @@ export function encodeBatch(fields: BatchFields, payload: Uint8Array, align: num
   return mendCrc(bytes);
 }
 
-function putRule(bytes: Buffer, { level, standbys, members }: layout.StoredRule): void {
+function putRule(bytes: Buffer, { level, standbys, members, degraded }: layout.StoredRule): void {
   const at = layout.RULE_OFFSET;
   bytes.writeUInt32LE(layout.levels.indexOf(level), at);
   bytes.writeUInt32LE(members.length, at + 4);
+  bytes.writeUInt32LE(degraded ? layout.RULE_DEGRADED : 0, at + 8);
   members.forEach((member, i) => {
     putHex(bytes, member, at + 16 + i * 16);
   });
@@ -102,9 +103,10 @@ function putRule(bytes: Buffer, { level, standbys, members }: layout.StoredRule)
 
 function putMembership(bytes: Buffer, membership: layout.StoredMembership): void {
   const at = layout.COPIES_OFFSET;
-  const { generation, tags, copies, own } = membership;
+  const { generation, tags, quorum, copies, own } = membership;
   putU64(bytes, generation, at);
   bytes.writeUInt32LE(copies.length, at + 8);
+  bytes.writeUInt32LE(quorum, at + 12);
   tags.forEach((tag, i) => {
     bytes.writeBigUInt64LE(tag, at + 16 + i * 8);
   });

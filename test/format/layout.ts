@@ -11,6 +11,7 @@ export const HISTORY_OFFSET = 512;
 export const HISTORY_ENTRY_BYTES = 48;
 export const HISTORY_LIMIT = 256;
 export const RULE_OFFSET = 12800;
+export const RULE_DEGRADED = 1;
 export const MEMBER_LIMIT = 64;
 export const RULE_TEXT_OFFSET = RULE_OFFSET + 16 + MEMBER_LIMIT * 16;
 export const RULE_TEXT_BYTES = 2048;
@@ -52,6 +53,7 @@ export interface StoredRule {
   readonly level: StoredLevel;
   readonly standbys: string;
   readonly members: readonly string[];
+  readonly degraded: boolean;
 }
 
 /** A directory that holds a copy of the log, as the control files tell it. */
@@ -68,6 +70,8 @@ export interface StoredMembership {
   readonly generation: number;
   /** Of this generation and of those before it. */
   readonly tags: readonly bigint[];
+  /** Copies that an acknowledgement waits for; 0: all that are in. */
+  readonly quorum: number;
   readonly copies: readonly StoredCopy[];
   /** Id of the copy in this directory. */
   readonly own: string;

@@ -95,16 +95,19 @@ function digestOf(log: ReadLog): number {
   return running.digest().readUInt32LE(0);
 }
 
-/** One log through many lives of its writer, and what must hold after each of them. */
+/**
+ * One log, in one directory or a copy in each of several, through many lives of its writer, and
+ * what must hold after each of them.
+ */
 export class Lives {
-  readonly #dir: string;
+  readonly #dirs: readonly string[];
   readonly #load: string;
   readonly #begins: { readonly life: number; readonly after: number }[] = [];
   #before: ReadLog | undefined;
   acknowledged = 0;
 
-  constructor(dir: string, load: string) {
-    this.#dir = dir;
+  constructor(dir: string | readonly string[], load: string) {
+    this.#dirs = typeof dir === 'string' ? [dir] : dir;
     this.#load = load;
   }
 
@@ -119,26 +122,30 @@ export class Lives {
     before: readonly string[] = [],
     listening: (port: number) => void = () => undefined,
   ): Promise<Life> {
-    const [dir, load] = [this.#dir, this.#load];
+    const load = this.#load;
+    const dir = this.#dirs.length === 1 ? this.#dirs[0] : this.#dirs;
     const told = await live({ dir, life, load, options }, death, before, listening);
     if (told.opened !== undefined) {
       const found = this.#before;
       if (found !== undefined) {
-        // What the child recovered is what the files held, by the independent reader.
+        // What the child recovered is what the files held, by the independent reader: of several
+        // copies, the longest.
         expect(told.opened).toBe(found.end.lsn);
         expect(told.digest).toBe(digestOf(found));
       }
       this.#begins.push({ life, after: told.opened });
     }
     this.acknowledged = Math.max(this.acknowledged, told.acknowledged);
-    const log = tryRead(dir);
-    if (log === undefined) expect(this.acknowledged).toBe(0);
-    else this.#check(log);
+    const copies = this.#dirs.map(tryRead);
+    for (const log of copies) {
+      if (log === undefined) expect(this.acknowledged).toBe(0);
+      else this.#check(log);
+    }
+    this.#before = longest(copies);
     return told;
   }
 
   #check(log: ReadLog): void {
-    this.#before = log;
     expect(log.damage).toBeUndefined();
     expect(log.end.lsn).toBeGreaterThanOrEqual(this.acknowledged);
     expect(log.start.lsn).toBeLessThanOrEqual(this.acknowledged);
@@ -149,6 +156,13 @@ export class Lives {
       if (!recordOf(writer?.life ?? 0, lsn).equals(record)) throw new Error(`record ${lsn}`);
     });
   }
+}
+
+function longest(copies: readonly (ReadLog | undefined)[]): ReadLog | undefined {
+  return copies.reduce((most, log) => {
+    if (log === undefined || most === undefined) return most ?? log;
+    return log.end.position > most.end.position ? log : most;
+  }, undefined);
 }
 
 /** undefined before the log is there: the end came first. */

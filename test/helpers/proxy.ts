@@ -11,6 +11,8 @@ export interface Lane {
   mode: 'pass' | 'hold' | 'swallow';
   /** The connection is cut when this many bytes of it have passed. */
   cutAfter: number;
+  /** Of each connection the byte at this place is changed. */
+  flipAt: number;
   /** The connection is cut when so much of it has passed. */
   cutAt: PlaceInStream | undefined;
 }
@@ -23,7 +25,14 @@ export interface PlaceInStream {
 
 function openLane(): Lane {
   const forever = Number.POSITIVE_INFINITY;
-  return { delayMs: 0, drip: forever, mode: 'pass', cutAfter: forever, cutAt: undefined };
+  return {
+    delayMs: 0,
+    drip: forever,
+    mode: 'pass',
+    cutAfter: forever,
+    flipAt: forever,
+    cutAt: undefined,
+  };
 }
 
 export interface Message {
@@ -129,6 +138,8 @@ export class TcpProxy {
     const finder = new MessageFinder();
     /** How many of these bytes may pass; more than there are: no cut is due. */
     const roomFor = (piece: Buffer): number => {
+      const flip = lane.flipAt - passed;
+      if (flip >= 0 && flip < piece.length) piece[flip]! ^= 1;
       const place = finder.upTo(piece, lane.cutAt ?? nowhere);
       if (place <= piece.length) this.cuts.push(finder.found);
       const room = Math.min(lane.cutAfter - passed, place);

@@ -24,12 +24,13 @@ describe('the rule in the control file', () => {
       synchronousCommit: level,
       synchronousStandbys: level === 'off' ? null : 'ANY 2 ("ä", b)',
       members: level === 'off' ? [] : Array.from({ length: 64 }, (_, i) => member(i)),
+      degraded: level === 'remote_write',
     };
     const { nodeId } = log.native.info();
     await log.native.openTerm({ epoch: 1, opener: nodeId, incarnation: 1 }, rule);
     expect(log.native.info().rule).toEqual(rule);
     const standbys = rule.synchronousStandbys ?? '';
-    const expected = { rule: { level, standbys, members: rule.members } };
+    const expected = { rule: { level, standbys, members: rule.members, degraded: rule.degraded } };
     expect(stored(dir)).toMatchObject([expected, expected]);
     await log.close();
     const reader = await binding.openReader(dir);
@@ -43,6 +44,7 @@ describe('the rule in the control file', () => {
       synchronousCommit: 'remote_flush',
       synchronousStandbys: 'ANY 1 (*)',
       members: [],
+      degraded: false,
     };
     await log.native.storeRule(rule);
     await log.native.storeRule({ ...rule, members: [member(1)] });
@@ -60,6 +62,7 @@ describe('the rule in the control file', () => {
       synchronousCommit: 'local',
       synchronousStandbys: 'x'.repeat(2047),
       members: Array.from({ length: 64 }, (_, i) => member(i)),
+      degraded: false,
     } as const;
     await log.native.storeRule(rule);
     for (const wrong of [
@@ -72,6 +75,7 @@ describe('the rule in the control file', () => {
       { ...rule, synchronousCommit: 'remote' },
       { ...rule, members: ['x'] },
       { ...rule, members: {} },
+      { ...rule, degraded: 1 },
       undefined,
     ]) {
       expect(() => log.native.storeRule(wrong as unknown as Rule)).toThrow(TypeError);

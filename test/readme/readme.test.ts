@@ -169,4 +169,17 @@ describe('the code blocks of README.md do what is printed there', () => {
     await writeFile(join(cwd, 'failover.mjs'), file('failover.mjs').text);
     await runAsPrinted(transcript('failover.mjs'));
   });
+
+  test('the first program of docs/getting-started.md does what it says', async () => {
+    const guide = blocksOf(await readFile(join(root, 'docs/getting-started.md'), 'utf8'));
+    const program = guide.find((block) => block.attributes.get('file') === 'first.mjs') as Block;
+    await writeFile(join(cwd, 'first.mjs'), program.text);
+    const typed = guide.find((block) => stepsOf(block)[0]?.command === 'node first.mjs');
+    await runAsPrinted(typed as Block);
+  });
+
+  test('streams take a log through frames to another', async () => {
+    await writeFile(join(cwd, 'streams.mjs'), file('streams.mjs').text);
+    await runAsPrinted(transcript('streams.mjs'));
+  });
 });

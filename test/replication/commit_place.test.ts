@@ -1,10 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { CommitPlace } from '../../src/replication/commit_place.js';
+import { CommitPlace, type CommitPolicy } from '../../src/replication/commit_place.js';
+import type { ActiveRule } from '../../src/replication/commit_rule.js';
 import type { CommitLevel } from '../../src/replication/level.js';
 import { admits, parseStandbys } from '../../src/replication/policy.js';
 import { type Acknowledgement, Progress } from '../../src/replication/progress.js';
-import { Quorum } from '../../src/replication/quorum.js';
+import { kth, Quorum } from '../../src/replication/quorum.js';
+import { openingRule, waitsForStandbys } from '../../src/replication/rule.js';
 
 /** In these tests a place at LSN n is at position 100 n. */
 function ackAt(write: number, flush = write, apply = 0): Acknowledgement {
@@ -24,13 +26,25 @@ function local(flush: number, closed = flush) {
   return { closedLsn: closed, flushPosition: flush * 100, flushLsn: flush };
 }
 
+/** One rule, which everybody who `counts` is a member of. */
+function ruleOf(quorum: Quorum, policy: CommitPolicy): ActiveRule {
+  return {
+    rule: openingRule(policy),
+    alone: !waitsForStandbys(policy),
+    standbys: policy.standbys,
+    get present() {
+      return [...quorum.all].filter(({ counts }) => counts);
+    },
+  };
+}
+
 function setUp(synchronousCommit: CommitLevel, standbys?: string) {
   const quorum = new Quorum();
   const policy = {
     synchronousCommit,
     standbys: standbys === undefined ? undefined : parseStandbys(standbys),
   };
-  const commit = new CommitPlace(quorum, policy, { position: 0, lsn: 0 });
+  const commit = new CommitPlace({ active: [ruleOf(quorum, policy)] }, { position: 0, lsn: 0 });
   commit.openedAt({ position: 0, lsn: 0 }, 0);
   const join = (nodeId: string, name = nodeId, sent = places): Progress => {
     const progress = new Progress(nodeId, name);
@@ -85,7 +99,7 @@ describe('the commit place', () => {
   });
 
   it('moves by those that count only, from the moment that they do', () => {
-    const { commit, join, quorum } = setUp('remote_flush', 'ANY 1 (paris)');
+    const { commit, join } = setUp('remote_flush', 'ANY 1 (paris)');
     const oslo = join('1', 'oslo');
     oslo.acknowledge(ackAt(9));
     expect(commit.update(local(9))).toBe(false);
@@ -93,7 +107,6 @@ describe('the commit place', () => {
     expect(commit.update(local(9))).toBe(true);
     expect(commit.lsn).toBe(4);
     oslo.counts = true;
-    quorum.refresh();
     commit.update(local(9));
     expect(commit.lsn).toBe(9);
   });
@@ -154,14 +167,20 @@ describe('the commit place', () => {
 
   it('known from an earlier term counts up to the opening of this one', () => {
     const policy = { synchronousCommit: 'local', standbys: undefined } as const;
-    const commit = new CommitPlace(new Quorum(), policy, { position: 900, lsn: 9 });
+    const commit = new CommitPlace(
+      { active: [ruleOf(new Quorum(), policy)] },
+      { position: 900, lsn: 9 },
+    );
     commit.openedAt({ position: 600, lsn: 6 }, 700);
     expect(commit).toMatchObject({ position: 600, lsn: 6 });
   });
 
   it('does not move while the opening is not known', () => {
     const policy = { synchronousCommit: 'local', standbys: undefined } as const;
-    const commit = new CommitPlace(new Quorum(), policy, { position: 0, lsn: 0 });
+    const commit = new CommitPlace(
+      { active: [ruleOf(new Quorum(), policy)] },
+      { position: 0, lsn: 0 },
+    );
     expect(commit.update(local(5))).toBe(false);
   });
 });
@@ -197,7 +216,7 @@ describe('the k-th place', () => {
         });
         const expected = [...acks].sort((x, y) => y - x)[k - 1];
         const out = { position: -1, lsn: -1 };
-        expect(quorum.kth(k, 'flush', out)).toBe(expected !== undefined);
+        expect(kth([...quorum.all], k, 'flush', out)).toBe(expected !== undefined);
         if (expected !== undefined)
           expect(out).toEqual({ position: expected * 100, lsn: expected });
         commit.update(local(20));

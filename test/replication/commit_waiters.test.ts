@@ -13,6 +13,9 @@ class Source {
   reached(level: CommitLevel): number {
     return this.at[level];
   }
+  ownLevel(): CommitLevel {
+    return 'remote_flush';
+  }
   standbysAt(level: CommitLevel): string[] {
     return level === 'remote_flush' ? ['b'] : [];
   }

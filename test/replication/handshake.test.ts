@@ -34,7 +34,7 @@ function crcAt(history: readonly HistoryEntry[], position: number): number {
 
 const rule: NumberedRule = {
   number: 1,
-  rule: { synchronousCommit: 'local', synchronousStandbys: null, members: [] },
+  rule: { synchronousCommit: 'local', synchronousStandbys: null, members: [], degraded: false },
 };
 
 interface Node {
@@ -304,7 +304,7 @@ describe('the handshake', () => {
       () => primaryView({ nodeId: a, history: [first], end: 50 }),
       1,
     );
-    const hello = { minVersion: 2, maxVersion: 3, name: 'x', sender: undefined };
+    const hello = { minVersion: 3, maxVersion: 4, name: 'x', sender: undefined };
     expect(session.onHello(hello)).toMatchObject([
       { do: 'refuse', refusal: { code: 'WAL_VERSION' } },
     ]);

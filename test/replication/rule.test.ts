@@ -1,64 +1,136 @@
 import { describe, expect, it } from 'vitest';
+import { CommitRule } from '../../src/replication/commit_rule.js';
+import type { CommitLevel } from '../../src/replication/level.js';
 import { parseStandbys } from '../../src/replication/policy.js';
 import { Progress } from '../../src/replication/progress.js';
-import { CommitRule, maxMembers, sameRule } from '../../src/replication/rule.js';
+import { Quorum } from '../../src/replication/quorum.js';
+import { maxMembers, sameRule } from '../../src/replication/rule.js';
 
-function setUp(standbys: string | undefined) {
-  const rule = new CommitRule({
-    synchronousCommit: standbys === undefined ? 'local' : 'remote_flush',
+function policyOf(standbys: string | undefined, level: CommitLevel = 'remote_flush') {
+  return {
+    synchronousCommit: standbys === undefined ? 'local' : level,
     standbys: standbys === undefined ? undefined : parseStandbys(standbys),
-  });
-  const connected = new Set<Progress>();
-  const join = (nodeId: string, name = nodeId): Progress => {
+  } as const;
+}
+
+/** A primary whose commit place is at `commit` whatever happens, so that steps show one by one. */
+function setUp(standbys: string | undefined) {
+  const quorum = new Quorum();
+  const rule = new CommitRule(policyOf(standbys), quorum);
+  const state = { commit: 0 };
+  const told: string[][] = [];
+  const update = (): void => {
+    while (rule.update(state.commit));
+    const record = rule.takeToRecord();
+    if (record === undefined) return;
+    told.push([...record.rule.members]);
+    for (const each of quorum.all) each.ruleTold = record.number;
+  };
+  const join = (nodeId: string, name = nodeId, live = true): Progress => {
     const progress = new Progress(nodeId, name);
     progress.accepted({ position: 0, lsn: 0 });
-    rule.admit(progress);
-    for (const each of [...connected, progress]) each.ruleTold = rule.newest.number;
-    connected.add(progress);
+    if (live) progress.state = 'live';
+    quorum.add(progress);
+    rule.connectedChanged();
+    update();
+    progress.ruleTold = rule.newest.number;
     return progress;
   };
   const record = (progress: Progress, number = rule.newest.number): void => {
     progress.rule = number;
-    rule.settle(connected);
+    update();
   };
   const recordHere = (): void => {
     rule.recordedHere(rule.newest.number);
-    rule.settle(connected);
+    update();
+  };
+  const recordAll = (): void => {
+    for (let i = 0; i < 100 && rule.inForce.number < rule.newest.number; i += 1) {
+      recordHere();
+      for (const each of quorum.all) record(each);
+    }
   };
   const leave = (progress: Progress): void => {
-    connected.delete(progress);
-    rule.settle(connected);
+    quorum.remove(progress);
+    rule.connectedChanged();
+    update();
   };
-  return { rule, connected, join, record, recordHere, leave };
+  const flushed = (progress: Progress, position: number): void => {
+    progress.writePosition = position;
+    progress.flushPosition = position;
+    update();
+  };
+  const alone = (is: boolean): void => {
+    rule.setAlone(is);
+    update();
+  };
+  const set = (text: string | undefined, level?: CommitLevel): void => {
+    rule.setPolicy(policyOf(text, level), false);
+    update();
+  };
+  return {
+    rule,
+    quorum,
+    state,
+    told,
+    update,
+    join,
+    record,
+    recordHere,
+    recordAll,
+    leave,
+    flushed,
+    alone,
+    set,
+  };
+}
+
+/** Members of each rule that an acknowledgement has to meet; `alone` for the primary's own. */
+function active({ rule }: { rule: CommitRule }): unknown[] {
+  return rule.active.map((each) => (each.alone ? 'alone' : each.rule.members));
 }
 
 describe('the rule of a primary', () => {
   it('begins with nobody, and names who is let in', () => {
-    const { rule, join } = setUp('ANY 1 (*)');
+    const { rule, join, recordAll } = setUp('ANY 1 (*)');
     expect(rule.newest).toEqual({
       number: 1,
       rule: {
         synchronousCommit: 'remote_flush',
         synchronousStandbys: 'ANY 1 (*)',
         members: [],
+        degraded: false,
       },
     });
     join('x');
+    recordAll();
     join('y');
     join('x');
     expect(rule.newest).toMatchObject({ number: 3, rule: { members: ['x', 'y'] } });
   });
 
-  it('names only whom the policy admits', () => {
-    const { rule, join, recordHere, record } = setUp('ANY 1 (paris)');
-    const oslo = join('1', 'oslo');
+  it('is recorded one after the other: who comes meanwhile is in the next one', () => {
+    const { rule, told, join, recordHere, record, recordAll } = setUp('ANY 1 (*)');
+    const x = join('x');
+    const y = join('y');
+    const z = join('z');
+    expect(told).toEqual([['x']]);
     recordHere();
-    record(oslo);
+    for (const each of [x, y, z]) record(each);
+    expect(told).toEqual([['x'], ['x', 'y', 'z']]);
+    expect([x.counts, y.counts, z.counts]).toEqual([true, false, false]);
+    recordAll();
+    expect(rule.inForce.number).toBe(3);
+    expect([x.counts, y.counts, z.counts]).toEqual([true, true, true]);
+  });
+
+  it('names only whom the policy admits', () => {
+    const { rule, join, recordAll } = setUp('ANY 1 (paris)');
+    const oslo = join('1', 'oslo');
+    recordAll();
     expect(oslo.counts).toBe(false);
     const paris = join('2', 'Paris');
-    recordHere();
-    record(oslo);
-    record(paris);
+    recordAll();
     expect([oslo.counts, paris.counts]).toEqual([false, true]);
     expect(rule.newest.rule.members).toEqual(['2']);
     const none = setUp(undefined);
@@ -105,20 +177,243 @@ describe('the rule of a primary', () => {
     expect(y.counts).toBe(true);
     const z = join('z');
     expect([y.counts, z.counts]).toEqual([true, false]);
+    expect(rule.newest.number).toBe(4);
     const again = join('x');
     expect(again.counts).toBe(true);
     expect(rule.newest.number).toBe(4);
   });
 
-  it('has room for 64 members; whom it cannot name cannot count', () => {
-    const { rule, join, record, recordHere, connected } = setUp('ANY 1 (*)');
+  it('has room for 64 members; one more takes the place of one that is away', () => {
+    const { rule, state, join, leave, flushed, recordAll } = setUp('ANY 1 (*)');
+    const all = Array.from({ length: maxMembers }, (_, i) => join(`n${i}`));
+    recordAll();
+    for (const each of all.slice(1, 40)) leave(each);
+    state.commit = 10;
+    const more = join('more');
+    recordAll();
+    // All that was acknowledged has to meet the new rule before it is told to anybody.
+    expect(rule.inForce.rule.members).not.toContain('more');
+    flushed(more, 10);
+    recordAll();
+    expect(more.counts).toBe(true);
+    const { members } = rule.inForce.rule;
+    expect(members).toHaveLength(maxMembers);
+    expect(members).not.toContain('n1');
+    expect(members).toContain('n2');
+    const again = join('n1');
+    flushed(again, 10);
+    recordAll();
+    expect(again.counts).toBe(true);
+    expect(rule.inForce.rule.members).not.toContain('n2');
+  });
+
+  it('has room for 64 members that are there; whom it cannot name cannot count', () => {
+    const { rule, quorum, join, recordAll } = setUp('ANY 1 (*)');
     for (let i = 0; i < maxMembers; i += 1) join(`n${i}`);
     const more = join('more');
-    recordHere();
-    for (const each of connected) record(each);
+    recordAll();
     expect(rule.newest.rule.members).toHaveLength(maxMembers);
-    expect([...connected].filter((each) => each.counts)).toHaveLength(maxMembers);
+    expect([...quorum.all].filter((each) => each.counts)).toHaveLength(maxMembers);
     expect(more.counts).toBe(false);
+  });
+});
+
+describe('with FIRST', () => {
+  it('those of highest priority are the members, all of whom have to acknowledge', () => {
+    const group = setUp('FIRST 2 (a, b, c)');
+    const [c, a] = [group.join('c'), group.join('a')];
+    group.recordAll();
+    expect(active(group)).toEqual([['a', 'c']]);
+    const b = group.join('b');
+    // Both rules until the new one is recorded.
+    expect(active(group)).toEqual([
+      ['a', 'c'],
+      ['a', 'b'],
+    ]);
+    expect([a.counts, b.counts, c.counts]).toEqual([true, false, true]);
+    group.recordAll();
+    expect(active(group)).toEqual([['a', 'b']]);
+    expect([a.counts, b.counts, c.counts]).toEqual([true, true, false]);
+  });
+
+  it('one that comes back is a member only when it has flushed all that is committed', () => {
+    const group = setUp('FIRST 1 (a, b)');
+    const a = group.join('a');
+    group.recordAll();
+    const b = group.join('b');
+    group.flushed(b, 100);
+    group.state.commit = 100;
+    group.leave(a);
+    group.recordAll();
+    expect(active(group)).toEqual([['b']]);
+    const again = group.join('a', 'a', false);
+    group.recordAll();
+    // It catches up: who is in its place stays there, alone.
+    expect(active(group)).toEqual([['b']]);
+    again.state = 'live';
+    group.flushed(again, 99);
+    expect(group.told.at(-1)).toEqual(['b']);
+    expect(active(group)).toEqual([['b'], ['a']]);
+    group.flushed(again, 100);
+    expect(group.told.at(-1)).toEqual(['a']);
+    expect(active(group)).toEqual([['b'], ['a']]);
+    group.recordAll();
+    expect(active(group)).toEqual([['a']]);
+  });
+
+  it('nobody takes the place of one that went, before it has all that is committed', () => {
+    const group = setUp('FIRST 1 (a, b)');
+    const a = group.join('a');
+    group.recordAll();
+    const b = group.join('b');
+    group.state.commit = 100;
+    group.flushed(b, 99);
+    group.leave(a);
+    group.recordAll();
+    expect(active(group)).toEqual([['a'], ['b']]);
+    expect(group.told).toEqual([['a']]);
+    // It comes back: what was decided is taken back, and nobody was told of it.
+    group.join('a');
+    expect(active(group)).toEqual([['a']]);
+  });
+
+  it('too few leave the members as they are', () => {
+    const group = setUp('FIRST 2 (*)');
+    const [a] = [group.join('a'), group.join('b')];
+    group.recordAll();
+    group.leave(a);
+    group.recordAll();
+    expect(active(group)).toEqual([['a', 'b']]);
+    group.join('a');
+    expect(group.rule.newest.number).toBe(2);
+  });
+
+  it('among equals those that came first are taken, and a new connection changes nothing', () => {
+    const group = setUp('FIRST 1 (z, *)');
+    group.join('b');
+    group.recordAll();
+    group.join('a');
+    group.join('b');
+    group.recordAll();
+    expect(active(group)).toEqual([['b']]);
+    group.join('z');
+    group.recordAll();
+    expect(active(group)).toEqual([['z']]);
+  });
+});
+
+describe('a primary that goes on alone', () => {
+  function degraded() {
+    const group = setUp('ANY 1 (*)');
+    const x = group.join('x');
+    group.recordAll();
+    group.leave(x);
+    const y = group.join('y', 'y');
+    group.alone(true);
+    return { group, y };
+  }
+
+  it('acknowledges nothing by that before it is recorded by all who are there', () => {
+    const { group, y } = degraded();
+    // The rule that names y was being recorded already, and comes first.
+    expect(active(group)).toEqual([['x'], ['x', 'y'], 'alone']);
+    group.recordAll();
+    expect(active(group)).toEqual(['alone']);
+    expect(group.rule.inForce.rule).toMatchObject({ degraded: true, members: ['x', 'y'] });
+    expect(y.counts).toBe(false);
+    expect(y.rule).toBe(group.rule.inForce.number);
+  });
+
+  it('comes back when enough have flushed all that is committed, and that is recorded', () => {
+    const { group, y } = degraded();
+    group.recordAll();
+    group.state.commit = 100;
+    group.flushed(y, 99);
+    expect(group.rule.couldMeet(100)).toBe(false);
+    expect(group.rule.couldMeet(99)).toBe(true);
+    group.alone(false);
+    expect(active(group)).toEqual(['alone', ['y']]);
+    group.recordAll();
+    expect(group.rule.inForce.rule.degraded).toBe(true);
+    group.flushed(y, 100);
+    expect(active(group)).toEqual(['alone', ['y']]);
+    expect(group.rule.newest.rule).toMatchObject({ degraded: false, members: ['y'] });
+    group.recordAll();
+    expect(active(group)).toEqual([['y']]);
+    expect(y.counts).toBe(true);
+  });
+
+  it('gives the way back up where it is not told yet, and goes alone anew where it is', () => {
+    const { group, y } = degraded();
+    group.recordAll();
+    group.state.commit = 100;
+    group.flushed(y, 99);
+    group.alone(false);
+    group.alone(true);
+    expect(active(group)).toEqual(['alone']);
+    group.flushed(y, 100);
+    group.alone(false);
+    group.alone(true);
+    // Some node may know of it by now.
+    expect(active(group)).toEqual(['alone', ['y'], 'alone']);
+    group.recordAll();
+    expect(active(group)).toEqual(['alone']);
+  });
+
+  it('is never one that waits for nobody anyway', () => {
+    const group = setUp(undefined);
+    group.alone(true);
+    expect(group.rule).toMatchObject({ isAlone: false, newest: { number: 1 } });
+  });
+});
+
+describe('another policy', () => {
+  it('is met beside the old one until it is recorded', () => {
+    const group = setUp('ANY 1 (*)');
+    const [x, y] = [group.join('x'), group.join('y')];
+    group.recordAll();
+    group.state.commit = 100;
+    group.flushed(x, 100);
+    group.flushed(y, 90);
+    group.set('ANY 2 (*)');
+    expect(active(group)).toEqual([
+      ['x', 'y'],
+      ['x', 'y'],
+    ]);
+    group.recordAll();
+    expect(group.rule.inForce.rule.synchronousStandbys).toBe('ANY 1 (*)');
+    group.flushed(y, 100);
+    expect(group.rule.newest.rule.synchronousStandbys).toBe('ANY 2 (*)');
+    group.recordAll();
+    expect(group.rule.inForce.rule.synchronousStandbys).toBe('ANY 2 (*)');
+    expect(group.rule.active).toHaveLength(1);
+  });
+
+  it('that asks for less is recorded at once, and counts when it is', () => {
+    const group = setUp('ANY 2 (*)');
+    group.join('x');
+    group.recordAll();
+    group.set(undefined);
+    expect(active(group)).toEqual([['x'], 'alone']);
+    group.recordAll();
+    expect(active(group)).toEqual(['alone']);
+    expect(group.rule.inForce.rule).toMatchObject({ members: [], synchronousCommit: 'local' });
+  });
+
+  it('of flushes after writes waits for the flush of what was only written', () => {
+    const group = setUp('ANY 1 (*)');
+    const x = group.join('x');
+    group.recordAll();
+    group.set('ANY 1 (*)', 'remote_write');
+    group.recordAll();
+    group.state.commit = 100;
+    group.flushed(x, 90);
+    group.set('ANY 1 (*)', 'remote_flush');
+    group.recordAll();
+    expect(group.rule.inForce.rule.synchronousCommit).toBe('remote_write');
+    group.flushed(x, 100);
+    group.recordAll();
+    expect(group.rule.inForce.rule.synchronousCommit).toBe('remote_flush');
   });
 });
 
@@ -144,6 +439,7 @@ describe('two rules', () => {
     synchronousCommit: 'remote_flush',
     synchronousStandbys: 'ANY 1 (*)',
     members: ['x', 'y'],
+    degraded: false,
   } as const;
 
   it('are the same only in all that they say', () => {
@@ -153,6 +449,7 @@ describe('two rules', () => {
       { ...rule, synchronousStandbys: 'ANY 2 (*)' },
       { ...rule, members: ['x'] },
       { ...rule, members: ['y', 'x'] },
+      { ...rule, degraded: true },
     ] as const) {
       expect(sameRule(rule, other)).toBe(false);
     }

@@ -12,7 +12,10 @@ it('reading goes on from segment to segment, in the ring and on disk', () => {
     const dir = ${JSON.stringify(freshDir())};
     for (let life = 0; life < 2; life++) {
       const log = await Log.open({ dir, segmentBytes: 65536, maxRecordBytes: 4096 });
-      for (let i = 0; i < 100; i++) await log.appendAndCommit(Buffer.alloc(2000, i));
+      for (let i = 0; i < 100; i++) {
+        await log.drain(2000);
+        await log.appendAndCommit(Buffer.alloc(2000, i));
+      }
       let seen = 0;
       for await (const batch of log.read({ upTo: 'flush', live: false })) seen += batch.count;
       console.log(seen);

@@ -128,7 +128,10 @@ describe.skipIf(reason)('a full disk', () => {
     for (let before = -1; before < s.status().flushLsn; ) {
       before = s.status().flushLsn;
       // So small that no opening fits behind the last one of a segment.
-      for (let i = 0; i < 500; i++, kept++) await p.appendAndCommit('x', { level: 'off' });
+      for (let i = 0; i < 500; i++, kept++) {
+        await p.drain();
+        await p.appendAndCommit('x', { level: 'off' });
+      }
       await p.commit();
       await new Promise((resolve) => setTimeout(resolve, 200));
     }

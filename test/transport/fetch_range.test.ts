@@ -90,6 +90,34 @@ describe('a range of the log', () => {
     expect((await fetchFrom(FIRST)).length).toBeGreaterThan(0);
   });
 
+  it('keeps its place while it is served, whoever else comes', async () => {
+    await primary.close();
+    primary = await PrimaryNode.open({ dir: freshDir('b') }, { listenLimits: { halfOpen: 1 } });
+    await primary.batch('one');
+    await primary.log.settled();
+    const { native } = primary.log;
+    const readInto = native.readInto.bind(native);
+    let read = (): void => undefined;
+    const reads = new Promise<void>((begun) => {
+      const value: typeof native.readInto = async (...args) => {
+        begun();
+        await new Promise<void>((go) => {
+          read = go;
+        });
+        return readInto(...args);
+      };
+      Object.defineProperty(native, 'readInto', { value });
+    });
+    const fetched = fetchFrom(FIRST);
+    await reads;
+    const others = Array.from({ length: 3 }, () => connect(primary.port, '127.0.0.1'));
+    for (const socket of others) socket.on('error', () => undefined);
+    await expect.poll(() => primary.hub.status().connections.turnedAway).toBe(2);
+    read();
+    expect((await fetched).length).toBeGreaterThan(0);
+    for (const socket of others) socket.destroy();
+  });
+
   it('can be cancelled, and ends with an error where nobody listens', async () => {
     const controller = new AbortController();
     const cancelled = fetchFrom(FIRST, { signal: controller.signal });

@@ -2,6 +2,7 @@ import { type NativeLog, type Place, State } from '../../src/native/native_log.j
 import type { CommitPolicy } from '../../src/replication/commit_place.js';
 import { Follower, type FollowerOptions } from '../../src/transport/follower.js';
 import { PrimaryHub, type PrimaryHubOptions } from '../../src/transport/primary_hub.js';
+import type { Security } from '../../src/transport/security.js';
 import type { ReplicationTiming } from '../../src/transport/timing.js';
 import { binding, type OpenOptions, TestLog } from '../native/native.js';
 
@@ -28,6 +29,8 @@ export class PrimaryNode {
   readonly log: TestLog;
   readonly hub: PrimaryHub;
   readonly heard: string[] = [];
+  /** Why each was not let in. */
+  readonly refused: string[] = [];
   commitMoves = 0;
   /** Whether somebody waits for room in the ring. */
   ringWanted = true;
@@ -50,6 +53,7 @@ export class PrimaryNode {
         },
         onStandby: ({ name, connected, reason }) =>
           this.heard.push(connected ? `${name} came` : `${name} went: ${reason}`),
+        onRefused: ({ reason }) => this.refused.push(reason),
         onHigherTerm: (higher) => this.heard.push(`fenced by epoch ${higher.epoch}`),
         onStop: (error) => this.heard.push(error.code),
       },
@@ -64,9 +68,17 @@ export class PrimaryNode {
   static async open(
     options: OpenOptions,
     hub: Partial<PrimaryHubOptions> = {},
+    security: Partial<Security> = {},
   ): Promise<PrimaryNode> {
     const node = new PrimaryNode(await TestLog.openPrimary(options), hub);
-    node.port = (await node.hub.listen({ host: '127.0.0.1', port: 0, plaintext: false })).port;
+    node.port = (
+      await node.hub.listen({
+        host: '127.0.0.1',
+        port: 0,
+        plaintext: false,
+        ...security,
+      })
+    ).port;
     return node;
   }
 

@@ -12,7 +12,7 @@ import {
   type PrimaryHello,
   type Refusal,
 } from '../../src/wire/handshake_messages.js';
-import { MessageType } from '../../src/wire/message_type.js';
+import { MessageType, maxProtocol } from '../../src/wire/message_type.js';
 import { decodeRule } from '../../src/wire/rule_message.js';
 import {
   type AckFields,
@@ -22,6 +22,7 @@ import {
   putAck,
   type SessionTag,
 } from '../../src/wire/stream_messages.js';
+import { decodeWant, type Want } from '../../src/wire/want_messages.js';
 
 /** A standby made by hand: it says what a test wants it to say, true or not. */
 export class RawStandby {
@@ -32,6 +33,16 @@ export class RawStandby {
   refusal: Refusal | undefined;
   /** The rules that it was told, oldest first. */
   readonly rules: NumberedRule[] = [];
+  /** What it was asked for, oldest first. */
+  readonly wants: Want[] = [];
+  /** Answers WANT. */
+  onWant: ((want: Want) => void) | undefined;
+  /** Takes what comes of the proof of a secret. */
+  onAuth: ((message: Uint8Array) => void) | undefined;
+  /** The other side has proved the secret. */
+  proved = false;
+  /** The newest version of the protocol that it says it speaks. */
+  protocol = maxProtocol;
   received = 0;
   commits = 0;
   /** The last one that it was told. */
@@ -57,8 +68,14 @@ export class RawStandby {
   }
 
   /** An empty standby of this log, let in. */
-  static async admitted(port: number, nodeId: string, name: string): Promise<RawStandby> {
+  static async admitted(
+    port: number,
+    nodeId: string,
+    name: string,
+    protocol = maxProtocol,
+  ): Promise<RawStandby> {
     const raw = new RawStandby(port);
+    raw.protocol = protocol;
     await raw.greet(nodeId, name);
     raw.socket.write(
       encodePosition({
@@ -94,7 +111,8 @@ export class RawStandby {
     await asking.until(() => asking.hello !== undefined);
     const { logId, salt, term } = asking.hello!;
     const sender = { logId, salt, nodeId, term: newer ?? term };
-    this.socket.write(encodeStandbyHello({ minVersion: 1, maxVersion: 1, name, sender }));
+    const maxVersion = this.protocol;
+    this.socket.write(encodeStandbyHello({ minVersion: 1, maxVersion, name, sender }));
   }
 
   get tag(): SessionTag {
@@ -128,6 +146,14 @@ export class RawStandby {
     }
     if (type === MessageType.RULE) this.rules.push(decodeRule(bytes, start, end));
     if (type === MessageType.REFUSAL) this.refusal = decodeRefusal(bytes, start, end);
+    if (type === MessageType.AUTH_CHALLENGE || type === MessageType.AUTH_PROOF) {
+      this.proved = type === MessageType.AUTH_PROOF;
+      this.onAuth?.(bytes.slice(start, end));
+    }
+    if (type === MessageType.WANT) {
+      this.wants.push(decodeWant(bytes, start));
+      this.onWant?.(this.wants.at(-1)!);
+    }
     if (type === MessageType.COMMIT) {
       this.commits += 1;
       const view = this.#commitView.at(bytes, start);

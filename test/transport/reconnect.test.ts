@@ -39,6 +39,40 @@ async function agree(lsn: number): Promise<void> {
   expect(bytes.equals(await readBytes(primary.log, 4096, end))).toBe(true);
 }
 
+it('lives on where the log fails as a standby is let in, which is in the next time', async () => {
+  await standby.close();
+  // It does not give up by itself.
+  const timing = { ...quick, handshake: 60_000, dead: 60_000 };
+  const open = { dir: freshDir('b') };
+  standby = await StandbyNode.open(primary.log.native, proxy.port, open, { timing });
+  await standby.follower.connected();
+  await primary.batch('one');
+  await agree(1);
+  const { native } = primary.log;
+  const info = native.info.bind(native);
+  const checksumAt = native.checksumAt.bind(native);
+  let failed = 0;
+  const put = (name: 'info' | 'checksumAt', value: unknown): void => {
+    Object.defineProperty(native, name, { value, configurable: true });
+  };
+  put('checksumAt', async (position: number) => {
+    const checksum = await checksumAt(position);
+    put('checksumAt', checksumAt);
+    put('info', () => {
+      put('info', info);
+      failed += 1;
+      throw Object.assign(new Error('out of memory'), { code: 'WAL_NO_MEMORY' });
+    });
+    return checksum;
+  });
+  proxy.cut();
+  await until(() => failed === 1 && standby.heard.at(-1) === 'connected to a', both);
+  // The connection ended at once, and not when its time was over.
+  expect(primary.refused).toEqual([]);
+  await primary.batch('two');
+  await agree(2);
+});
+
 describe('a connection that is cut', () => {
   type LaneName = 'toPrimary' | 'toStandby';
 

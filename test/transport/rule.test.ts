@@ -72,7 +72,12 @@ describe('the rule for commits', () => {
     const [standby, dirB] = await standbyOf(primary, 'b');
     const { lsn } = await primary.batch('x');
     await until(() => primary.hub.commit.lsn === lsn);
-    const rule = { level: 'remote_flush', standbys: 'ANY 1 (b)', members: [idOf(standby)] };
+    const rule = {
+      level: 'remote_flush',
+      standbys: 'ANY 1 (b)',
+      members: [idOf(standby)],
+      degraded: false,
+    };
     expect(ruleIn(dirA)).toEqual(rule);
     expect(ruleIn(dirB)).toEqual(rule);
   });

@@ -37,6 +37,20 @@ import {
   putCommit,
   putDataHeader,
 } from '../../src/wire/stream_messages.js';
+import {
+  type Cannot,
+  decodeCannot,
+  decodePiece,
+  decodeWant,
+  encodeCannot,
+  encodeWant,
+  maxCannotBytes,
+  maxWanted,
+  minWanted,
+  pieceHeaderBytes,
+  putPiece,
+  wantBytes,
+} from '../../src/wire/want_messages.js';
 
 const tag = { session: 0xfffffff0, epoch: Number.MAX_SAFE_INTEGER, incarnation: 3 };
 const u32 = fc.nat({ max: 0xffffffff });
@@ -82,8 +96,12 @@ const refusal = fc.record({
 const position = fc.record({ end: place, crc: u32, commit: place, history });
 const level = fc.constantFrom(...commitLevels);
 const standbys = fc
-  .tuple(fc.integer({ min: 1, max: 1000 }), fc.array(name, { minLength: 1, maxLength: 30 }))
-  .map(([count, names]) => ({ method: 'any', count, names: names.map((each) => `${each}x`) }))
+  .tuple(
+    fc.constantFrom('any', 'first'),
+    fc.integer({ min: 1, max: 1000 }),
+    fc.array(name, { minLength: 1, maxLength: 30 }),
+  )
+  .map(([method, count, names]) => ({ method, count, names: names.map((each) => `${each}x`) }))
   .map((each) => formatStandbys(each as SyncStandbys));
 const rule = fc
   .oneof(
@@ -91,14 +109,17 @@ const rule = fc
       synchronousCommit: level,
       synchronousStandbys: standbys,
       members: fc.uniqueArray(id, { maxLength: maxMembers }),
+      degraded: fc.boolean(),
     }),
     fc.record({
       synchronousCommit: fc.constantFrom('off', 'local'),
       synchronousStandbys: fc.constant(null),
       members: fc.constant([]),
+      degraded: fc.constant(false),
     }),
   )
-  .filter((each) => Buffer.byteLength(each.synchronousStandbys ?? '') <= maxStandbysBytes);
+  .filter((each) => Buffer.byteLength(each.synchronousStandbys ?? '') <= maxStandbysBytes)
+  .filter((each) => !each.degraded || each.synchronousCommit.startsWith('remote'));
 const numberedRule = fc.record({ number: fc.integer({ min: 1, max: 0xffffffff }), rule });
 const accept = fc.record({
   rule: numberedRule,
@@ -110,12 +131,20 @@ const accept = fc.record({
   history,
 });
 
+const cannot = fc.record({
+  number: u32,
+  need: u32,
+  code: fc.constantFrom('WAL_CORRUPT', 'WAL_LSN_GONE', 'SOMETHING_NEW'),
+  message: name,
+});
+
 const kinds = [
   ['standby hello', standbyHello, encodeStandbyHello, decodeStandbyHello],
   ['primary hello', primaryHello, encodePrimaryHello, decodePrimaryHello],
   ['refusal', refusal, encodeRefusal, decodeRefusal],
   ['position', position, encodePosition, decodePosition],
   ['accept', accept, encodeAccept, decodeAccept],
+  ['cannot', cannot, (each: Cannot) => encodeCannot(tag, each), decodeCannot],
   ['rule', numberedRule, (each: NumberedRule) => encodeRule(tag, each), decodeRule],
 ] as unknown as [
   string,
@@ -128,6 +157,7 @@ const limits: Readonly<Record<string, number>> = {
   position: maxMessageBytes,
   accept: maxMessageBytes,
   rule: maxRuleBytes,
+  cannot: maxCannotBytes,
 };
 
 describe.each(kinds)('%s', (label, arbitrary, encode, decode) => {
@@ -179,6 +209,11 @@ describe.each(kinds)('%s', (label, arbitrary, encode, decode) => {
 });
 
 describe('a refusal', () => {
+  it('keeps a text to the byte, with a byte order mark too', () => {
+    const sent = encodeRefusal({ code: 'WAL_IO', message: '\ufeffdisk', term: undefined });
+    expect(decodeRefusal(sent, 0, sent.length).message).toBe('\ufeffdisk');
+  });
+
   it('is cut to what a stranger may send, and brings no control characters', () => {
     const bytes = encodeRefusal({
       code: 'X',
@@ -196,7 +231,12 @@ describe('a rule', () => {
   const longest = `ANY 1 (${'n'.repeat(maxStandbysBytes - 8)})`;
   const largest: NumberedRule = {
     number: 0xffffffff,
-    rule: { synchronousCommit: 'remote_apply', synchronousStandbys: longest, members },
+    rule: {
+      synchronousCommit: 'remote_apply',
+      synchronousStandbys: longest,
+      members,
+      degraded: true,
+    },
   };
 
   it('of the largest size fits its message, and an ACCEPT beside the longest history', () => {
@@ -231,6 +271,8 @@ describe('a rule', () => {
     ['of a remote level that names nobody', text('')],
     ['of nobody with members', text('', { synchronousCommit: 'local', members })],
     ['in another form', text('any 1 (a)')],
+    ['that means FIRST in another form', text('a, b')],
+    ['degraded, and local', text('ANY 1 (a)', { synchronousCommit: 'local' })],
     ['that is no rule', text('\u001b[2J')],
     ['with control characters', text('ANY 1 ("\u001b[2J")')],
     ['of none', text('ANY 0 (a)')],
@@ -374,5 +416,84 @@ describe('a range of the log', () => {
         expect(() => decodeRangeHeader(bytes, 0)).toThrow(/unknown flags/);
       }),
     );
+  });
+});
+
+describe('a range that a primary wants of its standby', () => {
+  const most = fc.integer({ min: minWanted, max: maxWanted });
+
+  it('WANT is read as it was written, wherever it lies', () => {
+    fc.assert(
+      fc.property(u32, u64, most, fc.nat({ max: 9 }), (number, from, most, shift) => {
+        const want = { number, from, most };
+        const bytes = encodeWant(tag, want);
+        expect(bytes.length).toBe(wantBytes);
+        const moved = new Uint8Array(shift + bytes.length + 3);
+        moved.set(bytes, shift);
+        checkHeader(moved, shift, tag);
+        expect(decodeWant(moved, shift)).toEqual(want);
+      }),
+    );
+  });
+
+  it.each([0, minWanted - 1, maxWanted + 1, 0xffffffff])('WANT of %i bytes is refused', (most) => {
+    const bytes = encodeWant(tag, { number: 1, from: 4096, most });
+    expect(() => decodeWant(bytes, 0)).toThrow(/cannot be wanted/);
+  });
+
+  it('PIECE is read as it was written, wherever it lies', () => {
+    fc.assert(
+      fc.property(u32, u64, fc.boolean(), (number, position, isLast) => {
+        const bytes = new Uint8Array(pieceHeaderBytes);
+        putPiece(bytes, tag, { number, position, isLast }, 1000);
+        checkHeader(bytes, 0, tag);
+        expect(decodePiece(bytes, 0)).toEqual({ number, position, isLast });
+      }),
+    );
+  });
+
+  it('with flags or reserved fields that are not zero they are refused', () => {
+    const refusedAs = (decode: () => unknown): void => {
+      expect(decode).toThrow(expect.objectContaining({ code: 'WAL_PEER_INVALID' }));
+    };
+    const want = encodeWant(tag, { number: 1, from: 4096, most: minWanted });
+    want[5] = 1;
+    refusedAs(() => decodeWant(want, 0));
+    const piece = new Uint8Array(pieceHeaderBytes);
+    putPiece(piece, tag, { number: 1, position: 4096, isLast: false }, 1);
+    piece[36] = 1;
+    refusedAs(() => decodePiece(piece, 0));
+    const told = encodeCannot(tag, { number: 1, need: 0, code: 'WAL_IO', message: '' });
+    told[5] = 1;
+    refusedAs(() => decodeCannot(told, 0, told.length));
+  });
+
+  it('with bytes changed they are read or refused, and nothing else', () => {
+    const change = fc.tuple(fc.nat(), fc.nat({ max: 255 }));
+    const changes = fc.array(change, { minLength: 1, maxLength: 8 });
+    fc.assert(
+      fc.property(u32, u64, changes, (number, from, changed) => {
+        const want = encodeWant(tag, { number, from, most: minWanted });
+        const piece = new Uint8Array(pieceHeaderBytes);
+        putPiece(piece, tag, { number, position: from, isLast: true }, 1);
+        for (const bytes of [want, piece]) {
+          for (const [at, value] of changed) bytes[5 + (at % (bytes.length - 5))] = value;
+        }
+        for (const decode of [() => decodeWant(want, 0), () => decodePiece(piece, 0)]) {
+          try {
+            decode();
+          } catch (error) {
+            expect(error).toMatchObject({ code: 'WAL_PEER_INVALID' });
+          }
+        }
+      }),
+    );
+  });
+
+  it('CANNOT is cut to its size, and brings no control characters', () => {
+    const message = `\u001b[2J${'é'.repeat(2000)}`;
+    const bytes = encodeCannot(tag, { number: 1, need: 0, code: 'C'.repeat(99), message });
+    expect(bytes.length).toBeLessThanOrEqual(maxCannotBytes);
+    expect(decodeCannot(bytes, 0, bytes.length).message).toMatch(/^ \[2Jé+$/);
   });
 });

@@ -66,7 +66,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     auto raw = reinterpret_cast<const uint8_t*>(bytes.data());
     if (check_batch(identity, chain, raw, bytes.size(), link).verdict != Verdict::kValid) break;
     advance(identity, chain, header);
-    if (header.kind == static_cast<uint8_t>(Kind::kFiller)) break;
+    if (is_filler(header)) break;
     at += header.length;
   }
   return 0;

@@ -1,24 +1,32 @@
 import { Command, Option } from 'commander';
 import { Log } from '../../api/log.js';
-import { type CommitLevel, commitLevels } from '../../replication/level.js';
-import { UsageError, withUsage } from '../failure.js';
+import type { WhenMissing } from '../../api/policy_options.js';
+import type { CommitLevel } from '../../replication/level.js';
+import { withUsage } from '../failure.js';
 import { type FeedTotals, feed } from '../feed.js';
 import { openInput } from '../input.js';
-import { type Address, parseDuration, parseRule, shared, showAddress } from '../options.js';
+import { type Address, shared, showAddress } from '../options.js';
+import {
+  addSecurity,
+  readSecurity,
+  refuseForNothing,
+  reloadOnHangup,
+  type TypedSecurity,
+} from '../security.js';
 import { createSplitter, type InputFormat } from '../splitter.js';
 import { StopSignals } from '../stop.js';
 import { count, notice, plural, showProgress, size } from '../terminal.js';
 import { narrate, untilStopped } from '../watch.js';
 
-interface PrimaryOptions {
+interface PrimaryOptions extends TypedSecurity {
   readonly dir: readonly string[];
   readonly acceptMissing?: readonly string[];
+  readonly mirrorQuorum?: number;
   readonly name?: string;
   readonly listen?: Address;
-  readonly plaintext?: true;
   readonly sync?: CommitLevel;
   readonly standbys?: string;
-  readonly whenMissing?: 'block' | 'fail';
+  readonly whenMissing?: WhenMissing;
   readonly syncTimeout?: number;
   readonly input: string;
   readonly format: InputFormat;
@@ -28,7 +36,7 @@ interface PrimaryOptions {
 }
 
 export function primaryCommand(): Command {
-  return new Command('primary')
+  const command = new Command('primary')
     .summary('append records to a log, and feed its standbys')
     .description(
       'Appends each line (or frame) of the input as a record and commits it as it comes. At ' +
@@ -37,21 +45,13 @@ export function primaryCommand(): Command {
     )
     .addOption(shared.dir())
     .addOption(shared.acceptMissing())
+    .addOption(shared.mirrorQuorum())
     .addOption(shared.name())
     .addOption(shared.listen())
-    .addOption(shared.plaintext())
-    .addOption(new Option('--sync <level>', 'how safe a commit is').choices([...commitLevels]))
-    .addOption(
-      new Option('--standbys <rule>', "the standbys that count, such as 'ANY 1 (*)'").argParser(
-        parseRule,
-      ),
-    )
-    .addOption(
-      new Option('--when-missing <what>', 'while they are missing').choices(['block', 'fail']),
-    )
-    .addOption(
-      new Option('--sync-timeout <time>', 'with fail: how long to wait').argParser(parseDuration),
-    )
+    .addOption(shared.sync())
+    .addOption(shared.standbys())
+    .addOption(shared.whenMissing())
+    .addOption(shared.syncTimeout())
     .addOption(shared.input().default('-'))
     .addOption(shared.inputFormat())
     .addOption(new Option('--stay', 'go on serving after the end of the input'))
@@ -65,16 +65,16 @@ Examples:
   $ walmirror primary --dir ./a --listen 127.0.0.1:7401 --standbys 'ANY 1 (*)' --stay`,
     )
     .action(runPrimary);
+  return addSecurity(command);
 }
 
 async function runPrimary(options: PrimaryOptions): Promise<void> {
-  if (options.plaintext === true && options.listen === undefined) {
-    throw new UsageError('--plaintext needs --listen: without it nothing leaves this process');
-  }
+  if (options.listen === undefined) refuseForNothing(options, '--listen');
   const stop = new StopSignals();
   const started = performance.now();
   const log = await withUsage(() => Log.open(openOptions(options, stop.signal)));
   const totals: FeedTotals = { records: 0, bytes: 0 };
+  const stopReloading = reloadOnHangup(log, options);
   try {
     narrate(log, options.verbose === true);
     if (options.listen !== undefined) sayListening(log, options.verbose === true);
@@ -94,19 +94,30 @@ async function runPrimary(options: PrimaryOptions): Promise<void> {
     if (options.stay === true) await untilStopped(log, stop.signal);
   } finally {
     await log.close();
+    stopReloading();
     stop.dispose();
   }
 }
 
 function openOptions(options: PrimaryOptions, signal: AbortSignal) {
-  const { dir, acceptMissing, name, listen, sync, standbys, whenMissing, syncTimeout } = options;
-  const plaintext = options.plaintext === true;
+  const {
+    dir,
+    acceptMissing,
+    mirrorQuorum,
+    name,
+    listen,
+    sync,
+    standbys,
+    whenMissing,
+    syncTimeout,
+  } = options;
   return {
     dir,
     signal,
     ...(acceptMissing === undefined ? {} : { acceptMissing }),
+    ...(mirrorQuorum === undefined ? {} : { mirrorQuorum }),
     ...(name === undefined ? {} : { name }),
-    ...(listen === undefined ? {} : { listen: { ...listen, plaintext } }),
+    ...(listen === undefined ? {} : { listen: { ...listen, ...readSecurity(options) } }),
     ...(sync === undefined ? {} : { synchronousCommit: sync }),
     ...(standbys === undefined ? {} : { synchronousStandbys: standbys }),
     ...(whenMissing === undefined ? {} : { whenMissing }),

@@ -1,23 +1,24 @@
 import { realpathSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { repairDirectory } from '../../api/repair_directory.js';
+import { resolveSecurity } from '../../api/security_options.js';
 import type { RepairResult } from '../../native/native_log.js';
 import { describeRange, progressBar } from '../damage.js';
-import { Reported, UsageError } from '../failure.js';
+import { Reported, UsageError, withUsage } from '../failure.js';
 import { type Address, parseAddress, parsePath, shared } from '../options.js';
+import { addSecurity, readSecurity, refuseForNothing, type TypedSecurity } from '../security.js';
 import { plural, showProgress, size } from '../terminal.js';
 
-interface RepairOptions {
+interface RepairOptions extends TypedSecurity {
   readonly dir: readonly string[];
   readonly fromDir?: string;
   readonly from?: Address;
-  readonly plaintext?: true;
   readonly dryRun?: true;
   readonly json?: true;
 }
 
 export function repairCommand(): Command {
-  return new Command('repair')
+  const command = new Command('repair')
     .summary('write anew what is damaged in a closed log')
     .description(
       'Takes what is damaged from another copy of the log, verifies it, and writes it in its ' +
@@ -36,7 +37,6 @@ export function repairCommand(): Command {
         parseAddress,
       ),
     )
-    .addOption(shared.plaintext())
     .addOption(new Option('--dry-run', 'say what would be done, and change nothing'))
     .addOption(shared.json())
     .addHelpText(
@@ -49,6 +49,7 @@ Examples:
   $ walmirror repair --dir ./b --from 127.0.0.1:7401`,
     )
     .action(runRepair);
+  return addSecurity(command);
 }
 
 async function runRepair(options: RepairOptions): Promise<void> {
@@ -59,6 +60,7 @@ async function runRepair(options: RepairOptions): Promise<void> {
   if (fromDir !== undefined && dirs.some((dir) => isSame(dir, fromDir))) {
     throw new UsageError('--from-dir is the log itself: name another copy of it');
   }
+  if (from === undefined) refuseForNothing(options, '--from');
   let ok = true;
   for (const dir of dirs) {
     // Without another source, the directories of a log are repaired from each other.
@@ -89,9 +91,10 @@ async function repairOne(
 
 async function repairFrom(
   dir: string,
-  { from, plaintext, dryRun }: RepairOptions,
+  options: RepairOptions,
   fromDir: string | undefined,
 ): Promise<RepairResult> {
+  const { from, dryRun } = options;
   let done = 0;
   let of = 0;
   const hide = showProgress(() => progressBar(done, of));
@@ -99,7 +102,7 @@ async function repairFrom(
     return await repairDirectory({
       dir,
       fromDir,
-      from: from === undefined ? undefined : { ...from, plaintext: plaintext === true },
+      from: from === undefined ? undefined : await withUsage(async () => peer(from, options)),
       dryRun: dryRun === true,
       progress: (position, end) => {
         [done, of] = [position, end];
@@ -108,6 +111,10 @@ async function repairFrom(
   } finally {
     hide();
   }
+}
+
+function peer(from: Address, options: RepairOptions) {
+  return { ...from, ...resolveSecurity({ ...readSecurity(options) }, 'from', undefined) };
 }
 
 function describe(dir: string, { damage, writtenBytes }: RepairResult, dryRun: boolean): string {

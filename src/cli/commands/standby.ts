@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander';
 import type { WalError } from '../../api/errors.js';
 import { Log } from '../../api/log.js';
-import { withUsage } from '../failure.js';
+import { UsageError, withUsage } from '../failure.js';
 import { feed } from '../feed.js';
 import { recordWriters } from '../formats.js';
 import { openInput } from '../input.js';
@@ -15,19 +15,20 @@ import {
   showAddress,
 } from '../options.js';
 import { Output } from '../output.js';
+import { addSecurity, readSecurity, reloadOnHangup, type TypedSecurity } from '../security.js';
 import { createSplitter, type InputFormat } from '../splitter.js';
 import { StopSignals } from '../stop.js';
 import { notice, plural } from '../terminal.js';
 import { narrate, untilStopped } from '../watch.js';
-import { cutTornRecord } from '../whole_records.js';
+import { cutTornRecord, holdsBytes } from '../whole_records.js';
 
-interface StandbyOptions {
+interface StandbyOptions extends TypedSecurity {
   readonly dir: readonly string[];
   readonly acceptMissing?: readonly string[];
+  readonly mirrorQuorum?: number;
   readonly follow: Address;
   readonly name?: string;
   readonly listen?: Address;
-  readonly plaintext?: true;
   readonly input?: string;
   readonly output: string;
   readonly from?: number;
@@ -38,7 +39,7 @@ interface StandbyOptions {
 const SAY_WAITING_MS = 1_000;
 
 export function standbyCommand(): Command {
-  return new Command('standby')
+  const command = new Command('standby')
     .summary('hold a copy of a log, and apply its records to an output')
     .description(
       'Follows a primary and writes each record, once it is committed, to the output, until ' +
@@ -47,6 +48,7 @@ export function standbyCommand(): Command {
     )
     .addOption(shared.dir())
     .addOption(shared.acceptMissing())
+    .addOption(shared.mirrorQuorum())
     .addOption(
       new RequiredOption('--follow <host:port>', 'where the primary listens').argParser(
         parseAddress,
@@ -54,7 +56,6 @@ export function standbyCommand(): Command {
     )
     .addOption(shared.name())
     .addOption(shared.listen('feed standbys here once promoted'))
-    .addOption(shared.plaintext())
     .addOption(shared.input('once promoted: records to append, - for the standard input'))
     .addOption(
       new Option('--output <file>', 'where records go, - for the standard output')
@@ -72,15 +73,21 @@ export function standbyCommand(): Command {
     .addHelpText(
       'after',
       `
-Without --from, an output file is written anew from the first record that the log holds. With
---from it is added to, and the part of a record that a killed process left at its end is cut off
-first. Pass the LSN after the last whole record there: from an earlier one records come twice,
-in order, and from a later one some are missing.
+Without --from, an output file is written anew from the first record that the log holds; it is
+refused where the log was trimmed, since the file would lose the records before. With --from it is
+added to, and the part of a record that a killed process left at its end is cut off first. Pass
+the LSN after the last whole record there: the standby says it when it is stopped, and after a
+kill it is one more than the number of records in a file that begins with LSN 1. From an earlier
+one records come twice, in order, and from a later one some are missing.
+
+Lines tell records apart only where no record holds a newline itself; --format frames always does.
+The output is not flushed to the disk as the log is: after a power loss write it anew.
 
 Example:
   $ walmirror standby --dir ./b --follow 127.0.0.1:7401 --output ./b.txt`,
     )
     .action(runStandby);
+  return addSecurity(command);
 }
 
 async function runStandby(options: StandbyOptions): Promise<void> {
@@ -88,24 +95,45 @@ async function runStandby(options: StandbyOptions): Promise<void> {
   const log = await openUnlessStopped(options, stop.signal);
   if (log === undefined) return;
   let output: Output | undefined;
+  const stopReloading = reloadOnHangup(log, options);
   try {
     output = await openOutput(log, options);
     narrate(log, options.verbose === true);
-    await serve(log, output, options, stop.signal);
+    const last = await serve(log, output, options, stop.signal);
     await output.close();
+    sayWhereItEnds(options.output, last);
   } finally {
     output?.destroy();
     await log.close();
+    stopReloading();
     stop.dispose();
   }
 }
 
 async function openOutput(log: Log, options: StandbyOptions): Promise<Output> {
   const { output: path, from, format } = options;
-  if (from === undefined) return Output.open(path, 'new');
+  if (from === undefined) {
+    refuseToLoseRecords(path, log.status().firstLsn);
+    return Output.open(path, 'new');
+  }
   const cut = await cutTornRecord(path, format, log.maxRecordBytes);
   if (cut > 0) notice(`${path} ended inside a record: its ${plural(cut, 'byte')} were cut off`);
   return Output.open(path, 'append');
+}
+
+/** What a file holds of records that the log has let go of cannot be written again. */
+function refuseToLoseRecords(path: string, firstLsn: number): void {
+  if (firstLsn === 1 || !holdsBytes(path)) return;
+  throw new UsageError(
+    `--output: ${path} is not empty, and the log begins at LSN ${firstLsn}: written anew, the ` +
+      'file would lose the records before; pass --from with the LSN after its last record, or ' +
+      'name another file',
+  );
+}
+
+function sayWhereItEnds(path: string, last: number): void {
+  if (path === '-') return;
+  notice(`${path} ends with LSN ${last}: go on with --from ${last + 1}`);
 }
 
 /** A fresh standby waits here for its primary; to be stopped meanwhile is no failure. */
@@ -134,12 +162,13 @@ async function openUnlessStopped(
   }
 }
 
+/** Returns the LSN of the last record that was written. */
 async function serve(
   log: Log,
   output: Output,
   options: StandbyOptions,
   stop: AbortSignal,
-): Promise<void> {
+): Promise<number> {
   const write = recordWriters[options.format];
   const over = new AbortController();
   const end = AbortSignal.any([stop, over.signal]);
@@ -157,6 +186,7 @@ async function serve(
   }
   // Commits that a stop cut short fail the command: their outcome is unknown.
   await parts;
+  return applier.appliedLsn;
 }
 
 /** From the promotion on, if there is one, the input is appended. */
@@ -189,14 +219,15 @@ function untilPrimary(log: Log, stop: AbortSignal): Promise<void> {
 }
 
 function openOptions(options: StandbyOptions, signal: AbortSignal) {
-  const { dir, acceptMissing, name, listen, follow } = options;
-  const plaintext = options.plaintext === true;
+  const { dir, acceptMissing, mirrorQuorum, name, listen, follow } = options;
+  const security = readSecurity(options);
   return {
     dir,
     signal,
-    follow: { ...follow, plaintext },
+    follow: { ...follow, ...security },
     ...(acceptMissing === undefined ? {} : { acceptMissing }),
+    ...(mirrorQuorum === undefined ? {} : { mirrorQuorum }),
     ...(name === undefined ? {} : { name }),
-    ...(listen === undefined ? {} : { listen: { ...listen, plaintext } }),
+    ...(listen === undefined ? {} : { listen: { ...listen, ...security } }),
   };
 }

@@ -1,4 +1,5 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
+import { segmentsOf } from '../../api/log_status.js';
 import { openNewest } from '../../api/newest_copy.js';
 import {
   closedOldPrimary,
@@ -6,15 +7,28 @@ import {
   ruleState,
   type UpstreamRule,
 } from '../../api/old_primary.js';
-import { type CopyStatus, copyStatus, type LogStatus } from '../../api/status.js';
+import {
+  type CopyStatus,
+  copyStatus,
+  type LogStatus,
+  type PolicyStatus,
+  type StandbyStatus,
+} from '../../api/status.js';
 import type { NativeInfo, Place } from '../../native/native_log.js';
 import { askAny } from '../ask.js';
-import { shared, showAddress } from '../options.js';
-import { count, size } from '../terminal.js';
+import { UsageError } from '../failure.js';
+import { parseDuration, parsePort, shared, showAddress } from '../options.js';
+import { serveLog } from '../serve_log.js';
+import { count, plural, size } from '../terminal.js';
+import { watchLog } from '../watch_log.js';
+import { describePolicy } from './policy.js';
 
 interface StatusOptions {
   readonly dir: readonly string[];
   readonly json?: true;
+  readonly watch?: true;
+  readonly interval?: number;
+  readonly serve?: number;
 }
 
 const ANSWER_MS = 5_000;
@@ -34,10 +48,11 @@ interface ClosedStatus {
   readonly appendLsn: number;
   /** As the log last wrote down; it may have known more. */
   readonly commitLsn: number;
-  readonly segments: { readonly bytes: number; readonly used: number; readonly spare: number };
+  readonly segments: LogStatus['segments'];
   readonly closedCleanly: boolean;
   /** As last written down. */
   readonly copies: readonly CopyStatus[];
+  readonly mirrorQuorum: number | null;
   /** Standby: what it last knew of its primary. */
   readonly primary: Omit<OldPrimary, 'connected' | 'commitLsn' | 'flushLsn'> | null;
 }
@@ -50,11 +65,40 @@ export function statusCommand(): Command {
     )
     .addOption(shared.dir())
     .addOption(shared.json())
-    .addHelpText('after', '\nExample:\n  $ walmirror status --dir ./a --json')
+    .addOption(new Option('--watch', 'show it again and again, with rates, until Ctrl-C'))
+    .addOption(
+      new Option('--interval <time>', 'with --watch: how often (default: 1s)').argParser(
+        parseDuration,
+      ),
+    )
+    .addOption(
+      new Option(
+        '--serve <port>',
+        'serve it as a page to browsers of this machine, until Ctrl-C; 0 takes any port',
+      ).argParser(parsePort),
+    )
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ walmirror status --dir ./a --json
+  $ walmirror status --dir ./a --watch
+  $ walmirror status --dir ./a --serve 7480`,
+    )
     .action(runStatus);
 }
 
-async function runStatus({ dir, json }: StatusOptions): Promise<void> {
+async function runStatus(options: StatusOptions): Promise<void> {
+  const { dir, json, watch, interval, serve } = options;
+  if (interval !== undefined && watch !== true) throw new UsageError('--interval needs --watch');
+  if (json === true && watch === true) {
+    throw new UsageError('--json prints the status once; leave out --watch, or --json');
+  }
+  if (serve !== undefined && (json === true || watch === true)) {
+    throw new UsageError('--serve goes without --json and --watch');
+  }
+  if (serve !== undefined) return serveLog(dir, serve);
+  if (watch === true) return watchLog(dir, interval ?? 1000);
   const reply = await askAny(dir, { cmd: 'status' }, { timeoutMs: ANSWER_MS });
   const status = reply.listening ? (reply.result as LogStatus) : await readClosed(dir);
   const text =
@@ -100,9 +144,10 @@ function closedStatus(dir: string, info: NativeInfo, end: Place): ClosedStatus {
     firstLsn: start.lsn + 1,
     appendLsn: end.lsn,
     commitLsn,
-    segments: { bytes: info.segmentBytes, used: info.segments, spare: info.spareSegments },
+    segments: segmentsOf(info),
     closedCleanly: recovery.clean,
     copies: info.copies.map(copyStatus),
+    mirrorQuorum: info.copies.length === 0 ? null : info.copiesAcknowledging,
     primary: role === 'standby' && primary.name !== '' ? primary : null,
   };
 }
@@ -116,7 +161,7 @@ function describeClosed(status: ClosedStatus): string {
     ['committed', `up to LSN ${count(status.commitLsn)}, as last written down`],
     ['segments', `${count(segments.used)} of ${size(segments.bytes)}`],
     ['closed', status.closedCleanly ? 'cleanly' : 'not cleanly: it recovers when it is opened'],
-    ...copyRows(status.copies),
+    ...copyRows(status),
   ];
   if (primary !== null) {
     rows.push(['primary', `${primary.name} at ${primary.address}`]);
@@ -126,7 +171,8 @@ function describeClosed(status: ClosedStatus): string {
   return table(rows);
 }
 
-function describeOpen(status: LogStatus): string {
+/** In lines, for a terminal. */
+export function describeOpen(status: LogStatus): string {
   const { listening, policy, upstream, segments } = status;
   const rows: (readonly [string, string])[] = [
     ['node', `${status.name}, ${status.role}, ${status.state}`],
@@ -135,23 +181,19 @@ function describeOpen(status: LogStatus): string {
     ['flushed', `up to LSN ${count(status.flushLsn)} (${status.io} I/O)`],
     ['committed', `up to LSN ${count(status.commitLsn)}`],
     ['segments', `${count(segments.used)} of ${size(segments.bytes)}, ${segments.spare} spare`],
-    ...copyRows(status.copies),
+    ...copyRows(status),
   ];
   if (status.applyLsn !== null) rows.push(['applied', `up to LSN ${count(status.applyLsn)}`]);
   if (listening !== null) rows.push(['listening', showAddress(listening)]);
   if (policy !== null) {
-    rows.push(['commit', `${policy.synchronousCommit} ${policy.synchronousStandbys ?? ''}`.trim()]);
-    if (policy.waitingFor !== null) rows.push(['waits for', policy.waitingFor]);
+    rows.push(['commit', describePolicy(policy)]);
+    rows.push(...missingRows(policy));
   }
-  for (const standby of status.standbys) {
-    const { name, state, synchronous, address, writeLsn, flushLsn, applyLsn } = standby;
-    const lsns = `write ${count(writeLsn)}, flush ${count(flushLsn)}, apply ${count(applyLsn)}`;
-    const sync = synchronous ? 'sync' : 'async';
-    rows.push(['standby', `${name} at ${address}, ${state}, ${sync}: ${lsns}`]);
-  }
+  rows.push(...status.standbys.map(standbyRow));
   if (upstream !== null) {
     const link = upstream.connected ? 'connected' : `not connected: ${upstream.reason ?? ''}`;
-    rows.push(['primary', `${upstream.primary} at ${upstream.address}, ${link}`.trim()]);
+    const where = `${upstream.primary} at ${upstream.address}${secured(upstream.security)}`;
+    rows.push(['primary', `${where}, ${link}`.trim()]);
     rows.push(['last contact', upstream.lastContact ?? 'unknown']);
     rows.push(['sync commit', syncCommit(upstream.rule)]);
   }
@@ -159,6 +201,43 @@ function describeOpen(status: LogStatus): string {
     rows.push(['failure', `${status.failure.code}: ${status.failure.message}`]);
   }
   return table(rows);
+}
+
+function standbyRow(standby: StandbyStatus): readonly [string, string] {
+  const { name, state, synchronous, writeLsn, flushLsn, applyLsn, lag } = standby;
+  const lsns = `write ${count(writeLsn)}, flush ${count(flushLsn)}, apply ${count(applyLsn)}`;
+  const { records: lacks, bytes } = lag.flush;
+  const behind = bytes === 0 ? '' : `; ${plural(lacks, 'record')}, ${size(bytes)} behind`;
+  if (state === 'disconnected') {
+    const why = `since ${standby.since}: ${standby.reason}`;
+    return ['standby', `${name}, disconnected ${why}; ${lsns}${behind}`];
+  }
+  const sync = synchronous ? 'sync' : 'async';
+  const where = `${standby.address}${secured(standby.security)}`;
+  return ['standby', `${name} at ${where}, ${state}, ${sync}: ${lsns}${behind}`];
+}
+
+/**
+ * Of a link, where there is something: that strangers are not kept out of loopback is no news. A
+ * process of an older version says nothing of it.
+ */
+function secured(security: StandbyStatus['security'] | undefined): string {
+  const words = { none: '', secret: 'secret', tls: 'TLS', 'tls+secret': 'TLS and secret' };
+  const word = security === undefined ? '' : words[security];
+  return word === '' ? '' : ` (${word})`;
+}
+
+function missingRows(policy: PolicyStatus): (readonly [string, string])[] {
+  const { waitingFor, waitingSince, waitingCommits, degraded } = policy;
+  const rows: (readonly [string, string])[] = [];
+  if (degraded !== null) {
+    rows.push(['degraded', `alone since ${degraded.since}: ${degraded.reason}`]);
+  }
+  if (waitingFor === null) return rows;
+  const since = waitingSince === null ? '' : `; since ${waitingSince}`;
+  const commits = waitingCommits === 0 ? '' : `, ${plural(waitingCommits, 'commit')}`;
+  rows.push([degraded === null ? 'waits for' : 'missing', `${waitingFor}${since}${commits}`]);
+  return rows;
 }
 
 function records({ firstLsn, appendLsn }: ClosedStatus | LogStatus): string {
@@ -169,13 +248,18 @@ function syncCommit(rule: UpstreamRule | null): string {
   return rule === null ? 'not known' : ruleState(rule);
 }
 
-function copyRows(copies: readonly CopyStatus[]): (readonly [string, string])[] {
-  return copies.map(({ dir, state, reason, since, progress, badReads }) => {
+function copyRows(status: ClosedStatus | LogStatus): (readonly [string, string])[] {
+  const { copies, mirrorQuorum } = status;
+  const rows = copies.map(({ dir, state, reason, since, progress, badReads, behind }) => {
     const done = progress === null ? '' : ` ${Math.floor(progress * 100)} %`;
     const why = reason === null ? '' : `: ${reason}`;
     const bad = badReads === 0 ? '' : `, ${count(badReads)} bad reads`;
-    return ['copy', `${dir}, ${state}${done} since ${since}${bad}${why}`];
+    const late = behind === 0 ? '' : `, ${size(behind)} behind`;
+    return ['copy', `${dir}, ${state}${done} since ${since}${late}${bad}${why}`] as const;
   });
+  if (mirrorQuorum === null) return rows;
+  const inNow = copies.filter(({ state }) => state === 'in').length;
+  return [...rows, ['quorum', `a commit is flushed in ${mirrorQuorum} of ${inNow} directories`]];
 }
 
 function table(rows: readonly (readonly [string, string])[]): string {

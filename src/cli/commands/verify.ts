@@ -2,7 +2,7 @@ import { Command, Option } from 'commander';
 import { WalError } from '../../api/errors.js';
 import { loadBinding } from '../../native/binding.js';
 import type { NativeInfo, VerifyResult } from '../../native/native_log.js';
-import { type Comparison, compareLogs } from '../compare.js';
+import { type Comparison as Compared, compareLogs } from '../compare.js';
 import { Reported, UsageError } from '../failure.js';
 import { parsePath, shared } from '../options.js';
 import { count, plural, size } from '../terminal.js';
@@ -19,7 +19,8 @@ export function verifyCommand(): Command {
     .description(
       'Reads every batch and checks it. Reports the first damage with file, offset and LSN, ' +
         'and exits 1. Never changes a byte and does not need the lock. With --against it also ' +
-        'compares two copies of one log byte for byte, up to the end of the shorter one.',
+        'compares two copies of one log byte for byte, up to the end of the shorter one, or to ' +
+        'the first damage in one of them.',
     )
     .addOption(shared.dir())
     .addOption(new Option('--against <path>', 'directory of the other copy').argParser(parsePath))
@@ -32,6 +33,13 @@ Examples:
   $ walmirror verify --dir ./a --against ./b`,
     )
     .action(runVerify);
+}
+
+interface Comparison extends Compared {
+  /** Last record that was compared. */
+  readonly toLsn: number;
+  /** Directories that are damaged: none is compared beyond its damage. Empty: all was compared. */
+  readonly damaged: readonly string[];
 }
 
 interface Verified {
@@ -92,10 +100,14 @@ async function verifyOne(dir: string): Promise<Verified> {
 function compare(dir: string, a: Verified, against: string, b: Verified): Comparison {
   if (a.info.logId !== b.info.logId || a.info.salt !== b.info.salt) {
     throw new WalError('WAL_NOT_A_LOG', `${dir} and ${against} hold different logs`, {
-      hint: 'Only copies of one log, such as a primary and its standby, can be compared.',
+      hint: 'Compare copies of one log, such as a primary and its standby.',
     });
   }
-  return compareLogs(dir, against, Math.min(a.result.end.position, b.result.end.position));
+  const end = a.result.end.position < b.result.end.position ? a.result.end : b.result.end;
+  const damaged = [];
+  if (a.result.damage !== undefined) damaged.push(dir);
+  if (b.result.damage !== undefined) damaged.push(against);
+  return { ...compareLogs(dir, against, end.position), toLsn: end.lsn, damaged };
 }
 
 function describe(
@@ -111,8 +123,14 @@ function describe(
   return `${dir}: ok: ${range}${what}, ${size(bytes)}\n`;
 }
 
-function describeComparison({ from, to, difference }: Comparison): string {
-  if (difference === undefined) return `equal: ${size(to - from)} compared, no difference\n`;
+function describeComparison({ from, to, toLsn, damaged, difference }: Comparison): string {
+  if (difference === undefined) {
+    const compared = `${size(to - from)} compared, no difference`;
+    if (damaged.length === 0) return `equal: ${compared}\n`;
+    const end = `up to LSN ${count(toLsn)}, position ${to}`;
+    const why = `${damaged.join(' and ')} ${damaged.length === 1 ? 'is' : 'are'} damaged`;
+    return `compared in part: ${compared} ${end}; the rest was not compared: ${why}\n`;
+  }
   const { position, file, otherFile, offset } = difference;
   return `different: position ${position}: ${file} and ${otherFile}, offset ${offset}\n`;
 }

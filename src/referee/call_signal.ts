@@ -1,0 +1,34 @@
+/**
+ * A signal for one call: the first of others, or a time out. It lets go of the others when the call
+ * is over, and of those that live long nothing piles up (as it does with `AbortSignal.any`).
+ */
+export class CallSignal {
+  readonly #controller = new AbortController();
+  readonly #others: readonly AbortSignal[];
+  readonly #timer: NodeJS.Timeout | undefined;
+
+  constructor(others: readonly (AbortSignal | undefined)[], timeoutMs?: number) {
+    this.#others = others.filter((each) => each !== undefined);
+    for (const each of this.#others) {
+      if (each.aborted) this.#controller.abort(each.reason);
+      else each.addEventListener('abort', this.#follow);
+    }
+    if (timeoutMs === undefined) return;
+    const reason = new Error(`no answer within ${Math.ceil(timeoutMs)} ms`);
+    this.#timer = setTimeout(() => this.#controller.abort(reason), timeoutMs);
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** The call is over. */
+  done(): void {
+    clearTimeout(this.#timer);
+    for (const each of this.#others) each.removeEventListener('abort', this.#follow);
+  }
+
+  readonly #follow = (event: Event): void => {
+    this.#controller.abort((event.target as AbortSignal).reason);
+  };
+}

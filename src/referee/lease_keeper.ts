@@ -1,0 +1,125 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { bootTime } from './clock.js';
+import { Lease } from './lease.js';
+import type { Grant, Referee } from './referee.js';
+
+/** `expired`: nothing may be acknowledged now, and it may come back. `lost`: for good. */
+export type LeaseState = 'held' | 'expired' | 'lost';
+
+export interface LeaseKeeperOptions {
+  readonly referee: Referee;
+  readonly grant: Grant;
+  /** Told of each change of state, with what went wrong where something did. */
+  readonly onState?: (state: LeaseState, cause: Error | undefined) => void;
+  /** Milliseconds on a clock that counts suspension. Default: `bootTime`. */
+  readonly clock?: () => number;
+}
+
+/**
+ * Renews a lease until it is stopped or lost. It runs on the event loop of whoever acknowledges,
+ * so that what blocks that loop stops the renewals too, and `holds` is exact all the same: it looks
+ * at the clock, not at whether a timer has run.
+ */
+export class LeaseKeeper {
+  readonly #referee: Referee;
+  readonly #onState: (state: LeaseState, cause: Error | undefined) => void;
+  readonly #clock: () => number;
+  readonly #lease: Lease;
+  readonly #stopping = new AbortController();
+  #grant: Grant;
+  #state: LeaseState = 'held';
+  #cause: Error | undefined;
+  #running: Promise<void> | undefined;
+
+  constructor({ referee, grant, onState, clock = bootTime }: LeaseKeeperOptions) {
+    this.#referee = referee;
+    this.#grant = grant;
+    this.#onState = onState ?? (() => undefined);
+    this.#clock = clock;
+    this.#lease = new Lease(grant.deadlineMs);
+  }
+
+  /** Of the epoch that the keeper was made for, with the lease that is held now. */
+  get grant(): Grant {
+    return this.#grant;
+  }
+
+  /** What the last renewal failed with; undefined once one has succeeded. */
+  get cause(): Error | undefined {
+    return this.#cause;
+  }
+
+  /** Milliseconds of `bootTime()`. */
+  get deadlineMs(): number {
+    return this.#lease.deadlineMs;
+  }
+
+  /** Whether acknowledging is allowed now (SAFETY 4.3): to be asked right before, each time. */
+  holds(): boolean {
+    return this.#lease.holds(this.#clock());
+  }
+
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  /**
+   * Ends the renewals; the lease stays until it ends or is released. From here on `holds` is false.
+   */
+  async stop(): Promise<void> {
+    this.#lease.lost();
+    this.#stopping.abort();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { renewEveryMs } = this.#referee.timing;
+    const { signal } = this.#stopping;
+    let sentMs = this.#clock();
+    while (!signal.aborted && !this.#lease.isLost) {
+      // After a failure sooner: what is left of the lease is for trying again.
+      const everyMs = this.#cause === undefined ? renewEveryMs : renewEveryMs / 4;
+      const waitMs = Math.max(0, sentMs + everyMs - this.#clock());
+      await sleep(waitMs, undefined, { signal }).catch(() => undefined);
+      if (signal.aborted) return;
+      sentMs = this.#clock();
+      await this.#renew(signal);
+    }
+  }
+
+  async #renew(signal: AbortSignal): Promise<void> {
+    try {
+      const renewal = await this.#referee.renew(this.#grant, { signal });
+      if (renewal !== undefined) this.#lease.renewed(renewal.deadlineMs);
+      else await this.#regain(signal);
+      this.#cause = undefined;
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#cause = error as Error;
+    }
+    this.#tell();
+  }
+
+  /** It has ended, or is somebody else's: nothing is acknowledged until that is known. */
+  async #regain(signal: AbortSignal): Promise<void> {
+    this.#lease.ended();
+    this.#tell();
+    const again = await this.#referee.regain(this.#grant, { signal });
+    if (again === undefined) {
+      this.#lease.lost();
+      return;
+    }
+    this.#grant = again;
+    this.#lease.renewed(again.deadlineMs);
+  }
+
+  #tell(): void {
+    const { signal } = this.#stopping;
+    if (signal.aborted) return;
+    const now = this.holds() ? 'held' : 'expired';
+    const state = this.#lease.isLost ? 'lost' : now;
+    if (state === this.#state) return;
+    this.#state = state;
+    this.#onState(state, this.#cause);
+  }
+}

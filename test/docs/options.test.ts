@@ -1,0 +1,220 @@
+import { readFileSync } from 'node:fs';
+import { expect, it } from 'vitest';
+import { Log } from '../../src/api/log.js';
+import { openLog } from '../../src/api/open.js';
+import { resolveOpenOptions } from '../../src/api/options.js';
+import { readPlan } from '../../src/api/read_options.js';
+import { sourcePlan } from '../../src/api/read_stream.js';
+import { writePlan } from '../../src/api/write_stream.js';
+import { maxMembers } from '../../src/replication/rule.js';
+import { defaultLimits, defaultTiming, maxStandbys } from '../../src/transport/timing.js';
+import { freshDir } from '../helpers/temp.js';
+
+/**
+ * docs/options.md holds every option with its default and its limits. A new option fails the first
+ * test until it has a row; one with a default that is no plain value gets a line in `inWords`.
+ */
+
+interface Row {
+  readonly calls: readonly string[];
+  readonly option: string;
+  readonly otherwise: string;
+  readonly takes: string;
+}
+
+const page = readFileSync('docs/options.md', 'utf8');
+
+function rowsOf(text: string): Row[] {
+  let calls: string[] = [];
+  return [...text.matchAll(/^\| (.*?) ?\| `(\w+)` \| (.+?) \| (.+?) \| .*\|$/gm)].map((match) => {
+    const [, call = '', option = '', otherwise = '', takes = ''] = match;
+    if (call !== '') calls = [...call.matchAll(/`([\w.]+)`/g)].map(([, name]) => name ?? '');
+    return { calls, option, otherwise, takes };
+  });
+}
+
+const rows = rowsOf(page);
+const of = (call: string): Row[] => rows.filter(({ calls }) => calls.includes(call));
+
+/** The options that a call knows: it names them when it is given one that it does not. */
+async function known(call: (options: never) => unknown): Promise<string[]> {
+  try {
+    await call({ ['-'.repeat(40)]: true } as never);
+  } catch (error) {
+    const [, list] = /it takes (.+)$/.exec((error as Error).message) ?? [];
+    if (list !== undefined) return list.split(', ').sort();
+    throw error;
+  }
+  throw new Error('it took an option that there is not');
+}
+
+const UNITS: Readonly<Record<string, number>> = {
+  ms: 1,
+  B: 1,
+  KiB: 2 ** 10,
+  MiB: 2 ** 20,
+  GiB: 2 ** 30,
+  TiB: 2 ** 40,
+  records: 1,
+  '': 1,
+};
+
+function number(text: string): number | undefined {
+  const [, digits, unit = ''] = /^([\d,]+)(?: (\w+))?$/.exec(text) ?? [];
+  const factor = UNITS[unit];
+  if (digits === undefined || factor === undefined) return undefined;
+  return Number(digits.replaceAll(',', '')) * factor;
+}
+
+/** What a default is in a program. */
+function value(text: string): unknown {
+  if (text === 'none') return undefined;
+  const [, code] = /^`(.+)`$/.exec(text) ?? [];
+  if (code === 'true' || code === 'false') return code === 'true';
+  if (code !== undefined) return code.replace(/^'(.*)'$/, '$1');
+  return number(text) ?? new Error(`no value: ${text}`);
+}
+
+it('has every option of every call', async () => {
+  const dir = freshDir();
+  const log = await Log.open({ dir });
+  try {
+    const listen = { port: 0 };
+    const calls: Record<string, (options: never) => unknown> = {
+      'Log.open': resolveOpenOptions,
+      listen: (options: object) => resolveOpenOptions({ dir, listen: { ...listen, ...options } }),
+      follow: (options: object) => resolveOpenOptions({ dir, follow: { ...listen, ...options } }),
+      scrub: (options) => resolveOpenOptions({ dir, scrub: options }),
+      commit: (options) => log.commit(0, options),
+      appendAndCommit: (options) => log.appendAndCommit('x', options),
+      read: (options) => log.read(options),
+      apply: (options) => log.apply(options, () => {}),
+      promote: (options) => log.promote(options),
+      setPolicy: (options) => log.setPolicy(options),
+      createReadStream: (options) => log.createReadStream(options),
+      readable: (options) => log.readable(options),
+      createWriteStream: (options) => log.createWriteStream(options),
+      writable: (options) => log.writable(options),
+    };
+    const names = new Set(rows.flatMap((row) => row.calls));
+    expect(Object.keys(calls).sort()).toEqual([...names].sort());
+    const policy = ['synchronousCommit', 'synchronousStandbys', 'whenMissing', 'syncTimeout'];
+    const reading = of('read').map(({ option }) => option);
+    /** What the text below the table, or a row, says of several at once. */
+    const also: Readonly<Record<string, readonly string[]>> = {
+      promote: policy,
+      setPolicy: policy,
+      createReadStream: reading,
+      readable: reading.filter((option) => option !== 'borrow'),
+    };
+    for (const [name, call] of Object.entries(calls)) {
+      const told = of(name).map(({ option }) => option);
+      expect([...told, ...(also[name] ?? [])].sort(), name).toEqual(await known(call));
+    }
+  } finally {
+    await log.close();
+  }
+});
+
+it('has the defaults that are in force', async () => {
+  const dir = freshDir();
+  const opened = resolveOpenOptions({ dir });
+  const { policy, scrub } = opened;
+  const core = await openLog({ dir });
+  let found: Readonly<Record<string, object>>;
+  try {
+    const reading = readPlan(core, {});
+    const streams = [sourcePlan(core, {}), writePlan(core, {})] as const;
+    found = {
+      'Log.open': {
+        ...opened,
+        ...policy,
+        synchronousCommit: policy.level,
+        synchronousStandbys: policy.standbys,
+        acceptMissing: opened.acceptMissing.length === 0 ? undefined : opened.acceptMissing,
+      },
+      listen: resolveOpenOptions({ dir, listen: { port: 0 } }).listen ?? {},
+      follow: resolveOpenOptions({ dir, follow: { port: 1 } }).follow ?? {},
+      scrub: { ...scrub, everyHours: (scrub?.everyMs ?? 0) / 3_600_000 },
+      read: {
+        ...reading,
+        to: reading.to === Number.POSITIVE_INFINITY ? undefined : reading.to,
+        // It waits for records to come; and what it may see is what is committed.
+        live: reading.end === undefined,
+        upTo: reading.upTo,
+      },
+      createReadStream: streams[0],
+      createWriteStream: streams[1],
+      promote: { primaryStopped: false },
+    };
+    streams[0].source.close();
+  } finally {
+    await core.closeDriver();
+    await core.native.close();
+    core.closed();
+  }
+  /** Defaults that are no plain value, each with what it stands for. */
+  const inWords: Readonly<Record<string, readonly [string, boolean]>> = {
+    name: ["the directory's name", opened.name === 'log'],
+    scrub: ['an object of defaults', scrub !== undefined],
+    mirrorQuorum: ['all', opened.mirrorQuorum === 0],
+    level: ["the log's", levelIsLeftOut(found)],
+  };
+  for (const [call, values] of Object.entries(found)) {
+    for (const { option, otherwise } of of(call)) {
+      if (otherwise === 'required' || otherwise === 'as opened') continue;
+      const what = `${call}: ${option}`;
+      const words = inWords[option];
+      if (words !== undefined) expect([otherwise, true], what).toEqual(words);
+      else expect(value(otherwise), what).toEqual((values as Record<string, unknown>)[option]);
+    }
+  }
+});
+
+function levelIsLeftOut(found: Readonly<Record<string, object>>): boolean {
+  return (found.createWriteStream as { level?: unknown }).level === undefined;
+}
+
+/** What an option cannot do without. */
+const context: Readonly<Record<string, object>> = {
+  copyLag: { dir: ['./a', './b'] },
+  resyncRate: { dir: ['./a', './b'] },
+  syncTimeout: { synchronousStandbys: '*', whenMissing: 'fail' },
+  maxRecordBytes: {},
+};
+
+const limited = of('Log.open').flatMap(({ option, takes }) => {
+  const [, low = '', high = ''] =
+    /^([\d,]+(?: \w+)?) to ([\d,]+(?: \w+)?)(?:,|$)/.exec(takes) ?? [];
+  const [lowest, highest] = [number(low), number(high)];
+  return lowest === undefined || highest === undefined ? [] : [{ option, lowest, highest }];
+});
+
+it('has limits to look at', () => {
+  expect(limited.length).toBeGreaterThanOrEqual(8);
+});
+
+it.each(limited)(
+  '$option takes $lowest to $highest, and no more',
+  ({ option, lowest, highest }) => {
+    const open = (given: number) =>
+      resolveOpenOptions({ dir: './a', ...context[option], [option]: given });
+    for (const given of [lowest, highest]) expect(() => open(given)).not.toThrow();
+    for (const given of [lowest - 1, highest + 1]) {
+      expect(() => open(given)).toThrow(new RegExp(`${option}.* takes a .*number`));
+    }
+  },
+);
+
+it('has the figures that cannot be set', () => {
+  const [, fixed = ''] = page.split('## What cannot be set');
+  const said = fixed.split('\n').filter((line) => line.startsWith('| '));
+  const figures = said.flatMap((line) => [
+    ...(line.split('|')[2] ?? '').replaceAll(',', '').matchAll(/\d+/g),
+  ]);
+  const { heartbeat, dead, handshake, stall, retryFirst, retryMost } = defaultTiming;
+  expect(figures.map(Number)).toEqual([
+    ...[heartbeat, dead, handshake, stall, retryFirst, retryMost],
+    ...[defaultLimits.connections, defaultLimits.halfOpen, maxStandbys, maxMembers],
+  ]);
+});
