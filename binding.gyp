@@ -2,7 +2,8 @@
   "targets": [
     {
       "target_name": "walmirror",
-      "sources": ["<!@(ls native/core/*.cc native/addon/*.cc)"],
+      # A few files that include the others: what headers cost is paid once each (native/units.mjs).
+      "sources": ["<!@(node native/units.mjs build/units/addon 4 native/core/*.cc native/addon/*.cc)"],
       "include_dirs": ["<!@(node -p \"require('node-addon-api').include_dir\")", "native/core"],
       "defines": [
         "NAPI_VERSION=8",

@@ -5,6 +5,13 @@
 
 namespace walmirror {
 
+ByteView to_bytes(const Napi::Value& value) {
+  if (!value.IsTypedArray()) throw Napi::TypeError::New(value.Env(), "a Uint8Array is needed");
+  Napi::TypedArray array = value.As<Napi::TypedArray>();
+  return {static_cast<uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset(),
+          array.ByteLength()};
+}
+
 uint64_t to_uint(const Napi::Value& value, const char* name) {
   double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
   if (!(number >= 0 && number <= 9007199254740991.0) ||

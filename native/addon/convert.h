@@ -8,6 +8,14 @@
 
 namespace walmirror {
 
+struct ByteView {
+  uint8_t* data;
+  size_t size;
+};
+
+/// What a Uint8Array shows; throws a TypeError for anything else.
+ByteView to_bytes(const Napi::Value& value);
+
 /// A safe integer >= 0; throws a TypeError that names the argument.
 uint64_t to_uint(const Napi::Value& value, const char* name);
 uint64_t get_uint(const Napi::Object& object, const char* key);

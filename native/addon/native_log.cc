@@ -33,18 +33,6 @@ enum StateIndex {
   kStateLength = 18,
 };
 
-struct ByteView {
-  uint8_t* data;
-  size_t size;
-};
-
-ByteView to_bytes(const Napi::Value& value) {
-  if (!value.IsTypedArray()) throw Napi::TypeError::New(value.Env(), "a Uint8Array is needed");
-  Napi::TypedArray array = value.As<Napi::TypedArray>();
-  return {static_cast<uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset(),
-          array.ByteLength()};
-}
-
 /// An ArrayBuffer over memory that `keeper` keeps; empty where this build of Node allows none.
 Napi::Value external_buffer(Napi::Env env, void* data, size_t size, std::shared_ptr<Log> keeper) {
   auto* kept = new std::shared_ptr<Log>(std::move(keeper));
