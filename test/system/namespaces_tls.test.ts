@@ -6,7 +6,9 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { missing } from '../global/requirements.js';
 import { tempDir } from '../global/temp.js';
 
-const main = resolve(import.meta.dirname, '../../dist/cli/main.js');
+/** The package as it was installed from its tarball, where .ci/run has done that; else this one. */
+const root = process.env.WALMIRROR_INSTALLED ?? resolve(import.meta.dirname, '../..');
+const main = join(root, 'dist/cli/main.js');
 const reason = missing({ root: true, programs: ['ip', 'openssl'] });
 
 /** A host of its own: a network namespace, with an address on a wire to the other. */
@@ -61,7 +63,7 @@ class Node {
 
 /** Blocks of shell of the page for operators, as a reader would type them. */
 function documented(): string[] {
-  const page = readFileSync('docs/security.md', 'utf8');
+  const page = readFileSync(join(root, 'docs/security.md'), 'utf8');
   return [...page.matchAll(/```sh\n([\s\S]*?)```/g)].map((match) => match[1] ?? '');
 }
 
