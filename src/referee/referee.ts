@@ -81,7 +81,8 @@ export interface Referee {
 
   /**
    * Takes a lease that has ended again, with the same epoch: if nobody was granted the group in
-   * between. undefined: somebody was, or holds it now.
+   * between. undefined: somebody was, or may take it. While a lease of this grant lives yet, it
+   * rejects with WAL_REFEREE_AWAY: renewing and regaining are tried again.
    */
   regain(grant: Grant, options?: CallOptions): Promise<Grant | undefined>;
 

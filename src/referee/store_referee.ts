@@ -96,17 +96,18 @@ export class StoreReferee implements Referee {
   }
 
   async regain(grant: Grant, { signal }: CallOptions = {}): Promise<Grant | undefined> {
-    const { snapshot } = await this.#look(signal);
     const { nodeId, leaderVersion } = grant;
-    if (versionOf(snapshot, 'leader') !== leaderVersion) return undefined;
-    if (snapshot.entries.has('holder')) return undefined;
+    const looked = await this.#look(signal);
+    if (isOthers(grant, looked)) return undefined;
+    if (looked.view.holder !== undefined) throw ownLease();
     const sentMs = this.#clock();
     const lease = await this.#store.grant(this.timing.ttlMs, signal);
     const expected: Expected = { leader: leaderVersion, holder: absent };
     const taken = await this.#takeWith(lease.id, expected, {}, nodeId, signal);
     if (taken.snapshot.entries.get('holder')?.lease !== lease.id) {
       await this.#drop(lease.id);
-      return undefined;
+      if (isOthers(grant, taken)) return undefined;
+      throw ownLease();
     }
     const deadlineMs = deadlineOf(sentMs, lease.ttlMs, this.timing);
     return { ...grant, deadlineMs, lease: lease.id };
@@ -312,6 +313,20 @@ function isHeldBy(grant: Grant, snapshot: Snapshot): boolean {
   if (holder?.lease !== grant.lease) return false;
   if (versionOf(snapshot, 'leader') !== grant.leaderVersion) return false;
   return !parseRecord('holder', holder.value).reserved;
+}
+
+/** Whether another was granted the group since, or may take it: this grant is lost for good. */
+function isOthers({ nodeId, leaderVersion }: Grant, { snapshot, view }: Looked): boolean {
+  if (versionOf(snapshot, 'leader') !== leaderVersion) return true;
+  return view.holder !== undefined && (view.holder.nodeId !== nodeId || view.holder.reserved);
+}
+
+/**
+ * The group is this grant's, and a lease of it that cannot be used lives yet: one whose renewal was
+ * answered wrongly, or one that was taken by a swap whose answer was lost. It is renewed, or ends.
+ */
+function ownLease(): WalError {
+  return new WalError('WAL_REFEREE_AWAY', 'a lease of this very grant has yet to end');
 }
 
 function versions(snapshot: Snapshot, ...names: readonly RecordName[]): Expected {

@@ -547,4 +547,12 @@ export const inTypeScript = [
     replace: '',
     tests: 'test/referee/store_referee.test.ts',
   },
+  {
+    name: 'own_lease_is_anothers',
+    like: 'a live primary takes a lease of its own for another node, and gives up for good',
+    file: 'src/referee/store_referee.ts',
+    find: '(view.holder.nodeId !== nodeId || view.holder.reserved)',
+    replace: "view.holder.nodeId !== ''",
+    tests: 'test/referee/store_referee.test.ts',
+  },
 ];

@@ -24,6 +24,7 @@ class World implements Group {
   };
 }
 
+const away = { code: 'WAL_REFEREE_AWAY' };
 const promotion = (name: string): Claim => claimOf(name, { kind: 'promotion' });
 
 /** A group whose primary a, with these members, has given its lease back. */
@@ -122,6 +123,40 @@ describe('an answer that is late', () => {
   });
 });
 
+describe('a renewal that is denied', () => {
+  it('while the lease lives: the group is not lost, and the lease is renewed', async () => {
+    const world = new World();
+    const { one, grant } = await leftBy(world, 'b');
+    const renew = world.store.renew.bind(world.store);
+    world.store.renew = () => Promise.resolve(undefined);
+    expect(await one.renew(grant)).toBeUndefined();
+    await expect(one.regain(grant)).rejects.toMatchObject(away);
+    world.store.renew = renew;
+    expect(await one.renew(grant)).toBeDefined();
+  });
+
+  it('as another takes the group, or as the lease for it ends: it is lost, or it is not', async () => {
+    const world = new World();
+    const { one, grant } = await leftBy(world, 'b');
+    world.nowMs += timing.ttlMs;
+    world.store.beforeCommit = async () => {
+      world.nowMs += timing.ttlMs;
+    };
+    await expect(one.regain(grant)).rejects.toMatchObject(away);
+    world.store.beforeCommit = async () => {
+      grantOf(await world.join().acquire(promotion('b')));
+    };
+    expect(await one.regain(grant)).toBeUndefined();
+  });
+
+  it('since it is kept for another: it is lost', async () => {
+    const world = new World();
+    const { one, grant } = await leftBy(world, 'b');
+    expect(await one.release(grant, nodeId('b'))).toBe(true);
+    expect(await one.regain(grant)).toBeUndefined();
+  });
+});
+
 describe('an answer that is lost', () => {
   it('of a rule: recording it again finds it', async () => {
     const world = new World();
@@ -145,6 +180,22 @@ describe('an answer that is lost', () => {
     expect((await two.view()).holder).toBeUndefined();
     const next = grantOf(await one.acquire(claimOf('a')));
     expect(next.epoch).toBe(grant.epoch + 2);
+  });
+
+  it('of a lease that is taken again: the group is not lost, and comes back', async () => {
+    const world = new World();
+    const { one, grant } = await leftBy(world, 'b');
+    world.nowMs += timing.ttlMs;
+    expect(await one.renew(grant)).toBeUndefined();
+    // The look, the lease, the swap, and the lease that is given back.
+    world.store.faults.push(undefined, undefined, 'lost', 'refused');
+    await expect(one.regain(grant)).rejects.toMatchObject(away);
+    expect(await one.renew(grant)).toBeUndefined();
+    await expect(one.regain(grant)).rejects.toMatchObject(away);
+    world.nowMs += timing.ttlMs;
+    const again = await one.regain(grant);
+    expect(again?.epoch).toBe(grant.epoch);
+    expect(await one.renew(again!)).toBeDefined();
   });
 
   it('of a swap that was repeated on the way: it was made, whatever is answered', async () => {
