@@ -72,19 +72,14 @@ export class StoreReferee implements Referee {
     const { snapshot, view } = await this.#look(signal);
     const refusal = refusalOf(claim, view);
     if (refusal !== undefined) return { refusal, view };
-    const sentMs = this.#clock();
-    const lease = await this.#store.grant(this.timing.ttlMs, signal);
     const { logId, nodeId, name } = claim;
     const epoch = Math.max(view.leader?.epoch ?? 0, claim.epoch) + 1;
+    const leader = formatRecord('leader', { logId, epoch, nodeId, name });
+    const sentMs = this.#clock();
+    const lease = await this.#store.grant(this.timing.ttlMs, signal);
     // Whatever the refusal was decided by must be there still, or not there still.
-    const expected = versions(snapshot, 'leader', 'holder', 'rule', 'pause');
-    const taken = await this.#takeWith(
-      lease.id,
-      expected,
-      { leader: formatRecord('leader', { logId, epoch, nodeId, name }) },
-      nodeId,
-      signal,
-    );
+    const expected = versions(snapshot, ...recordNames);
+    const taken = await this.#takeWith(lease.id, expected, { leader }, nodeId, signal);
     if (taken.snapshot.entries.get('holder')?.lease !== lease.id) {
       await this.#drop(lease.id);
       const message = 'another was faster, or what decides has changed';

@@ -519,7 +519,7 @@ export const inTypeScript = [
     name: 'rule_not_compared',
     like: 'SAFETY 4.2: a primary goes on alone as a standby is promoted by the rule of before',
     file: 'src/referee/store_referee.ts',
-    find: "const expected = versions(snapshot, 'leader', 'holder', 'rule', 'pause');",
+    find: 'const expected = versions(snapshot, ...recordNames);',
     replace: "const expected = versions(snapshot, 'holder');",
     tests: 'test/referee/store_referee.test.ts',
   },

@@ -61,6 +61,16 @@ describe('what comes in between', () => {
     // No lease that others wait for, no epoch.
     const { holder, leader } = await two.view();
     expect({ holder, epoch: leader?.epoch }).toEqual({ holder: undefined, epoch: grant.epoch });
+    expect(world.store.leases).toBe(0);
+  });
+
+  it('a claim that cannot be recorded: no lease is asked for', async () => {
+    const world = new World();
+    const one = world.join();
+    for (const bad of [{ name: 'two\nlines' }, { epoch: Number.MAX_SAFE_INTEGER }]) {
+      await expect(one.acquire(claimOf('a', bad))).rejects.toThrow(RangeError);
+    }
+    expect(world.store.leases).toBe(0);
   });
 
   it('a degraded rule, of a primary that is granted the group again: nobody else is', async () => {
@@ -74,6 +84,51 @@ describe('what comes in between', () => {
     };
     expect(reasonOf(await world.join().acquire(promotion('b')))).toBe('raced');
     expect(reasonOf(await world.join().acquire(promotion('b')))).toBe('degraded');
+  });
+
+  it('progress, of a primary that had its lease again: a candidate that lags is refused', async () => {
+    const world = new World();
+    const one = world.join();
+    const grant = grantOf(await one.acquire(claimOf('a')));
+    await one.recordRule(grant, { number: 1, rule: asyncRule });
+    await one.recordProgress(grant, 100);
+    world.nowMs += timing.ttlMs;
+    world.store.beforeCommit = async () => {
+      const again = await one.regain(grant);
+      await one.recordProgress(again!, 500);
+      await one.release(again!);
+    };
+    const candidate = claimOf('b', { kind: 'promotion', lsn: 100 });
+    expect(reasonOf(await world.join().acquire(candidate))).toBe('raced');
+    expect(reasonOf(await world.join().acquire(candidate))).toBe('lagging');
+  });
+
+  it('the first grant of all, to another: it is not made twice', async () => {
+    const world = new World();
+    const two = world.join();
+    world.store.beforeCommit = async () => {
+      // Back without a lease: only the leader record tells of it.
+      await two.release(grantOf(await two.acquire(claimOf('b'))));
+    };
+    expect(reasonOf(await world.join().acquire(claimOf('a')))).toBe('raced');
+    expect((await two.view()).leader).toMatchObject({ epoch: 1, nodeId: nodeId('b') });
+  });
+
+  it('another rule, or other progress, of the same grant: neither goes back', async () => {
+    const world = new World();
+    const { one, grant } = await leftBy(world, 'b');
+    const number = 2;
+    world.store.beforeCommit = async () => {
+      await one.recordRule(grant, { number: 3, rule: syncRule('b', 'c') });
+    };
+    const old = one.recordRule(grant, { number, rule: asyncRule });
+    await expect(old).rejects.toThrow(RangeError);
+    world.store.beforeCommit = async () => {
+      await one.recordProgress(grant, 9);
+    };
+    expect(await one.recordProgress(grant, 5)).toBe(true);
+    const { rule, progress } = await one.view();
+    expect([rule?.number, progress?.lsn]).toEqual([3, 9]);
   });
 
   it('another node, as the primary records its rule: it is not recorded', async () => {
