@@ -48,7 +48,7 @@ export interface Renewal {
   readonly view: GroupView;
 }
 
-/** What a watch saw: the records, when they have changed; or, once, that the referee is away. */
+/** What a watch saw: the records, when they have changed; or why not, once for each code. */
 export type Sight = { readonly view: GroupView } | { readonly away: Error };
 
 export interface CallOptions {

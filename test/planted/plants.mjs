@@ -555,4 +555,12 @@ export const inTypeScript = [
     replace: "view.holder.nodeId !== ''",
     tests: 'test/referee/store_referee.test.ts',
   },
+  {
+    name: 'past_is_away',
+    like: 'a referee that comes back from the past is never told of, only that it was away',
+    file: 'src/referee/watch_store.ts',
+    find: 'const told = `away ${(error as { code?: unknown }).code}`;',
+    replace: "const told = 'away';",
+    tests: 'test/referee/store_referee.test.ts',
+  },
 ];

@@ -316,6 +316,21 @@ describe('a referee of the past', () => {
     await expect(one.view()).rejects.toMatchObject({ code: 'WAL_REFEREE_PAST', message });
   });
 
+  it('is told by a watch, also after the referee was away', async () => {
+    const world = new World();
+    const { one, grant } = await leftBy(world, 'b');
+    const old = world.store.backup();
+    await one.recordRule(grant, { number: 2, rule: syncRule('c') });
+    const seen: unknown[] = [];
+    world.store.faults.push(undefined, 'refused', 'refused');
+    for await (const sight of one.watch({ signal: AbortSignal.timeout(8000) })) {
+      seen.push('away' in sight ? (sight.away as { code?: unknown }).code : 'view');
+      if (seen.length === 2) world.store.restore(old);
+      if (seen.length === 3) break;
+    }
+    expect(seen).toEqual(['view', 'WAL_REFEREE_AWAY', 'WAL_REFEREE_PAST']);
+  });
+
   it('is remembered before anything is done by what was seen, and not for each look', async () => {
     const world = new World();
     const memory = new KeptMemory();
