@@ -559,8 +559,8 @@ export const inTypeScript = [
     name: 'past_is_away',
     like: 'a referee that comes back from the past is never told of, only that it was away',
     file: 'src/referee/watch_store.ts',
-    find: 'const told = `away ${(error as { code?: unknown }).code}`;',
-    replace: "const told = 'away';",
+    find: 'if (told !== last) sight',
+    replace: 'if (!isAway) sight',
     tests: 'test/referee/store_referee.test.ts',
   },
 ];
