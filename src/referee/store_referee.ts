@@ -170,11 +170,16 @@ export class StoreReferee implements Referee {
   }
 
   async forget(): Promise<void> {
-    await this.#memory.clear();
-    this.#seen = undefined;
-    this.#stored = undefined;
-    this.#past = undefined;
-    this.#loaded = Promise.resolve();
+    // After what is being stored, which would be there again; and before what comes.
+    const cleared = this.#storing.then(async () => {
+      await this.#memory.clear();
+      this.#seen = undefined;
+      this.#stored = undefined;
+      this.#past = undefined;
+      this.#loaded = Promise.resolve();
+    });
+    this.#storing = cleared.catch(() => undefined);
+    await cleared;
   }
 
   close(): void {

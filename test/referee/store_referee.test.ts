@@ -316,6 +316,30 @@ describe('a referee of the past', () => {
     await expect(one.view()).rejects.toMatchObject({ code: 'WAL_REFEREE_PAST', message });
   });
 
+  it('is forgotten for good, also what is being stored meanwhile', async () => {
+    const world = new World();
+    const memory = new KeptMemory();
+    const one = world.join(memory);
+    const grant = grantOf(await one.acquire(claimOf('a')));
+    const store = memory.store.bind(memory);
+    let go = (): void => undefined;
+    const isLet = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    let isStoring = false;
+    memory.store = async (seen) => {
+      isStoring = true;
+      await isLet;
+      await store(seen);
+    };
+    const recorded = one.recordRule(grant, { number: 1, rule: asyncRule });
+    await expect.poll(() => isStoring).toBe(true);
+    const forgotten = one.forget();
+    go();
+    await Promise.all([recorded, forgotten]);
+    expect(memory.seen).toBeUndefined();
+  });
+
   it('is told by a watch, also after the referee was away', async () => {
     const world = new World();
     const { one, grant } = await leftBy(world, 'b');
