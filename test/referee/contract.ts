@@ -120,7 +120,7 @@ export function refereeContract(newGroup: () => Group): void {
     expect(await two.renew(next)).toBeDefined();
   });
 
-  it('keeps the lease for a successor for one time to live from then on, and no longer', async () => {
+  it('keeps it for a successor for one time to live from then on, and no longer', async () => {
     const group = newGroup();
     const [one, two] = pair(group);
     const { ttlMs, marginMs } = one.timing;

@@ -86,7 +86,7 @@ describe('what comes in between', () => {
     expect(reasonOf(await world.join().acquire(promotion('b')))).toBe('degraded');
   });
 
-  it('progress, of a primary that had its lease again: a candidate that lags is refused', async () => {
+  it('progress, of a primary that had its lease again: who lags now is refused', async () => {
     const world = new World();
     const one = world.join();
     const grant = grantOf(await one.acquire(claimOf('a')));
@@ -190,7 +190,7 @@ describe('a renewal that is denied', () => {
     expect(await one.renew(grant)).toBeDefined();
   });
 
-  it('as another takes the group, or as the lease for it ends: it is lost, or it is not', async () => {
+  it('as another takes the group, or the lease for it ends: it is lost, or it is not', async () => {
     const world = new World();
     const { one, grant } = await leftBy(world, 'b');
     world.nowMs += timing.ttlMs;
