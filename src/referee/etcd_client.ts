@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { WalError } from '../api/errors.js';
 import { CallSignal } from './call_signal.js';
 import { EtcdHttp } from './etcd_http.js';
-import type { EtcdCredentials, ResolvedEtcd } from './etcd_options.js';
+import { type EtcdCredentials, isToken, type ResolvedEtcd } from './etcd_options.js';
 
 /** Codes of gRPC, as the gateway gives them. */
 const grpc = {
@@ -11,10 +11,11 @@ const grpc = {
   notFound: 5,
   permissionDenied: 7,
   resourceExhausted: 8,
-  failedPrecondition: 9,
   aborted: 10,
+  unimplemented: 12,
   internal: 13,
   unavailable: 14,
+  dataLoss: 15,
   unauthenticated: 16,
 } as const;
 
@@ -25,8 +26,10 @@ const passing: readonly number[] = [
   grpc.deadlineExceeded,
   grpc.resourceExhausted,
   grpc.aborted,
+  grpc.unimplemented,
   grpc.internal,
   grpc.unavailable,
+  grpc.dataLoss,
 ];
 
 /** An answer of etcd that is an error. */
@@ -36,6 +39,15 @@ export class EtcdError extends Error {
   constructor(grpcCode: number, message: string) {
     super(message);
     this.grpcCode = grpcCode;
+  }
+
+  /** Of something that is not etcd 3.4 or later. */
+  static strange(what: string): EtcdError {
+    return new EtcdError(grpc.unimplemented, `${what}: is it etcd 3.4 or later?`);
+  }
+
+  get isStrange(): boolean {
+    return this.grpcCode === grpc.unimplemented;
   }
 
   get isNotFound(): boolean {
@@ -55,6 +67,12 @@ export class EtcdError extends Error {
 }
 
 export type Json = { readonly [key: string]: unknown };
+
+export interface EtcdCallOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** The caller knows what it means that there is no such lease. */
+  readonly tellsNotFound?: boolean;
+}
 
 /**
  * Asks etcd's members, one after the other, beginning with the one that answered last.
@@ -78,33 +96,45 @@ export class EtcdClient {
   }
 
   /**
-   * One question, within the call's time out, which its attempts share. Rejects with an EtcdError
-   * that is of use to the caller, or with WAL_REFEREE_AWAY or WAL_REFEREE_REFUSED.
+   * One question, within the call's time out, which its attempts share; `read` throws an EtcdError
+   * for an answer that is none. Rejects with WAL_REFEREE_AWAY: it may have been done; or
+   * WAL_REFEREE_REFUSED: it was not. Only where `tellsNotFound`, with the EtcdError that says so.
    */
-  async call(path: string, question: Json, signal?: AbortSignal): Promise<Json> {
+  async call<Result>(
+    path: string,
+    question: Json,
+    read: (answer: Json) => Result,
+    { signal, tellsNotFound = false }: EtcdCallOptions = {},
+  ): Promise<Result> {
     signal?.throwIfAborted();
     const ends = performance.now() + this.callTimeoutMs;
     const count = this.#endpoints.length;
     const first = this.#current;
-    const faults: string[] = [];
+    const faults: Error[] = [];
     for (let i = 0; i < count; i += 1) {
       const index = (first + i) % count;
-      // What hangs takes its part of the time only.
-      const within = Math.max(1, (ends - performance.now()) / (count - i));
+      // What hangs takes half of the time only; what is but slow has that half.
+      const within = Math.max(1, (ends - performance.now()) / Math.min(2, count - i));
       try {
         const answer = await this.#askWithToken(index, path, question, within, signal);
+        const result = read(answer);
         this.#current = index;
-        return answer;
+        return result;
       } catch (error) {
         signal?.throwIfAborted();
         if (error instanceof WalError) throw error;
-        if (error instanceof EtcdError && !error.isPassing) throw refused(error);
-        faults.push(`${this.#endpoints[index]}: ${(error as Error).message}`);
+        const fault = tellsNotFound ? (error as Error) : withoutNotFound(error as Error);
+        if (fault instanceof EtcdError && fault.isNotFound) throw fault;
+        faults.push(fault);
+        if (fault instanceof EtcdError && !fault.isPassing) break;
         this.#current = (index + 1) % count;
       }
       if (this.#closing.signal.aborted || performance.now() >= ends) break;
     }
-    throw new WalError('WAL_REFEREE_AWAY', `etcd does not answer: ${faults.join('; ')}`);
+    const told = faults.map(({ message }, i) => {
+      return `${this.#endpoints[(first + i) % count]}: ${message}`;
+    });
+    throw outcome(faults, told.join('; '));
   }
 
   /** A stream from the member that is asked first; it ends when the signal, or `close`, says so. */
@@ -168,7 +198,7 @@ export class EtcdClient {
       undefined,
       ends,
     );
-    if (typeof answer.token !== 'string') throw new EtcdError(grpc.internal, 'gave no token');
+    if (!isToken(answer.token)) throw new EtcdError(grpc.internal, 'gave no token');
     this.#token = answer.token;
   }
 
@@ -189,11 +219,10 @@ export class EtcdClient {
 export function readAnswer(status: number, body: string): Json {
   const answer = parse(body);
   if (answer === undefined) {
-    const isGateway = status >= 500 || status === 200;
-    throw new EtcdError(
-      isGateway ? grpc.unavailable : grpc.failedPrecondition,
-      `answered with status ${status} and no JSON: is it etcd 3.4 or later?`,
-    );
+    const what = `answered with status ${status} and no JSON`;
+    // A proxy before it may have passed the question on.
+    const isUnknown = status >= 500 || status === 200;
+    throw isUnknown ? new EtcdError(grpc.unavailable, what) : EtcdError.strange(what);
   }
   const { error } = answer;
   if (error === undefined && status === 200) return answer;
@@ -217,8 +246,17 @@ function parse(body: string): Json | undefined {
   return undefined;
 }
 
-/** What is of no use to ask again; but for a lease that is not there, which callers know. */
-function refused(error: EtcdError): Error {
-  if (error.isNotFound) return error;
-  return new WalError('WAL_REFEREE_REFUSED', `etcd refuses: ${error.message}`, { cause: error });
+/** A path, or a lease, that is not there, where etcd has nothing that might not be there. */
+function withoutNotFound(error: Error): Error {
+  const isNotFound = error instanceof EtcdError && error.isNotFound;
+  return isNotFound ? EtcdError.strange(`found nothing: ${error.message}`) : error;
+}
+
+/** Refused only if every attempt was: of others it is not known what came of them. */
+function outcome(faults: readonly Error[], told: string): WalError {
+  const isRefused = faults.every(
+    (fault) => fault instanceof EtcdError && (fault.isStrange || !fault.isPassing),
+  );
+  if (!isRefused) return new WalError('WAL_REFEREE_AWAY', `etcd does not answer: ${told}`);
+  return new WalError('WAL_REFEREE_REFUSED', `etcd refuses: ${told}`, { cause: faults.at(-1) });
 }

@@ -76,14 +76,32 @@ export class EtcdHttp {
         'content-length': Buffer.byteLength(body),
       };
       if (token !== undefined) headers.authorization = token;
-      const options = { method: 'POST', headers, signal };
+      const options = { method: 'POST', headers };
       const asked: ClientRequest = isSecure
         ? secureRequest(url, { ...options, agent: this.#agents.https })
         : request(url, { ...options, agent: this.#agents.http });
-      asked.on('response', resolve);
+      // By the answer, once it is there: the signal as an option, and the request, end the socket,
+      // which may be kept, and then has for a moment nobody who takes its error.
+      let toEnd: ClientRequest | IncomingMessage = asked;
+      const end = (): void => {
+        toEnd.destroy(new Error('given up', { cause: signal.reason }));
+      };
+      signal.addEventListener('abort', end);
+      if (signal.aborted) end();
+      asked.on('response', (response) => {
+        toEnd = response;
+        // Whoever reads it sees its errors; one that comes after the reading is nobody's.
+        response.on('error', () => undefined);
+        resolve(response);
+      });
       asked.on('error', (error: NodeJS.ErrnoException) => {
         const wasKept = asked.reusedSocket && error.code === 'ECONNRESET';
         reject(signal.aborted ? signal.reason : Object.assign(error, { wasKept }));
+      });
+      // Also after an upgrade that nobody asked for, which is neither answer nor error.
+      asked.on('close', () => {
+        signal.removeEventListener('abort', end);
+        reject(new Error('the connection ended without an answer'));
       });
       asked.end(body);
     });

@@ -100,7 +100,8 @@ export function resolveEtcd(options: EtcdOptions): ResolvedEtcd {
 
 function resolveEndpoints(value: unknown, what: string, plaintext: boolean): readonly string[] {
   if (!Array.isArray(value)) {
-    throw new TypeError(`${what} takes an array of URLs, got ${check.shown(value)}`);
+    // Not what was passed: a URL may have a password in it.
+    throw new TypeError(`${what} takes an array of URLs, got ${typeof value}`);
   }
   if (value.length === 0 || value.length > maxEndpoints) {
     throw new RangeError(`${what} takes 1 to ${maxEndpoints} URLs, got ${value.length}`);
@@ -111,10 +112,10 @@ function resolveEndpoints(value: unknown, what: string, plaintext: boolean): rea
 }
 
 function resolveEndpoint(value: unknown, what: string, plaintext: boolean): string {
-  const text = check.string(value, what);
+  if (typeof value !== 'string') throw new TypeError(`${what} takes URLs, got ${typeof value}`);
   let url: URL;
   try {
-    url = new URL(text);
+    url = new URL(value);
   } catch {
     throw new RangeError(`${what} takes URLs like 'https://10.0.0.1:2379'`);
   }
@@ -138,11 +139,10 @@ function resolveCredentials(raw: Record<string, unknown>, what: string): EtcdCre
     if (username !== undefined || password !== undefined) {
       throw new TypeError(`${what} takes token, or username and password, and got both`);
     }
-    const text = check.string(token, `${what}.token`);
-    if (!/^[\x21-\x7e]{1,8192}$/.test(text)) {
+    if (!isToken(token)) {
       throw new RangeError(`${what}.token takes 1 to 8192 printable characters without spaces`);
     }
-    return { token: text };
+    return { token };
   }
   if (username === undefined && password === undefined) return {};
   if (typeof username !== 'string' || typeof password !== 'string' || username === '') {
@@ -151,16 +151,32 @@ function resolveCredentials(raw: Record<string, unknown>, what: string): EtcdCre
   return { username, password };
 }
 
+/** It may be sent in a header. */
+export function isToken(value: unknown): value is string {
+  return typeof value === 'string' && /^[\x21-\x7e]{1,8192}$/.test(value);
+}
+
 function resolveTls(value: unknown, what: string): EtcdTls {
   const raw = check.optionsObject(value, what, tlsKeys);
   if ((raw.cert === undefined) !== (raw.key === undefined)) {
     throw new TypeError(`${what} takes cert and key together`);
   }
+  // Node's own errors show what they are passed.
+  for (const name of ['cert', 'key', 'passphrase'] as const) {
+    const value = raw[name];
+    if (value === undefined || typeof value === 'string') continue;
+    if (name === 'passphrase' || !Buffer.isBuffer(value)) {
+      throw new TypeError(`${what}.${name} takes ${name === 'passphrase' ? 'a string' : 'PEM'}`);
+    }
+  }
+  const ca = raw.ca === undefined ? [] : [raw.ca].flat();
+  if (!ca.every((each) => typeof each === 'string' || Buffer.isBuffer(each))) {
+    throw new TypeError(`${what}.ca takes PEM, or an array of it`);
+  }
   try {
     createSecureContext(raw);
     // OpenSSL passes over an authority that it cannot read.
-    const { ca } = raw as EtcdTls;
-    for (const each of ca === undefined ? [] : [ca].flat()) new X509Certificate(each);
+    for (const each of ca) new X509Certificate(each as EtcdPem);
   } catch (error) {
     const { message } = error as Error;
     throw new RangeError(`${what}: these ca, cert and key cannot be used: ${message}`);

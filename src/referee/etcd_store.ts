@@ -60,27 +60,33 @@ export class EtcdStore implements RefereeStore {
     const success = Object.entries(writes).map(([name, write]) => this.#write(name, write));
     const look = { request_range: this.#all };
     const question = { compare, success: [...success, look], failure: [look] };
-    let answer: Json;
+    const options = { signal, tellsNotFound: true };
     try {
-      answer = await this.#client.call('/v3/kv/txn', question, signal);
+      const read = (answer: Json) => this.#committed(answer);
+      const { applied, place, snapshot } = await this.#client.call(
+        '/v3/kv/txn',
+        question,
+        read,
+        options,
+      );
+      this.#place = place;
+      return { applied, snapshot };
     } catch (error) {
       // The lease that it was to be written under has ended meanwhile: nothing was written.
       if (!(error instanceof EtcdError && error.isNotFound)) throw error;
       return { applied: false, snapshot: await this.read(signal) };
     }
-    const { responses } = answer;
-    const last = Array.isArray(responses) ? (responses.at(-1) as Json | undefined) : undefined;
-    const { place, snapshot } = this.#snapshot(answer, last?.response_range as Json | undefined);
-    this.#place = place;
-    return { applied: answer.succeeded === true, snapshot };
   }
 
   async grant(ttlMs: number, signal?: AbortSignal): Promise<StoreLease> {
-    const answer = await this.#client.call('/v3/lease/grant', { TTL: `${ttlMs / 1000}` }, signal);
-    const id = text(answer.ID);
-    const seconds = Number(text(answer.TTL));
-    if (id === '' || id === '0' || !(seconds > 0)) throw strange('granted no lease');
-    return { id, ttlMs: seconds * 1000 };
+    const question = { TTL: `${ttlMs / 1000}` };
+    const read = (answer: Json): StoreLease => {
+      const id = text(answer.ID);
+      const seconds = Number(text(answer.TTL));
+      if (id === '' || id === '0' || !(seconds > 0)) throw EtcdError.strange('granted no lease');
+      return { id, ttlMs: seconds * 1000 };
+    };
+    return await this.#client.call('/v3/lease/grant', question, read, { signal });
   }
 
   /**
@@ -108,12 +114,12 @@ export class EtcdStore implements RefereeStore {
   async #renew(lease: string, signal: AbortSignal): Promise<Renewed | undefined> {
     for (let attempt = 0; attempt < renewAttempts; attempt += 1) {
       const before = this.#place ?? (await this.#readAt(signal)).place;
-      const answer = await this.#client.call('/v3/lease/keepalive', { ID: lease }, signal);
-      const result = answer.result as Json | undefined;
-      const seconds = Number(text(result?.TTL) || '0');
+      const question = { ID: lease };
+      const { asked, seconds } = await this.#client.call('/v3/lease/keepalive', question, keptBy, {
+        signal,
+      });
       if (!(seconds > 0)) return undefined;
       const { place, snapshot } = await this.#readAt(signal);
-      const asked = placeOf(result?.header as Json | undefined);
       const isConfirmed = isSame(before, place) && asked.member === place.member;
       if (isConfirmed) return { ttlMs: seconds * 1000, snapshot };
     }
@@ -124,7 +130,8 @@ export class EtcdStore implements RefereeStore {
 
   async revoke(lease: string, signal?: AbortSignal): Promise<void> {
     try {
-      await this.#client.call('/v3/lease/revoke', { ID: lease }, signal);
+      const options = { signal, tellsNotFound: true };
+      await this.#client.call('/v3/lease/revoke', { ID: lease }, headerOf, options);
     } catch (error) {
       if (!(error instanceof EtcdError && error.isNotFound)) throw error;
     }
@@ -140,10 +147,17 @@ export class EtcdStore implements RefereeStore {
   }
 
   async #readAt(signal: AbortSignal | undefined): Promise<Read> {
-    const answer = await this.#client.call('/v3/kv/range', this.#all, signal);
-    const read = this.#snapshot(answer, answer);
+    const look = (answer: Json) => this.#snapshot(answer, answer);
+    const read = await this.#client.call('/v3/kv/range', this.#all, look, { signal });
     this.#place = read.place;
     return read;
+  }
+
+  #committed(answer: Json): Read & { readonly applied: boolean } {
+    const { responses, succeeded } = answer;
+    const last = Array.isArray(responses) ? (responses.at(-1) as Json | undefined) : undefined;
+    const read = this.#snapshot(answer, last?.response_range as Json | undefined);
+    return { ...read, applied: succeeded === true };
   }
 
   #key(name: string): string {
@@ -159,18 +173,16 @@ export class EtcdStore implements RefereeStore {
   }
 
   #snapshot(answer: Json, range: Json | undefined): Read {
-    const header = answer.header as Json | undefined;
-    const revision = text(header?.revision);
-    const origin = text(header?.cluster_id);
-    if (!/^\d+$/.test(revision) || origin === '' || range === undefined) {
-      throw strange('gave no revision');
-    }
+    const header = headerOf(answer);
+    const revision = text(header.revision);
+    const origin = text(header.cluster_id);
+    if (!/^\d+$/.test(revision) || range === undefined) throw EtcdError.strange('gave no revision');
     const entries = new Map<RecordName, Entry>();
     for (const kv of (range.kvs ?? []) as readonly Json[]) {
       const name = fromBase64(text(kv.key)).slice(this.#prefix.length) as RecordName;
       if (!recordNames.includes(name)) continue;
       const version = text(kv.mod_revision);
-      if (!/^[1-9]\d*$/.test(version)) throw strange('gave no version of a key');
+      if (!/^[1-9]\d*$/.test(version)) throw EtcdError.strange('gave no version of a key');
       const lease = text(kv.lease);
       entries.set(name, {
         value: fromBase64(text(kv.value)),
@@ -183,8 +195,21 @@ export class EtcdStore implements RefereeStore {
   }
 }
 
-function placeOf(header: Json | undefined): Place {
-  return { member: text(header?.member_id), term: text(header?.raft_term) };
+/** What every answer of etcd begins with. */
+function headerOf(answer: Json | undefined): Json {
+  const header = answer?.header as Json | undefined;
+  if (text(header?.cluster_id) === '') throw EtcdError.strange('gave no header');
+  return header!;
+}
+
+function placeOf(header: Json): Place {
+  return { member: text(header.member_id), term: text(header.raft_term) };
+}
+
+/** 0 seconds: the lease has ended. */
+function keptBy({ result }: Json): { readonly asked: Place; readonly seconds: number } {
+  const kept = result as Json | undefined;
+  return { asked: placeOf(headerOf(kept)), seconds: Number(text(kept?.TTL) || '0') };
 }
 
 function isSame(one: Place, other: Place): boolean {
@@ -202,8 +227,4 @@ function toBase64(value: string): string {
 
 function fromBase64(value: string): string {
   return Buffer.from(value, 'base64').toString('utf8');
-}
-
-function strange(what: string): WalError {
-  return new WalError('WAL_REFEREE_REFUSED', `etcd ${what}; this is not an answer of 3.4 or later`);
 }

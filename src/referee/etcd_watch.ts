@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CallSignal } from './call_signal.js';
 import type { EtcdClient, Json } from './etcd_client.js';
 
 /** What one event may take; longer lines are dropped, since only that there is one counts. */
@@ -5,6 +7,12 @@ const maxLineBytes = 1 << 16;
 
 /** A watch that ends at once is not opened again sooner. */
 const reopenMs = 1000;
+
+/** From one hint to the next, whatever comes. */
+const leastMs = 20;
+
+/** The stream ends when nobody has asked for so long. */
+const defaultIdleMs = 5000;
 
 /**
  * A watch over the keys of a group, as a hint to look. It is opened when it is first asked for and
@@ -14,25 +22,44 @@ const reopenMs = 1000;
 export class EtcdWatch {
   readonly #client: EtcdClient;
   readonly #keys: Json;
+  readonly #idleMs: number;
   readonly #closing = new AbortController();
-  #isOpen = false;
+  /** Ends the stream alone. */
+  #stream: AbortController | undefined;
   #openedAt = Number.NEGATIVE_INFINITY;
   #isChanged = false;
   #wake: (() => void) | undefined;
+  #hintedAt = Number.NEGATIVE_INFINITY;
+  #idle: NodeJS.Timeout | undefined;
 
-  constructor(client: EtcdClient, keys: Json) {
+  constructor(client: EtcdClient, keys: Json, idleMs = defaultIdleMs) {
+    this.#idleMs = idleMs;
     this.#client = client;
     this.#keys = keys;
   }
 
   /** One at a time. */
   async changed(timeoutMs: number, signal?: AbortSignal): Promise<void> {
+    clearTimeout(this.#idle);
     this.#open();
+    await this.#pause(signal);
     if (!this.#isChanged) await this.#wait(timeoutMs, signal);
     this.#isChanged = false;
+    this.#hintedAt = performance.now();
+    this.#idle = setTimeout(() => this.#stream?.abort(), this.#idleMs).unref();
+  }
+
+  /** A stream that says something all the time is not looked after all the time. */
+  async #pause(signal: AbortSignal | undefined): Promise<void> {
+    const waitMs = this.#hintedAt + leastMs - performance.now();
+    if (!(waitMs > 0)) return;
+    const call = new CallSignal([signal, this.#closing.signal]);
+    await sleep(waitMs, undefined, { signal: call.signal }).catch(() => undefined);
+    call.done();
   }
 
   close(): void {
+    clearTimeout(this.#idle);
     this.#closing.abort();
     this.#wake?.();
   }
@@ -53,22 +80,24 @@ export class EtcdWatch {
   }
 
   #open(): void {
-    if (this.#isOpen || this.#closing.signal.aborted) return;
+    if (this.#stream !== undefined || this.#closing.signal.aborted) return;
     const now = performance.now();
     if (now - this.#openedAt < reopenMs) return;
     this.#openedAt = now;
-    this.#isOpen = true;
-    this.#follow()
+    this.#stream = new AbortController();
+    const ends = new CallSignal([this.#closing.signal, this.#stream.signal]);
+    this.#follow(ends.signal)
       // It is opened again by the next that asks, who looks meanwhile.
       .catch(() => undefined)
       .finally(() => {
-        this.#isOpen = false;
+        ends.done();
+        this.#stream = undefined;
       });
   }
 
-  async #follow(): Promise<void> {
+  async #follow(signal: AbortSignal): Promise<void> {
     const question = { create_request: this.#keys };
-    const stream = await this.#client.stream('/v3/watch', question, this.#closing.signal);
+    const stream = await this.#client.stream('/v3/watch', question, signal);
     let line = '';
     for await (const part of stream as AsyncIterable<Buffer>) {
       line += part.toString('latin1');

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WalError } from '../api/errors.js';
@@ -15,7 +14,7 @@ import {
   parseState,
   snapshotOf,
 } from './file_state.js';
-import { replaceFile } from './memory.js';
+import { privateDirectory, readWhole, replaceFile } from './memory.js';
 import type { RecordName } from './records.js';
 import {
   absent,
@@ -39,8 +38,9 @@ interface Step<Result> {
 /**
  * Records in a file of this machine, for tests and for groups whose nodes all run on it. Each call
  * holds a lock of the operating system for as long as it reads the file and writes it anew. Leases
- * are counted as everywhere, so that a process that hangs loses its own. A disk that hangs holds up
- * all calls, past their time out; deadlines are counted from before that.
+ * are counted as everywhere, so that a process that hangs loses its own. A disk that hangs, or a
+ * process that is stopped while it has the lock, holds up all calls; the former past their time
+ * out. Deadlines are counted from before that.
  */
 export class FileStore implements RefereeStore {
   readonly #directory: string;
@@ -127,7 +127,7 @@ export class FileStore implements RefereeStore {
     const call = new CallSignal([signal, this.#closing.signal], this.#callTimeoutMs);
     try {
       this.#boot ??= await bootId();
-      await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+      await privateDirectory(this.#directory);
       const release = await this.#lock(call.signal);
       try {
         return await this.#stepLocked(this.#boot, body);
@@ -147,7 +147,7 @@ export class FileStore implements RefereeStore {
     body: (state: FileState, nowMs: number) => Step<Result>,
   ): Promise<Result> {
     const path = join(this.#directory, 'referee.json');
-    const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    const text = await readWhole(path).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') return undefined;
       throw error;
     });

@@ -9,7 +9,11 @@ export type LeaseState = 'held' | 'expired' | 'lost';
 export interface LeaseKeeperOptions {
   readonly referee: Referee;
   readonly grant: Grant;
-  /** Told of each change of state, with what went wrong where something did. */
+  /**
+   * Told of each change of state, with what went wrong where something did; and, while the lease
+   * is not held, when what goes wrong has another code. What it throws is an uncaught exception;
+   * the renewals go on.
+   */
   readonly onState?: (state: LeaseState, cause: Error | undefined) => void;
   /** Milliseconds on a clock that counts suspension. Default: `bootTime`. */
   readonly clock?: () => number;
@@ -28,6 +32,8 @@ export class LeaseKeeper {
   readonly #stopping = new AbortController();
   #grant: Grant;
   #state: LeaseState = 'held';
+  /** Code of the cause that was told. */
+  #told: unknown;
   #cause: Error | undefined;
   #running: Promise<void> | undefined;
 
@@ -73,9 +79,10 @@ export class LeaseKeeper {
   }
 
   async #run(): Promise<void> {
-    const { renewEveryMs } = this.#referee.timing;
+    const { renewEveryMs, ttlMs, marginMs } = this.#referee.timing;
     const { signal } = this.#stopping;
-    let sentMs = this.#clock();
+    // When the grant was asked for, or later: what came since has taken of the lease.
+    let sentMs = Math.min(this.#clock(), this.#grant.deadlineMs - ttlMs + marginMs);
     while (!signal.aborted && !this.#lease.isLost) {
       // After a failure sooner: what is left of the lease is for trying again.
       const everyMs = this.#cause === undefined ? renewEveryMs : renewEveryMs / 4;
@@ -118,8 +125,17 @@ export class LeaseKeeper {
     if (signal.aborted) return;
     const now = this.holds() ? 'held' : 'expired';
     const state = this.#lease.isLost ? 'lost' : now;
-    if (state === this.#state) return;
+    const code = (this.#cause as { code?: unknown } | undefined)?.code;
+    const isNews = state !== this.#state || (state !== 'held' && code !== this.#told);
+    if (!isNews) return;
     this.#state = state;
-    this.#onState(state, this.#cause);
+    this.#told = code;
+    try {
+      this.#onState(state, this.#cause);
+    } catch (error) {
+      process.nextTick(() => {
+        throw error;
+      });
+    }
   }
 }

@@ -1,4 +1,5 @@
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { WalError } from '../api/errors.js';
 import type { Seen, SeenRecord } from './seen.js';
@@ -26,7 +27,7 @@ export class FileMemory implements RefereeMemory {
   async load(): Promise<Seen | undefined> {
     let text: string;
     try {
-      text = await readFile(this.#path, 'utf8');
+      text = await readWhole(this.#path);
     } catch (error) {
       if ((error as { code?: unknown }).code === 'ENOENT') return undefined;
       throw io(error, this.#path);
@@ -56,12 +57,44 @@ export class FileMemory implements RefereeMemory {
   }
 }
 
+/** Follows no symbolic link in place of the file. */
+export async function readWhole(path: string): Promise<string> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  try {
+    return await file.readFile('utf8');
+  } finally {
+    await file.close();
+  }
+}
+
+/**
+ * Creates a directory with mode 0700, durably. Rejects for one in which others may write, and
+ * replace what is in it.
+ */
+export async function privateDirectory(path: string): Promise<void> {
+  const first = await mkdir(path, { recursive: true, mode: 0o700 });
+  if (first !== undefined) {
+    let made = path;
+    for (;;) {
+      await flushDirectory(dirname(made));
+      if (made === first || made === dirname(made)) break;
+      made = dirname(made);
+    }
+  }
+  const { mode } = await stat(path);
+  // In a sticky one, such as /tmp, others replace nothing.
+  const areOthers = (mode & 0o022) !== 0 && (mode & 0o1000) === 0;
+  if (areOthers) throw new Error(`others may write in ${path}: take their permission away`);
+}
+
 /** Writes a file anew so that a crash leaves the old one or the new one, and flushes it. */
 export async function replaceFile(path: string, text: string): Promise<void> {
   const directory = dirname(path);
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  await privateDirectory(directory);
   const fresh = `${path}.new`;
-  const file = await open(fresh, 'w', 0o600);
+  // Of a crash, or a link that somebody has put there.
+  await rm(fresh, { force: true });
+  const file = await open(fresh, 'wx', 0o600);
   try {
     await file.writeFile(text);
     await file.sync();
@@ -69,7 +102,11 @@ export async function replaceFile(path: string, text: string): Promise<void> {
     await file.close();
   }
   await rename(fresh, path);
-  const names = await open(directory, 'r');
+  await flushDirectory(directory);
+}
+
+async function flushDirectory(path: string): Promise<void> {
+  const names = await open(path, 'r');
   try {
     await names.sync();
   } finally {

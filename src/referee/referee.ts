@@ -48,7 +48,7 @@ export interface Renewal {
   readonly view: GroupView;
 }
 
-/** What a watch saw: the records, when they have changed; or, once, that the referee is away. */
+/** What a watch saw: the records, when they have changed; or why not, once for each code. */
 export type Sight = { readonly view: GroupView } | { readonly away: Error };
 
 export interface CallOptions {
@@ -81,7 +81,8 @@ export interface Referee {
 
   /**
    * Takes a lease that has ended again, with the same epoch: if nobody was granted the group in
-   * between. undefined: somebody was, or holds it now.
+   * between. undefined: somebody was, or may take it. While a lease of this grant lives yet, it
+   * rejects with WAL_REFEREE_AWAY: renewing and regaining are tried again.
    */
   regain(grant: Grant, options?: CallOptions): Promise<Grant | undefined>;
 

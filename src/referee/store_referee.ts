@@ -72,19 +72,14 @@ export class StoreReferee implements Referee {
     const { snapshot, view } = await this.#look(signal);
     const refusal = refusalOf(claim, view);
     if (refusal !== undefined) return { refusal, view };
-    const sentMs = this.#clock();
-    const lease = await this.#store.grant(this.timing.ttlMs, signal);
     const { logId, nodeId, name } = claim;
     const epoch = Math.max(view.leader?.epoch ?? 0, claim.epoch) + 1;
+    const leader = formatRecord('leader', { logId, epoch, nodeId, name });
+    const sentMs = this.#clock();
+    const lease = await this.#store.grant(this.timing.ttlMs, signal);
     // Whatever the refusal was decided by must be there still, or not there still.
-    const expected = versions(snapshot, 'leader', 'holder', 'rule', 'pause');
-    const taken = await this.#takeWith(
-      lease.id,
-      expected,
-      { leader: formatRecord('leader', { logId, epoch, nodeId, name }) },
-      nodeId,
-      signal,
-    );
+    const expected = versions(snapshot, ...recordNames);
+    const taken = await this.#takeWith(lease.id, expected, { leader }, nodeId, signal);
     if (taken.snapshot.entries.get('holder')?.lease !== lease.id) {
       await this.#drop(lease.id);
       const message = 'another was faster, or what decides has changed';
@@ -96,17 +91,18 @@ export class StoreReferee implements Referee {
   }
 
   async regain(grant: Grant, { signal }: CallOptions = {}): Promise<Grant | undefined> {
-    const { snapshot } = await this.#look(signal);
     const { nodeId, leaderVersion } = grant;
-    if (versionOf(snapshot, 'leader') !== leaderVersion) return undefined;
-    if (snapshot.entries.has('holder')) return undefined;
+    const looked = await this.#look(signal);
+    if (isOthers(grant, looked)) return undefined;
+    if (looked.view.holder !== undefined) throw ownLease();
     const sentMs = this.#clock();
     const lease = await this.#store.grant(this.timing.ttlMs, signal);
     const expected: Expected = { leader: leaderVersion, holder: absent };
     const taken = await this.#takeWith(lease.id, expected, {}, nodeId, signal);
     if (taken.snapshot.entries.get('holder')?.lease !== lease.id) {
       await this.#drop(lease.id);
-      return undefined;
+      if (isOthers(grant, taken)) return undefined;
+      throw ownLease();
     }
     const deadlineMs = deadlineOf(sentMs, lease.ttlMs, this.timing);
     return { ...grant, deadlineMs, lease: lease.id };
@@ -174,11 +170,16 @@ export class StoreReferee implements Referee {
   }
 
   async forget(): Promise<void> {
-    await this.#memory.clear();
-    this.#seen = undefined;
-    this.#stored = undefined;
-    this.#past = undefined;
-    this.#loaded = Promise.resolve();
+    // After what is being stored, which would be there again; and before what comes.
+    const cleared = this.#storing.then(async () => {
+      await this.#memory.clear();
+      this.#seen = undefined;
+      this.#stored = undefined;
+      this.#past = undefined;
+      this.#loaded = Promise.resolve();
+    });
+    this.#storing = cleared.catch(() => undefined);
+    await cleared;
   }
 
   close(): void {
@@ -312,6 +313,20 @@ function isHeldBy(grant: Grant, snapshot: Snapshot): boolean {
   if (holder?.lease !== grant.lease) return false;
   if (versionOf(snapshot, 'leader') !== grant.leaderVersion) return false;
   return !parseRecord('holder', holder.value).reserved;
+}
+
+/** Whether another was granted the group since, or may take it: this grant is lost for good. */
+function isOthers({ nodeId, leaderVersion }: Grant, { snapshot, view }: Looked): boolean {
+  if (versionOf(snapshot, 'leader') !== leaderVersion) return true;
+  return view.holder !== undefined && (view.holder.nodeId !== nodeId || view.holder.reserved);
+}
+
+/**
+ * The group is this grant's, and a lease of it that cannot be used lives yet: one whose renewal was
+ * answered wrongly, or one that was taken by a swap whose answer was lost. It is renewed, or ends.
+ */
+function ownLease(): WalError {
+  return new WalError('WAL_REFEREE_AWAY', 'a lease of this very grant has yet to end');
 }
 
 function versions(snapshot: Snapshot, ...names: readonly RecordName[]): Expected {

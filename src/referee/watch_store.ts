@@ -20,6 +20,7 @@ export async function* watchStore(
   signal: AbortSignal,
 ): AsyncGenerator<Sight, void, undefined> {
   let last: string | undefined;
+  let isAway = false;
   while (!signal.aborted) {
     let sight: Sight | undefined;
     try {
@@ -27,14 +28,17 @@ export async function* watchStore(
       const shown = fingerprint(snapshot);
       if (shown !== last) sight = { view };
       last = shown;
+      isAway = false;
     } catch (error) {
       if (signal.aborted) return;
-      if (last !== 'away') sight = { away: error as Error };
-      last = 'away';
+      const told = `away ${(error as { code?: unknown }).code}`;
+      if (told !== last) sight = { away: error as Error };
+      last = told;
+      isAway = true;
     }
     if (sight !== undefined) yield sight;
     if (signal.aborted) return;
-    const waitMs = last === 'away' ? Math.min(everyMs, mostRetryMs) : everyMs;
+    const waitMs = isAway ? Math.min(everyMs, mostRetryMs) : everyMs;
     await store.changed(waitMs, signal).catch(() => undefined);
   }
 }

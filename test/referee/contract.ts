@@ -120,6 +120,23 @@ export function refereeContract(newGroup: () => Group): void {
     expect(await two.renew(next)).toBeDefined();
   });
 
+  it('keeps it for a successor for one time to live from then on, and no longer', async () => {
+    const group = newGroup();
+    const [one, two] = pair(group);
+    const { ttlMs, marginMs } = one.timing;
+    const grant = grantOf(await one.acquire(claimOf('a')));
+    await one.recordRule(grant, { number: 1, rule: syncRule('c') });
+    await group.pass(ttlMs / 2);
+    const releasedMs = group.now();
+    expect(await one.release(grant, nodeId('b'))).toBe(true);
+    await passUntil(group, async () => {
+      const answer = await two.acquire(claimOf('c', { kind: 'promotion' }));
+      return 'grant' in answer;
+    });
+    // Not by what was left of the lease.
+    expect(group.now()).toBeGreaterThan(releasedMs + ttlMs - marginMs);
+  });
+
   it('records a rule by compare-and-swap; one of a lower number is a mistake', async () => {
     const [one, two] = pair();
     const grant = grantOf(await one.acquire(claimOf('a')));

@@ -1,11 +1,14 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createServer as createRawServer } from 'node:net';
 import { onTestFinished } from 'vitest';
 
 export type Question = { readonly [key: string]: unknown };
 
-/** What a member answers: status and JSON; `hang`: nothing, ever; `cut`: the connection ends. */
-export type Reply = readonly [number, unknown] | 'hang' | 'cut';
+/**
+ * What a member answers: status and JSON; `hang`: nothing, ever; `cut`: the connection ends;
+ * `drip`: a line now and then, without an end.
+ */
+export type Reply = readonly [number, unknown] | 'hang' | 'cut' | 'drip';
 
 export interface Asked {
   readonly path: string;
@@ -17,6 +20,8 @@ export interface Asked {
 export class Gateway {
   readonly asked: Asked[] = [];
   reply: (asked: Asked) => Reply = () => [200, {}];
+  /** Streams that are open. */
+  dripping = 0;
   readonly #server = createServer((request, response) => void this.#answer(request, response));
 
   static async open(reply: (asked: Asked) => Reply): Promise<Gateway> {
@@ -56,10 +61,35 @@ export class Gateway {
       request.socket.destroy();
       return;
     }
+    if (reply === 'drip') {
+      const timer = setInterval(() => response.write('\n'), 1);
+      response.once('close', () => {
+        clearInterval(timer);
+        this.dripping -= 1;
+      });
+      this.dripping += 1;
+      return;
+    }
     const [status, body] = reply;
     response.writeHead(status, { 'content-type': 'application/json' });
     response.end(typeof body === 'string' ? body : JSON.stringify(body));
   }
+}
+
+/** The URL of what says just this to whoever asks, and leaves the connection open. */
+export async function rawMember(answer: string): Promise<string> {
+  const server = createRawServer((socket) => {
+    socket.on('error', () => undefined);
+    socket.once('data', () => socket.write(answer));
+    onTestFinished(() => {
+      socket.destroy();
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => {
+    server.close();
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
 /** As etcd has it at the beginning of each answer. */

@@ -2,7 +2,8 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { EtcdClient } from '../../src/referee/etcd_client.js';
 import { type EtcdOptions, resolveEtcd } from '../../src/referee/etcd_options.js';
 import { EtcdStore } from '../../src/referee/etcd_store.js';
-import { type Asked, failure, Gateway, header, type Reply } from './etcd_gateway.js';
+import { EtcdWatch } from '../../src/referee/etcd_watch.js';
+import { type Asked, failure, Gateway, header, type Reply, rawMember } from './etcd_gateway.js';
 
 function storeOf(endpoints: readonly string[], more: Partial<EtcdOptions> = {}): EtcdStore {
   const timing = { callTimeoutMs: 5000, ttlMs: 20_000 };
@@ -165,7 +166,7 @@ describe('several members', () => {
   });
 
   it('that all hang end the call in its time, and are named', async () => {
-    const hanging = [await Gateway.open(() => 'hang'), await Gateway.open(() => 'hang')];
+    const hanging = await Promise.all([1, 2, 3].map(() => Gateway.open(() => 'hang')));
     const urls = hanging.map(({ url }) => url);
     const store = storeOf(urls, { timing: {} });
     const began = performance.now();
@@ -176,7 +177,66 @@ describe('several members', () => {
     });
     // In the time of one call, as the defaults have it: 1000 ms; the rest is the machine's.
     expect(performance.now() - began).toBeGreaterThanOrEqual(900);
-    expect(hanging.map(({ asked }) => asked.length)).toEqual([1, 1]);
+    expect(hanging.map(({ asked }) => asked.length)).toEqual([1, 1, 1]);
+  });
+
+  it('are given half of the time that is left, each: who is but slow answers', async () => {
+    const hanging = await Promise.all([1, 2, 3, 4].map(() => Gateway.open(() => 'hang')));
+    const store = storeOf(
+      hanging.map(({ url }) => url),
+      { timing: {} },
+    );
+    const { message } = (await store.read().catch((error: Error) => error)) as Error;
+    const [first] = [...message.matchAll(/within (\d+) ms/g)].map((match) => Number(match[1]));
+    // Of 1000 ms; a fourth would be 250.
+    expect(first).toBeGreaterThan(400);
+  });
+
+  const junk: [string, Reply][] = [
+    ['has no header', [200, {}]],
+    ['does not know the path', [404, '404 page not found\n']],
+    ['does not know the path, in JSON', failure(5, 'Not Found')],
+    ['is a proxy that forbids', [403, '<html>']],
+    ['leads elsewhere', [307, '']],
+    ['does not implement it', failure(12, 'unimplemented')],
+    ['is corrupt', failure(15, 'etcdserver: corrupt cluster')],
+  ];
+  it.each(junk)('of which one %s: the others are asked', async (_, reply) => {
+    const bad = await Gateway.open(() => reply);
+    const good = await Gateway.open(() => empty);
+    const store = storeOf([bad.url, good.url]);
+    await store.read();
+    await store.read();
+    expect([bad.asked.length, good.asked.length]).toEqual([1, 2]);
+  });
+
+  it('that are none of etcd refuse, if all say so; no error of etcd itself comes out', async () => {
+    const bad = await Gateway.open(() => failure(5, 'Not Found'));
+    const message = expect.stringMatching(/found nothing: Not Found: is it etcd 3\.4 or later\?/);
+    await expect(storeOf([bad.url]).read()).rejects.toMatchObject({ ...refused, message });
+    const grant = storeOf([bad.url]).grant(20_000);
+    await expect(grant).rejects.toMatchObject({ ...refused, message });
+  });
+
+  it('of which one may have done it, and the next refuses: it may have been done', async () => {
+    const cut = await Gateway.open(() => 'cut');
+    const strict = await Gateway.open(() => failure(7, 'etcdserver: permission denied'));
+    const commit = storeOf([cut.url, strict.url]).commit({}, { pause: null });
+    await expect(commit).rejects.toMatchObject({
+      ...away,
+      message: expect.stringContaining('permission denied'),
+    });
+  });
+
+  it('that change the protocol unasked end the call', async () => {
+    const upgrade = 'Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n';
+    const bad = await rawMember(`HTTP/1.1 101 Switching Protocols\r\n${upgrade}`);
+    await expect(storeOf([bad]).read()).rejects.toMatchObject({
+      ...away,
+      message: expect.stringContaining('the connection ended without an answer'),
+    });
+    const good = await Gateway.open(() => empty);
+    await storeOf([bad, good.url]).read();
   });
 
   it('are not asked again what one of them refuses', async () => {
@@ -184,7 +244,7 @@ describe('several members', () => {
     const two = await Gateway.open(() => empty);
     await expect(storeOf([one.url, two.url]).read()).rejects.toMatchObject({
       ...refused,
-      message: 'etcd refuses: etcdserver: permission denied',
+      message: `etcd refuses: ${one.url}: etcdserver: permission denied`,
     });
     expect(two.asked.length).toBe(0);
   });
@@ -248,6 +308,18 @@ describe('users', () => {
     expect(member.paths).toEqual(['authenticate', 'range', 'authenticate', 'range']);
   });
 
+  it('do not keep a token that cannot be sent', async () => {
+    let token = 'a\r\nb';
+    const member = await Gateway.open(({ path }) =>
+      path.endsWith('authenticate') ? [200, { header: header(), token }] : empty,
+    );
+    const store = storeOf([member.url], credentials);
+    await expect(store.read()).rejects.toMatchObject(away);
+    token = 'good';
+    await store.read();
+    expect(member.asked.at(-1)?.token).toBe('good');
+  });
+
   it('may have a token instead', async () => {
     const member = await Gateway.open(() => empty);
     await storeOf([member.url], { token: 'a.jwt' }).read();
@@ -262,10 +334,41 @@ describe('the watch', () => {
     const store = storeOf([member.url]);
     await store.changed(60_000);
     expect(member.asked[0]).toMatchObject({ path: '/v3/watch' });
-    // The watch has ended, and is not opened again at once.
-    await store.changed(10);
-    expect(member.asked.length).toBe(1);
+    // A stream that has ended, and is closed as it is let go of, is no error.
     await store.changed(60_000, AbortSignal.abort());
+    store.close();
+  });
+
+  it('that ends is opened again, but not at once', async () => {
+    const opened: number[] = [];
+    const member = await Gateway.open(() => {
+      opened.push(performance.now());
+      return [200, '\n'];
+    });
+    const store = storeOf([member.url]);
+    while (opened.length < 3) await store.changed(1);
+    expect(opened[1]! - opened[0]!).toBeGreaterThan(900);
+    expect(opened[2]! - opened[1]!).toBeGreaterThan(900);
+  });
+
+  it('that never is silent makes no looks without a pause', async () => {
+    const member = await Gateway.open(() => 'drip');
+    const store = storeOf([member.url]);
+    await store.changed(60_000);
+    const began = performance.now();
+    for (let i = 0; i < 10; i += 1) await store.changed(60_000);
+    expect(performance.now() - began).toBeGreaterThan(150);
+  });
+
+  it('ends when nobody asks for it any more, and is opened anew', async () => {
+    const member = await Gateway.open(() => 'drip');
+    const options = resolveEtcd({ endpoints: [member.url], group: 'g', memory: 'm' });
+    const watch = new EtcdWatch(new EtcdClient(options), {}, 50);
+    onTestFinished(() => watch.close());
+    await watch.changed(60_000);
+    expect(member.dripping).toBe(1);
+    await expect.poll(() => member.dripping).toBe(0);
+    await expect.poll(() => watch.changed(100).then(() => member.asked.length)).toBe(2);
   });
 });
 
@@ -288,6 +391,13 @@ describe('the options of etcd', () => {
       [{ username: 'hush' }, /takes username and password together/],
       [{ username: 'a', password: 'hush', token: 'hush' }, /got both/],
       [{ token: 'hush hush' }, /token takes 1 to 8192 printable characters/],
+      [{ token: 4242 }, /token takes 1 to 8192 printable characters/],
+      [{ endpoints: 'https://root:hush@10.0.0.1:1' }, /endpoints takes an array of URLs/],
+      [{ endpoints: [4242] }, /endpoints takes URLs, got number/],
+      [{ ...secure, tls: { passphrase: 4242 } }, /passphrase takes a string/],
+      [{ ...secure, tls: { cert: 'x', key: 4242 } }, /key takes PEM/],
+      [{ ...secure, tls: { cert: 'x', key: ['hush'] } }, /key takes PEM/],
+      [{ ...secure, tls: { ca: [4242] } }, /ca takes PEM/],
       [{ tls: {} }, /takes https URLs with tls/],
       [{ ...secure, tls: { cert: 'hush' } }, /takes cert and key together/],
       [{ ...secure, tls: { ca: 'hush' } }, /these ca, cert and key cannot be used/],
@@ -297,7 +407,7 @@ describe('the options of etcd', () => {
     for (const [part, message] of bad) {
       const resolve = () => resolveEtcd({ ...good, ...part } as EtcdOptions);
       expect(resolve).toThrow(message);
-      expect(resolve).not.toThrow(/hush/);
+      expect(resolve).not.toThrow(/hush|4242/);
     }
     const { keys } = resolveEtcd({ ...good, endpoints: ['http://[::1]:1', 'http://localhost:2'] });
     expect(keys).toBe('/walmirror/g/');

@@ -19,6 +19,7 @@ function keep() {
     renew: (): Renewal | undefined | Error => away,
     regain: (): Grant | undefined | Error => away,
     renewals: 0,
+    onState: (): unknown => undefined,
   };
   const answer = async <Result>(say: () => Result | Error): Promise<Result> => {
     await undefined;
@@ -35,15 +36,20 @@ function keep() {
     regain: () => answer(world.regain),
   } as unknown as Referee;
   const states: [LeaseState, boolean][] = [];
+  const causes: unknown[] = [];
   const keeper: LeaseKeeper = new LeaseKeeper({
     referee,
     grant: first,
     clock: () => world.nowMs,
-    onState: (state) => states.push([state, keeper.holds()]),
+    onState: (state, cause) => {
+      causes.push((cause as { code?: unknown } | undefined)?.code);
+      states.push([state, keeper.holds()]);
+      world.onState();
+    },
   });
   keeper.start();
   onTestFinished(() => keeper.stop());
-  return { world, keeper, states };
+  return { world, keeper, states, causes };
 }
 
 describe('who keeps a lease', () => {
@@ -85,7 +91,7 @@ describe('who keeps a lease', () => {
   it('takes a lease that has ended again, with the same epoch', async () => {
     const { world, keeper, states } = keep();
     world.renew = () => undefined;
-    await expect.poll(() => states).toEqual([['expired', false]]);
+    await expect.poll(() => states[0]).toEqual(['expired', false]);
     // Before its deadline too: the referee says that it has ended.
     expect([world.nowMs, keeper.holds()]).toEqual([0, false]);
     world.regain = () => ({ ...first, deadlineMs: 2000, lease: 'second' });
@@ -102,5 +108,57 @@ describe('who keeps a lease', () => {
     world.renew = () => ({ deadlineMs: 9000, view: {} });
     await new Promise((resolve) => setTimeout(resolve, 20));
     expect([world.renewals, keeper.holds()]).toEqual([renewals, false]);
+  });
+
+  it('tells why it does not hold it, and when that is another cause', async () => {
+    const { world, states, causes } = keep();
+    const past = new WalError('WAL_REFEREE_PAST', 'as the test wants it');
+    world.renew = () => undefined;
+    await expect.poll(() => causes).toEqual([undefined, 'WAL_REFEREE_AWAY']);
+    const { renewals } = world;
+    await expect.poll(() => world.renewals).toBeGreaterThan(renewals + 3);
+    // Not with each failure.
+    expect(causes.length).toBe(2);
+    world.regain = () => past;
+    await expect.poll(() => causes.at(-1)).toBe('WAL_REFEREE_PAST');
+    expect(states).toEqual(Array(3).fill(['expired', false]));
+  });
+
+  it('goes on when who is told throws, and that is not hidden', async () => {
+    const uncaught: unknown[] = [];
+    const others = process.listeners('uncaughtException');
+    process.removeAllListeners('uncaughtException');
+    process.on('uncaughtException', (error) => uncaught.push(error));
+    onTestFinished(() => {
+      process.removeAllListeners('uncaughtException');
+      for (const each of others) process.on('uncaughtException', each);
+    });
+    const { world, states } = keep();
+    const error = new Error('as the test wants it');
+    world.onState = () => {
+      throw error;
+    };
+    world.nowMs = 1000;
+    await expect.poll(() => uncaught).toEqual([error]);
+    world.onState = () => undefined;
+    world.renew = () => ({ deadlineMs: 3000, view: {} });
+    await expect.poll(() => states.at(-1)).toEqual(['held', true]);
+    expect(uncaught).toEqual([error]);
+  });
+
+  it('renews at once what was granted long before it was started', async () => {
+    let asked = 0;
+    const referee = {
+      timing: { ttlMs: 90_000, marginMs: 900, renewEveryMs: 60_000, callTimeoutMs: 4 },
+      renew: () => {
+        asked += 1;
+        return Promise.resolve({ deadlineMs: 200_000, view: {} });
+      },
+    } as unknown as Referee;
+    const grant = { ...first, deadlineMs: 89_100 };
+    const keeper = new LeaseKeeper({ referee, grant, clock: () => 60_000 });
+    keeper.start();
+    onTestFinished(() => keeper.stop());
+    await expect.poll(() => asked).toBe(1);
   });
 });

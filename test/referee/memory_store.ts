@@ -34,6 +34,11 @@ export class MemoryStore implements RefereeStore {
     this.#clock = clock;
   }
 
+  /** How many live, or have not been looked for since they ended. */
+  get leases(): number {
+    return this.#state.leases.size;
+  }
+
   /** To be put back with `restore`. */
   backup(): State {
     return this.#state;

@@ -6,6 +6,7 @@ import type { Referee } from '../../src/referee/referee.js';
 import { tempDir } from '../global/temp.js';
 import { LeaseHolder } from '../helpers/lease_holder.js';
 import { claimOf, reasonOf, syncRule } from './claims.js';
+import { goesOnWithNothing } from './stopped.js';
 
 const timing = { ttlMs: 1200, marginMs: 100, renewEveryMs: 200, callTimeoutMs: 400 };
 
@@ -40,16 +41,7 @@ it('a process that is stopped longer than its lease holds nothing when it goes o
   const { holder, other } = start();
   expect(await holder.hears('epoch')).toEqual({ epoch: 1, holds: true });
   holder.send('SIGSTOP');
-  const takenMs = await takeOver(other);
-  const heard = holder.said.length;
-  holder.send('SIGCONT');
-  holder.ask('look');
-  const { holds, lastHeldMs } = await holder.hears('holds', heard);
-  expect(holds).toBe(false);
-  expect(lastHeldMs).toBeLessThan(takenMs);
-  // It finds out for good, with the first question that it asks.
-  await expect.poll(() => holder.said.at(-1)?.state).toBe('lost');
-  expect(await holder.end()).toBe(0);
+  await goesOnWithNothing(holder, await takeOver(other));
 });
 
 it('a blocked event loop holds nothing past its lease, before any timer has run', async () => {

@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { FileMemory } from '../../src/referee/memory.js';
@@ -57,6 +57,25 @@ describe('what was seen', () => {
     expect(readFileSync(path, 'utf8')).toMatch(/"9223372036854775807"/);
     await memory.clear();
     expect(await memory.load()).toBeUndefined();
+  });
+
+  it('is kept where nobody else writes, and follows no link', async () => {
+    const dir = tempDir('memory');
+    const open = join(dir, 'open');
+    mkdirSync(open);
+    chmodSync(open, 0o777);
+    await expect(new FileMemory(join(open, 'seen.json')).store(before)).rejects.toMatchObject({
+      code: 'WAL_IO',
+      message: expect.stringContaining(`others may write in ${open}`),
+    });
+    const [victim, path] = [join(dir, 'victim'), join(dir, 'seen.json')];
+    writeFileSync(victim, 'precious');
+    symlinkSync(victim, `${path}.new`);
+    await new FileMemory(path).store(before);
+    expect(readFileSync(victim, 'utf8')).toBe('precious');
+    symlinkSync(path, join(dir, 'link'));
+    const loaded = new FileMemory(join(dir, 'link')).load();
+    await expect(loaded).rejects.toMatchObject({ code: 'WAL_IO' });
   });
 
   it('cannot be kept: that is told, with the file', async () => {

@@ -24,6 +24,7 @@ class World implements Group {
   };
 }
 
+const away = { code: 'WAL_REFEREE_AWAY' };
 const promotion = (name: string): Claim => claimOf(name, { kind: 'promotion' });
 
 /** A group whose primary a, with these members, has given its lease back. */
@@ -60,6 +61,16 @@ describe('what comes in between', () => {
     // No lease that others wait for, no epoch.
     const { holder, leader } = await two.view();
     expect({ holder, epoch: leader?.epoch }).toEqual({ holder: undefined, epoch: grant.epoch });
+    expect(world.store.leases).toBe(0);
+  });
+
+  it('a claim that cannot be recorded: no lease is asked for', async () => {
+    const world = new World();
+    const one = world.join();
+    for (const bad of [{ name: 'two\nlines' }, { epoch: Number.MAX_SAFE_INTEGER }]) {
+      await expect(one.acquire(claimOf('a', bad))).rejects.toThrow(RangeError);
+    }
+    expect(world.store.leases).toBe(0);
   });
 
   it('a degraded rule, of a primary that is granted the group again: nobody else is', async () => {
@@ -73,6 +84,51 @@ describe('what comes in between', () => {
     };
     expect(reasonOf(await world.join().acquire(promotion('b')))).toBe('raced');
     expect(reasonOf(await world.join().acquire(promotion('b')))).toBe('degraded');
+  });
+
+  it('progress, of a primary that had its lease again: who lags now is refused', async () => {
+    const world = new World();
+    const one = world.join();
+    const grant = grantOf(await one.acquire(claimOf('a')));
+    await one.recordRule(grant, { number: 1, rule: asyncRule });
+    await one.recordProgress(grant, 100);
+    world.nowMs += timing.ttlMs;
+    world.store.beforeCommit = async () => {
+      const again = await one.regain(grant);
+      await one.recordProgress(again!, 500);
+      await one.release(again!);
+    };
+    const candidate = claimOf('b', { kind: 'promotion', lsn: 100 });
+    expect(reasonOf(await world.join().acquire(candidate))).toBe('raced');
+    expect(reasonOf(await world.join().acquire(candidate))).toBe('lagging');
+  });
+
+  it('the first grant of all, to another: it is not made twice', async () => {
+    const world = new World();
+    const two = world.join();
+    world.store.beforeCommit = async () => {
+      // Back without a lease: only the leader record tells of it.
+      await two.release(grantOf(await two.acquire(claimOf('b'))));
+    };
+    expect(reasonOf(await world.join().acquire(claimOf('a')))).toBe('raced');
+    expect((await two.view()).leader).toMatchObject({ epoch: 1, nodeId: nodeId('b') });
+  });
+
+  it('another rule, or other progress, of the same grant: neither goes back', async () => {
+    const world = new World();
+    const { one, grant } = await leftBy(world, 'b');
+    const number = 2;
+    world.store.beforeCommit = async () => {
+      await one.recordRule(grant, { number: 3, rule: syncRule('b', 'c') });
+    };
+    const old = one.recordRule(grant, { number, rule: asyncRule });
+    await expect(old).rejects.toThrow(RangeError);
+    world.store.beforeCommit = async () => {
+      await one.recordProgress(grant, 9);
+    };
+    expect(await one.recordProgress(grant, 5)).toBe(true);
+    const { rule, progress } = await one.view();
+    expect([rule?.number, progress?.lsn]).toEqual([3, 9]);
   });
 
   it('another node, as the primary records its rule: it is not recorded', async () => {
@@ -122,6 +178,40 @@ describe('an answer that is late', () => {
   });
 });
 
+describe('a renewal that is denied', () => {
+  it('while the lease lives: the group is not lost, and the lease is renewed', async () => {
+    const world = new World();
+    const { one, grant } = await leftBy(world, 'b');
+    const renew = world.store.renew.bind(world.store);
+    world.store.renew = () => Promise.resolve(undefined);
+    expect(await one.renew(grant)).toBeUndefined();
+    await expect(one.regain(grant)).rejects.toMatchObject(away);
+    world.store.renew = renew;
+    expect(await one.renew(grant)).toBeDefined();
+  });
+
+  it('as another takes the group, or the lease for it ends: it is lost, or it is not', async () => {
+    const world = new World();
+    const { one, grant } = await leftBy(world, 'b');
+    world.nowMs += timing.ttlMs;
+    world.store.beforeCommit = async () => {
+      world.nowMs += timing.ttlMs;
+    };
+    await expect(one.regain(grant)).rejects.toMatchObject(away);
+    world.store.beforeCommit = async () => {
+      grantOf(await world.join().acquire(promotion('b')));
+    };
+    expect(await one.regain(grant)).toBeUndefined();
+  });
+
+  it('since it is kept for another: it is lost', async () => {
+    const world = new World();
+    const { one, grant } = await leftBy(world, 'b');
+    expect(await one.release(grant, nodeId('b'))).toBe(true);
+    expect(await one.regain(grant)).toBeUndefined();
+  });
+});
+
 describe('an answer that is lost', () => {
   it('of a rule: recording it again finds it', async () => {
     const world = new World();
@@ -145,6 +235,22 @@ describe('an answer that is lost', () => {
     expect((await two.view()).holder).toBeUndefined();
     const next = grantOf(await one.acquire(claimOf('a')));
     expect(next.epoch).toBe(grant.epoch + 2);
+  });
+
+  it('of a lease that is taken again: the group is not lost, and comes back', async () => {
+    const world = new World();
+    const { one, grant } = await leftBy(world, 'b');
+    world.nowMs += timing.ttlMs;
+    expect(await one.renew(grant)).toBeUndefined();
+    // The look, the lease, the swap, and the lease that is given back.
+    world.store.faults.push(undefined, undefined, 'lost', 'refused');
+    await expect(one.regain(grant)).rejects.toMatchObject(away);
+    expect(await one.renew(grant)).toBeUndefined();
+    await expect(one.regain(grant)).rejects.toMatchObject(away);
+    world.nowMs += timing.ttlMs;
+    const again = await one.regain(grant);
+    expect(again?.epoch).toBe(grant.epoch);
+    expect(await one.renew(again!)).toBeDefined();
   });
 
   it('of a swap that was repeated on the way: it was made, whatever is answered', async () => {
@@ -208,6 +314,45 @@ describe('a referee of the past', () => {
     for (let i = 0; i < 20; i += 1) await stranger.pause('me', `${i}`);
     const message = expect.stringContaining('its epoch is 1, and was 2 before');
     await expect(one.view()).rejects.toMatchObject({ code: 'WAL_REFEREE_PAST', message });
+  });
+
+  it('is forgotten for good, also what is being stored meanwhile', async () => {
+    const world = new World();
+    const memory = new KeptMemory();
+    const one = world.join(memory);
+    const grant = grantOf(await one.acquire(claimOf('a')));
+    const store = memory.store.bind(memory);
+    let go = (): void => undefined;
+    const isLet = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    let isStoring = false;
+    memory.store = async (seen) => {
+      isStoring = true;
+      await isLet;
+      await store(seen);
+    };
+    const recorded = one.recordRule(grant, { number: 1, rule: asyncRule });
+    await expect.poll(() => isStoring).toBe(true);
+    const forgotten = one.forget();
+    go();
+    await Promise.all([recorded, forgotten]);
+    expect(memory.seen).toBeUndefined();
+  });
+
+  it('is told by a watch, also after the referee was away', async () => {
+    const world = new World();
+    const { one, grant } = await leftBy(world, 'b');
+    const old = world.store.backup();
+    await one.recordRule(grant, { number: 2, rule: syncRule('c') });
+    const seen: unknown[] = [];
+    world.store.faults.push(undefined, 'refused', 'refused');
+    for await (const sight of one.watch({ signal: AbortSignal.timeout(8000) })) {
+      seen.push('away' in sight ? (sight.away as { code?: unknown }).code : 'view');
+      if (seen.length === 2) world.store.restore(old);
+      if (seen.length === 3) break;
+    }
+    expect(seen).toEqual(['view', 'WAL_REFEREE_AWAY', 'WAL_REFEREE_PAST']);
   });
 
   it('is remembered before anything is done by what was seen, and not for each look', async () => {
