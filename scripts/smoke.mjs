@@ -2,9 +2,11 @@
 // project.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Log } from 'walmirror';
+import { exportMetrics } from 'walmirror/prometheus';
 
 const log = await Log.open({ dir: './smoke-log' });
 const lsn = log.append('hello');
@@ -13,6 +15,19 @@ let text = '';
 for await (const batch of log.read({ live: false })) {
   for (const record of batch) text += record.data;
 }
+// What a registry of prom-client is asked for, and what the schema in the package promises.
+const metrics = new Map();
+const registry = {
+  registerMetric: (metric) => void metrics.set(metric.name, metric),
+  getSingleMetric: (name) => metrics.get(name),
+  removeSingleMetric: (name) => void metrics.delete(name),
+};
+exportMetrics(log, { registry });
+if (metrics.size === 0) throw new Error('no metrics');
+const schemaFile = createRequire(import.meta.url).resolve('walmirror/status.schema.json');
+const { required } = JSON.parse(readFileSync(schemaFile, 'utf8')).$defs.log;
+const missing = required.filter((name) => !(name in log.status()));
+if (required.length === 0 || missing.length > 0) throw new Error(`no ${missing} in the status`);
 await log.close();
 if (lsn !== 1 || level !== 'local' || text !== 'hello') {
   throw new Error(`unexpected: ${JSON.stringify({ lsn, level, text })}`);

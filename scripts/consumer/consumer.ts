@@ -1,5 +1,10 @@
 // A program against the package's types, as strictly as a consumer may compile: see tsconfig.json.
 import { type Batch, type CommitResult, Log, type LogStatus, WalError } from 'walmirror';
+import { exportMetrics, type MetricsOptions } from 'walmirror/prometheus';
+
+export function show(log: Log, registry: MetricsOptions['registry']): () => void {
+  return exportMetrics(log, { registry, prefix: 'app_', label: log.name });
+}
 
 export async function use(dir: string, signal: AbortSignal): Promise<CommitResult> {
   const log = await Log.open({

@@ -186,9 +186,19 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   }
 
   appliedMoved(): void {
+    if (this.applier?.error !== undefined) this.#applierFailed(this.applier);
     const lsn = this.applier?.appliedLsn ?? 0;
     if (this.failure === undefined && this.state === 'open') this.driver.applied(lsn);
     this.moved.settle();
+  }
+
+  /** What the callback says of it may hold a record: only what kind of error it is is told. */
+  #applierFailed({ error, appliedLsn }: RunningApplier): void {
+    if (error === this.failure) return;
+    const own = error instanceof WalError ? `${error.code}: ${error.message}` : errorName(error);
+    const message = `the applier has failed after LSN ${appliedLsn}: ${own}`;
+    this.noteError({ code: 'WAL_APPLY_FAILED', message });
+    this.news.tell('error', 'applier', message, { appliedLsn });
   }
 
   /** Nothing mends it: every present and later wait ends with this one error. */
@@ -263,4 +273,8 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     this.#slowFlushes = count;
     this.events.emit('slowFlush', { milliseconds: this.native.info().lastSlowFlushMs });
   }
+}
+
+function errorName(error: unknown): string {
+  return error instanceof Error ? error.name : typeof error;
 }

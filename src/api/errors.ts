@@ -123,6 +123,10 @@ export const errorCodes = {
     meaning: 'The standbys asked for did not answer within `syncTimeout`.',
     hint: 'The record stays in the log: wait with `commit(lsn)` again; see who is connected.',
   },
+  WAL_APPLY_FAILED: {
+    meaning: 'The callback of `log.apply` has thrown, and this log applies nothing any more.',
+    hint: 'See what `done` of the applier rejects with; then start another one.',
+  },
   WAL_COMMIT_ABORTED: {
     meaning: 'The wait for a commit was cancelled by its signal.',
     hint: 'The record stays in the log, and may commit later: `commit(lsn)` waits again.',

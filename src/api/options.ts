@@ -3,6 +3,7 @@ import type { CommitLevel } from '../replication/level.js';
 import type { Security } from '../transport/security.js';
 import { WalError } from './errors.js';
 import { type Logger, resolveLogger } from './logger.js';
+import { isNodeName, maxNameBytes, nodeNameRule } from './node_name.js';
 import {
   type PolicyOptions,
   policyKeys,
@@ -166,7 +167,6 @@ const DEFAULT_RECORD_BYTES = 16 * MIB;
 const SEGMENT_OVERHEAD = 5 * 4096;
 const PADDED_OVERHEAD = 7 * 4096;
 const MIN_SEGMENT_BYTES = 64 * 1024;
-const MAX_NAME_BYTES = 63;
 
 const openKeys = [
   'dir',
@@ -350,15 +350,12 @@ function nodeName(value: unknown, dir: string): string {
   if (value === undefined) {
     const name = basename(dir)
       .replace(/[^\w.-]/g, '_')
-      .slice(0, MAX_NAME_BYTES);
+      .slice(0, maxNameBytes);
     return name === '' ? 'log' : name;
   }
   const name = check.string(value, 'name');
-  if (!/^[\w.-]+$/.test(name) || name.length > MAX_NAME_BYTES) {
-    throw new RangeError(
-      `name takes 1 to ${MAX_NAME_BYTES} letters, digits, '_', '-' and '.'; ` +
-        `got ${check.shown(name)}`,
-    );
+  if (!isNodeName(name)) {
+    throw new RangeError(`name takes ${nodeNameRule}; got ${check.shown(name)}`);
   }
   return name;
 }

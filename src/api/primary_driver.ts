@@ -64,7 +64,7 @@ export class PrimaryDriver implements Driver {
         onStop: (error) => core.fail(error),
       },
     });
-    this.#waiters = new CommitWaiters(this.#hub);
+    this.#waiters = new CommitWaiters(this.#hub, { missing: () => this.#missing() });
     this.commits = new Commits({
       appender: core.appender,
       keepAlive: core.keepAlive,
@@ -216,9 +216,13 @@ export class PrimaryDriver implements Driver {
   #tick(nowMs: number): void {
     if (this.#policy.whenMissing !== 'block') this.commits.tick(nowMs);
     if (this.#hub.watch(nowMs) !== 'alone') return;
+    this.#reason = `no answer within ${this.#policy.syncTimeout} ms; missing: ${this.#missing()}`;
+  }
+
+  /** What a commit that has waited for long lacks. */
+  #missing(): string | null {
     const { standbys } = this.#hub.status();
-    const missing = waitingFor(this.#policy, standbys, Number.POSITIVE_INFINITY);
-    this.#reason = `no answer within ${this.#policy.syncTimeout} ms; missing: ${missing}`;
+    return waitingFor(this.#policy, standbys, Number.POSITIVE_INFINITY);
   }
 
   #ruleChanged(): void {

@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
 import type { Pem, Security, TlsOptions } from '../transport/security.js';
 import { contextOptions, isNamed, shownNames, tlsReason } from '../transport/tls.js';
+import { isNodeName, nodeNameRule } from './node_name.js';
 import * as check from './validate.js';
 
 /** What `listen` and `follow` have in common: who may be at the other end of a connection. */
@@ -57,6 +58,7 @@ export function resolveTls(value: unknown, what: string, node: string | undefine
     allow: allowed(raw.allow, `${what}.allow`),
   };
   requireUsable(tls, what);
+  requireCertificates(tls, what);
   if (node !== undefined) requireOwnName(tls, what, node);
   return tls;
 }
@@ -67,6 +69,34 @@ function requireUsable(tls: TlsOptions, what: string): void {
   } catch (error) {
     const reason = tlsReason(error as Error);
     throw new RangeError(`${what}: these key, cert, ca and crl cannot be used: ${reason}`);
+  }
+}
+
+const certificates = /-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----(?:[^-]*-----END \1-----)?/g;
+
+/** OpenSSL leaves out what it cannot read of them: nobody, or not everybody, would be let in. */
+function requireCertificates({ ca }: TlsOptions, what: string): void {
+  for (const each of [ca].flat()) {
+    const text = typeof each === 'string' ? each : Buffer.from(each).toString('latin1');
+    const found = text.match(certificates) ?? [];
+    if (found.length === 0) throw new RangeError(`${what}.ca holds no certificate in PEM`);
+    for (const [i, certificate] of found.entries()) {
+      const reason = unreadable(certificate);
+      if (reason === undefined) continue;
+      const which = `certificate ${i + 1} of ${found.length}`;
+      throw new RangeError(`${what}.ca: ${which} cannot be read: ${reason}`);
+    }
+  }
+}
+
+/** Why a certificate cannot be read; undefined: it can. */
+function unreadable(certificate: string): string | undefined {
+  if (!certificate.includes('-----END ')) return 'it is cut short';
+  try {
+    new X509Certificate(certificate);
+    return undefined;
+  } catch (error) {
+    return tlsReason(error as Error);
   }
 }
 
@@ -87,6 +117,9 @@ function pem(value: unknown, what: string): Pem {
 }
 
 function pems(value: unknown, what: string): readonly Pem[] {
+  if (Array.isArray(value) && value.length === 0) {
+    throw new RangeError(`${what} takes PEM, or several in an array; the array is empty`);
+  }
   return (Array.isArray(value) ? value : [value]).map((one) => pem(one, what));
 }
 
@@ -101,6 +134,15 @@ function allowed(value: unknown, what: string): TlsOptions['allow'] {
   if (names.length === 0 || names.some((name) => typeof name !== 'string' || name === '')) {
     const example = "['b', 'c'], or '*' for every node that the ca vouches for";
     throw new TypeError(`${what} takes the names of the other nodes, such as ${example}`);
+  }
+  if (names.includes('*')) {
+    throw new RangeError(`${what} takes '*' alone and not in an array, where it would be a name`);
+  }
+  const wrong = names.find((name) => !isNodeName(name));
+  if (wrong !== undefined) {
+    throw new RangeError(
+      `${what} has ${check.shown(wrong)}, and no node has such a name: ${nodeNameRule}`,
+    );
   }
   return [...names];
 }

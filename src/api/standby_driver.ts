@@ -68,10 +68,10 @@ export class StandbyDriver implements Driver {
     await this.#follower.connected(signal === undefined ? {} : { signal });
   }
 
-  async stop(): Promise<void> {
+  async stop(how: 'drop' | 'leave' = 'drop'): Promise<void> {
     if (!this.#ended.signal.aborted) this.#core.scrub.repairFrom('', undefined);
     this.#ended.abort();
-    await this.#follower.stop();
+    await this.#follower.stop(how);
   }
 
   setRef(holds: boolean): void {
@@ -124,7 +124,7 @@ export class StandbyDriver implements Driver {
   }
 
   async close(): Promise<void> {
-    await this.stop();
+    await this.stop('leave');
   }
 
   #where(): string {

@@ -66,13 +66,25 @@ export function parseLsn(text: string): number {
   return lsn;
 }
 
-const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, '': 1 };
+const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000 };
 
-/** Milliseconds; `10s` and `500ms` are understood too. */
+/** Milliseconds, of a time with its unit: `1` may be meant as a second by who types it. */
 export function parseDuration(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m)?$/.exec(text);
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m)$/.exec(text);
   const value = Number(match?.[1]) * (UNITS[match?.[2] ?? ''] ?? Number.NaN);
-  if (!(value > 0)) throw new InvalidArgumentError('Say a time, such as 500ms or 10s.');
+  if (!(value > 0)) {
+    throw new InvalidArgumentError('Say a time, such as 500ms or 10s, with its unit.');
+  }
+  return value;
+}
+
+const leastInterval = 50;
+
+export function parseInterval(text: string): number {
+  const value = parseDuration(text);
+  if (value < leastInterval) {
+    throw new InvalidArgumentError(`Say ${leastInterval}ms or more.`);
+  }
   return value;
 }
 

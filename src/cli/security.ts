@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Log } from '../api/log.js';
 import type { SecurityOptions } from '../api/security_options.js';
-import { UsageError } from './failure.js';
+import { asTyped, UsageError } from './failure.js';
 import { parsePath } from './options.js';
 import { readNamedFile, readPrivateFile, readTrustedFile } from './private_file.js';
 import { notice } from './terminal.js';
@@ -108,7 +108,7 @@ export function reloadOnHangup(log: Log, typed: TypedSecurity): () => void {
       if (tls !== undefined) await log.reloadTls(tls);
       notice('the certificates were read again');
     } catch (error) {
-      notice(`the certificates stay as they are: ${(error as Error).message}`);
+      notice(`the certificates stay as they are: ${asTyped((error as Error).message)}`);
     }
   };
   const handler = (): void => void reload();

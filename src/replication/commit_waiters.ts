@@ -24,6 +24,8 @@ export interface CommitSource {
 export interface CommitWaitersOptions {
   /** A wait for standbys is rejected after this long. undefined: it blocks. */
   readonly timeoutMs?: number | undefined;
+  /** What a commit lacks now, in words, for the message of one that took too long. */
+  readonly missing?: (() => string | null) | undefined;
 }
 
 interface Waiter {
@@ -77,9 +79,11 @@ export class CommitWaiters {
   /** Of waits at a remote level that was named, and of those at the log's own level. */
   #timeoutMs: number | undefined;
   #ownTimeoutMs: number | undefined;
+  readonly #missing: () => string | null;
 
   constructor(source: CommitSource, options: CommitWaitersOptions = {}) {
     this.#source = source;
+    this.#missing = options.missing ?? (() => null);
     this.limitWaits(options.timeoutMs, options.timeoutMs);
     this.#queues = {
       own: new LevelQueue(),
@@ -240,7 +244,7 @@ export class CommitWaiters {
         if (waiter.since < 0) waiter.since = nowMs;
         if (nowMs - waiter.since < timeoutMs) continue;
         group.others.delete(waiter);
-        waiter.reject(timeoutError(this.#named(level), group.target, timeoutMs));
+        waiter.reject(this.#timeoutError(level, group.target, timeoutMs));
       }
       this.#dropIfEmpty(level, group);
     }
@@ -280,6 +284,13 @@ export class CommitWaiters {
     const at = queue.groups.indexOf(group);
     if (at >= 0) queue.groups.splice(at, 1);
     if (queue.open === group) queue.open = undefined;
+  }
+
+  #timeoutError(kind: CommitKind, lsn: number, timeoutMs: number): WalError {
+    const missing = this.#missing();
+    const text = `LSN ${lsn} did not reach ${this.#named(kind)} within ${timeoutMs} ms`;
+    const whole = missing === null ? text : `${text}: waits for ${missing}`;
+    return new WalError('WAL_SYNC_TIMEOUT', whole, { lsn, outcome: 'unknown' });
   }
 
   #named(kind: CommitKind): CommitLevel {
@@ -339,9 +350,4 @@ function abortedError(lsn: number, signal: AbortSignal): WalError {
     outcome: 'unknown',
     cause: signal.reason,
   });
-}
-
-function timeoutError(level: CommitKind, lsn: number, timeoutMs: number): WalError {
-  const text = `LSN ${lsn} did not reach ${level} within ${timeoutMs} ms`;
-  return new WalError('WAL_SYNC_TIMEOUT', text, { lsn, outcome: 'unknown' });
 }

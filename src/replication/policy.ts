@@ -60,7 +60,7 @@ export function priorityOf(standbys: SyncStandbys, name: string): number {
   return standbys.names.findIndex((each) => each === '*' || each.toLowerCase() === lower);
 }
 
-type TokenKind = 'word' | 'quoted' | 'number' | '(' | ')' | ',' | '*' | 'end';
+type TokenKind = 'word' | 'quoted' | 'number' | '(' | ')' | ',' | '*' | 'other' | 'end';
 
 interface Token {
   readonly kind: TokenKind;
@@ -121,7 +121,10 @@ class Parser {
 
   #count(): number {
     const token = this.#token;
-    if (token.kind !== 'number') this.#fail(token, 'expected how many standbys to wait for');
+    if (token.kind !== 'number' || /[^\s(),*"]/.test(this.#text[this.#at] ?? ' ')) {
+      const what = 'expected how many standbys to wait for, a whole number';
+      throw new TypeError(this.#message(token, `${what}; ${example}`));
+    }
     const count = Number(token.text);
     if (count < 1) this.#fail(token, 'at least one standby has to be waited for');
     if (count > maxCount) this.#fail(token, `at most ${maxCount} standbys can be waited for`);
@@ -166,10 +169,7 @@ class Parser {
     if (number !== undefined) return { kind: 'number', text: number, at };
     const word = this.#match(/[A-Za-z_\u0080-\uffff][A-Za-z0-9_$\u0080-\uffff]*/y, at);
     if (word !== undefined) return { kind: 'word', text: word, at };
-    return this.#fail(
-      { kind: 'end', text: one, at },
-      'a name with this character has to be quoted',
-    );
+    return { kind: 'other', text: one, at };
   }
 
   #scanQuoted(at: number): Token {
@@ -190,14 +190,18 @@ class Parser {
     return found;
   }
 
-  #fail(token: Token, what: string): never {
+  #fail(token: Token, expected: string): never {
+    const isStrange = token.kind === 'other';
+    const what = isStrange ? 'a name with this character has to be quoted' : expected;
     throw new TypeError(this.#message(token, `${what}; ${example}`));
   }
 
+  /** In one line, with a pointer that stands under what is wrong. */
   #message(token: Token, what: string): string {
-    const found = token.at >= this.#text.length ? 'at the end' : `at character ${token.at + 1}`;
-    const pointer = `${' '.repeat(token.at)}^`;
-    return `synchronousStandbys, ${found}: ${what}\n  ${this.#text}\n  ${pointer}`;
+    const before = [...this.#text.slice(0, token.at)].length;
+    const found = token.at >= this.#text.length ? 'at the end' : `at character ${before + 1}`;
+    const shown = this.#text.replace(/[\s\p{Cc}]/gu, ' ');
+    return `synchronousStandbys, ${found}: ${what}\n  ${shown}\n  ${' '.repeat(before)}^`;
   }
 }
 

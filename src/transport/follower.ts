@@ -151,11 +151,12 @@ export class Follower implements PrimaryLinkHost {
   }
 
   /**
-   * Ends the connection; afterwards nothing more is taken. What was under way is waited for.
-   * Idempotent: every call waits for the one end.
+   * Ends the connection, at once or (`leave`) in order, which waits for the primary a moment;
+   * afterwards nothing more is taken. What was under way is waited for. Idempotent: every call
+   * waits for the one end.
    */
-  stop(): Promise<void> {
-    this.#stopping ??= this.#stop();
+  stop(how: 'drop' | 'leave' = 'drop'): Promise<void> {
+    this.#stopping ??= this.#stop(how);
     return this.#stopping;
   }
 
@@ -297,7 +298,7 @@ export class Follower implements PrimaryLinkHost {
 
   // -- inside --
 
-  async #stop(): Promise<void> {
+  async #stop(how: 'drop' | 'leave'): Promise<void> {
     if (this.#state !== 'failed') this.#state = 'stopped';
     clearTimeout(this.#retryTimer);
     clearInterval(this.#tickTimer);
@@ -306,7 +307,7 @@ export class Follower implements PrimaryLinkHost {
       const closed = new Promise<void>((resolve) => {
         this.#linkClosed = resolve;
       });
-      link.drop(new WalError('WAL_CLOSED', 'the standby stops following'));
+      link[how](new WalError('WAL_CLOSED', 'the standby stops following'));
       await closed;
     }
     this.#flushWaits?.resolve();

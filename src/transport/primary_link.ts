@@ -99,6 +99,7 @@ export class PrimaryLink implements FrameSink {
   #ackedFlush = -1;
   #ackedApply = -1;
   #ended = false;
+  #leaving = false;
   #failure: WalError | undefined;
 
   constructor(host: PrimaryLinkHost) {
@@ -143,6 +144,24 @@ export class PrimaryLink implements FrameSink {
     this.#ended = true;
     this.#failure = error;
     this.#socket.destroy();
+  }
+
+  /**
+   * Ends it so that the primary sees an end and no fault: what still comes is read and left out
+   * until the primary has ended too, or for as long as an orderly close may take.
+   */
+  leave(error: WalError): void {
+    if (!this.isStreaming) {
+      this.drop(error);
+      return;
+    }
+    this.#ended = true;
+    this.#leaving = true;
+    this.#failure = error;
+    const timer = setTimeout(() => this.#socket.destroy(), this.#host.timing.close);
+    this.#socket.once('close', () => clearTimeout(timer));
+    this.#socket.end();
+    this.#socket.resume();
   }
 
   /** Ends the connection where the primary may not be there any more. */
@@ -267,12 +286,12 @@ export class PrimaryLink implements FrameSink {
   // -- receiving --
 
   #received(count: number): boolean {
-    if (this.#ended) return false;
+    if (this.#ended) return this.#leaving;
     this.#heartbeat.heard(this.#host.now());
     this.#pendingFrom = 0;
     this.#pendingTo = count;
     this.#guard(() => this.#take());
-    return !this.#ended && this.#pendingFrom === this.#pendingTo;
+    return this.#leaving || (!this.#ended && this.#pendingFrom === this.#pendingTo);
   }
 
   #take(): void {

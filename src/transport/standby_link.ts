@@ -146,6 +146,10 @@ export class StandbyLink implements FrameSink, RangeHolder {
     socket.on('error', (error) => {
       this.#reason = error.message;
     });
+    // What is not written yet would meet nobody.
+    socket.on('end', () => {
+      if (!this.#isEnding) socket.destroy();
+    });
     socket.on('close', () => this.#closed());
   }
 

@@ -61,6 +61,11 @@ describe('apply', () => {
     await log.appendAndCommit('b');
     await done;
     expect(applier.appliedLsn).toBe(1);
+    const message = 'the applier has failed after LSN 1: Error';
+    const { lastError, events, state } = log.status();
+    expect(lastError).toMatchObject({ code: 'WAL_APPLY_FAILED', message });
+    expect(events.at(-1)).toMatchObject({ level: 'error', event: 'applier', message });
+    expect(state).toBe('open');
     await applier.stop();
     // The log itself goes on, and so may another applier.
     await log.appendAndCommit('c');

@@ -1,3 +1,4 @@
+import { pino } from 'pino';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { WalError } from '../../src/api/errors.js';
 import { LogEmitter } from '../../src/api/events.js';
@@ -45,6 +46,16 @@ const range = {
 } as const;
 
 describe('a logger', () => {
+  it('may be that of pino', async () => {
+    const lines: string[] = [];
+    const logger = pino({ level: 'debug' }, { write: (line: string) => void lines.push(line) });
+    const log = await openLog({ ...small, name: 'n', logger });
+    await log.close();
+    const found = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(found[0]).toMatchObject({ level: 30, event: 'opened', log: 'n', role: 'primary' });
+    expect(found.at(-1)).toMatchObject({ level: 30, event: 'closed', msg: 'closed' });
+  });
+
   it('hears of each event once, at its level, in one line', async () => {
     const { logger, lines } = memoryLogger();
     const events = new LogEmitter();

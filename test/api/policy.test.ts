@@ -191,6 +191,7 @@ describe('setPolicy', () => {
     await until(() => log.status().standbys[0]?.synchronous === true, 'the standby counts');
     const error = await walError(() => log.appendAndCommit('one'));
     expect(error).toMatchObject({ code: 'WAL_SYNC_TIMEOUT', outcome: 'unknown' });
+    expect(error.message).toMatch(/within 2000 ms: waits for b to answer, for /);
     expect(policyOf(log).degraded).toBeNull();
   });
 

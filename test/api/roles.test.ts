@@ -136,6 +136,7 @@ describe('a standby', () => {
     const a = await primary({ ...anyOne, whenMissing: 'fail', syncTimeout: 100 });
     const error = await walError(() => a.log.appendAndCommit('x'));
     expect(error).toMatchObject({ code: 'WAL_SYNC_TIMEOUT', outcome: 'unknown' });
+    expect(error?.message).toMatch(/waits for 1 more standby to connect, for ANY 1 \(\*\)$/);
     await standby(a.port);
     expect((await a.log.appendAndCommit('y')).lsn).toBe(2);
   });

@@ -41,9 +41,15 @@ describe('tls and secret', () => {
     await expect(standby.reloadTls(a)).rejects.toThrow(
       /reloadTls.cert is for DNS:a, and not for this node, whose name is b/,
     );
+    const good = tlsOf(next, 'b', ['a']);
+    for (const ca of ['', 'x', [], good.key, cut(good.ca), good.ca + cut(good.ca)]) {
+      await expect(standby.reloadTls({ ...good, ca })).rejects.toThrow(/^reloadTls\.ca/);
+    }
+    await expect(standby.reloadTls({ ...good, allow: ['*'] })).rejects.toThrow(RangeError);
     next.remove();
     await primary.appendAndCommit('two');
     expect(await texts(primary)).toEqual(['one', 'two']);
+    expect(primary.status().standbys).toMatchObject([{ state: 'live' }]);
   });
 
   it.each([
@@ -122,6 +128,9 @@ describe('tls and secret', () => {
   });
 });
 
+const cut = (pem: unknown): string => String(pem).slice(0, -60);
+const spoilt = (pem: unknown): string => `${String(pem).replace(/^MII/m, 'AAA')}${pem}`;
+
 describe('options that cannot be', () => {
   const listen = (security: object): Partial<OpenOptions> =>
     ({ name: 'a', listen: { port: 0, ...security } }) as Partial<OpenOptions>;
@@ -132,6 +141,26 @@ describe('options that cannot be', () => {
     ['an unknown name', () => ({ tls: { ...a, pfx: 'x' } }), /no option "pfx"/],
     ['no key', () => ({ tls: { ...a, key: undefined } }), /listen.tls.key takes PEM/],
     ['a ca that is none', () => ({ tls: { ...a, ca: [1] } }), /listen.tls.ca takes PEM/],
+    ['a ca without a word', () => ({ tls: { ...a, ca: '' } }), /listen.tls.ca holds no certif/],
+    ['a ca that is prose', () => ({ tls: { ...a, ca: ['x'] } }), /listen.tls.ca holds no certif/],
+    ['a ca of none', () => ({ tls: { ...a, ca: [] } }), /listen.tls.ca takes PEM.* is empty/],
+    ['a key as the ca', () => ({ tls: { ...a, ca: a.key } }), /listen.tls.ca holds no certificate/],
+    ['one ca of two', () => ({ tls: { ...a, ca: [a.ca, 'x'] } }), /listen.tls.ca holds no certif/],
+    ['a ca cut short', () => ({ tls: { ...a, ca: cut(a.ca) } }), /1 of 1 .* it is cut short/],
+    ['a second one', () => ({ tls: { ...a, ca: a.ca + cut(a.ca) } }), /2 of 2 .* it is cut short/],
+    ['bytes of it', () => ({ tls: { ...a, ca: Buffer.from(cut(a.ca)) } }), /it is cut short/],
+    [
+      'a spoilt ca',
+      () => ({ tls: { ...a, ca: spoilt(a.ca) } }),
+      /certificate 1 of 2 cannot be read/,
+    ],
+    ['a crl of none', () => ({ tls: { ...a, crl: [] } }), /listen.tls.crl takes PEM.* is empty/],
+    ['all in an array', () => ({ tls: { ...a, allow: ['*'] } }), /tls.allow takes '\*' alone/],
+    [
+      'no name',
+      () => ({ tls: { ...a, allow: ['b', 'b.*'] } }),
+      /tls.allow has "b.\*", and no node/,
+    ],
     ['nobody', () => ({ tls: { ...a, allow: [] } }), /listen.tls.allow takes the n/],
     ['the key of another', () => ({ tls: { ...a, key: b.key } }), /cannot be used: .*mismatch/],
     ['nonsense for a key', () => ({ tls: { ...a, key: 'hush-hush' } }), /cannot be used: /],

@@ -85,6 +85,11 @@ describe('from the command line', () => {
     writeFileSync(join(dir, 'a.pem'), 'nonsense');
     primary.child.kill('SIGHUP');
     await expect.poll(() => primary.stderr).toMatch(/the certificates stay as they are: /);
+    tlsFiles(dir, 'a', 'b');
+    writeFileSync(join(dir, 'ca.pem'), authority.cert.slice(0, -60));
+    writeFileSync(crl, authority.crl());
+    primary.child.kill('SIGHUP');
+    await expect.poll(() => primary.stderr).toMatch(/stay as they are: --tls-ca: .* cut short/);
     await statusWhen(a, ({ standbys }) => standbys.length === 1);
     expect(await succeed(['status', '--dir', a])).toMatch(/^standby +b at [\d.:]+ \(TLS\), /m);
     expect(await succeed(['status', '--dir', b])).toMatch(/^primary +a at [\d.:]+ \(TLS\), conn/m);
@@ -159,6 +164,12 @@ describe('from the command line', () => {
     };
     expect(await says(ofA)).toMatch(/TLS: these key, cert, ca and crl cannot be used: /);
     expect(await says(['--secret-file', short])).toMatch(/--secret-file: takes 16 to 1024.* got 5/);
+    tlsFiles(dir, 'a', 'b');
+    for (const garbage of ['', 'nonsense', readFileSync(key!)]) {
+      writeFileSync(ca!, garbage);
+      expect(await says(ofA)).toMatch(/error: --tls-ca holds no certificate in PEM/);
+    }
+    expect(await says([...tlsFiles(dir, 'a', 'b.*')])).toMatch(/--tls-allow has "b\.\*", and no/);
     const ofX = tlsFiles(dir, 'x', 'b');
     expect(await says([...ofX, '--plaintext'])).toMatch(/the --tls options or --plaintext/);
     expect(await says(ofX)).toMatch(/--tls-cert is for DNS:x, and not for this node, whose name/);

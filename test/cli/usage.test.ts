@@ -51,6 +51,7 @@ const badValues: Record<string, readonly (readonly [string, string, RegExp])[]> 
     ['--when-missing', 'stop', /Allowed choices are block, fail, degrade/],
     ['--when-missing', 'fail', /--when-missing needs --standbys/],
     ['--sync-timeout', '0', /Say a time, such as 500ms or 10s/],
+    ['--sync-timeout', '10', /Say a time, such as 500ms or 10s, with its unit/],
     [
       '--sync-timeout',
       '10s',
@@ -120,6 +121,8 @@ const badValues: Record<string, readonly (readonly [string, string, RegExp])[]> 
   status: [
     ['--dir', '', /Say a path/],
     ['--interval', 'soon', /Say a time/],
+    ['--interval', '1', /Say a time.* with its unit/],
+    ['--interval', '49ms', /Say 50ms or more/],
     ['--interval', '1s', /--interval needs --watch/],
     ['--serve', '70000', /Say a port, 0 to 65535/],
   ],

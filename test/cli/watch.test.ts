@@ -8,6 +8,7 @@ import { sparkline } from '../../src/cli/screen/sparkline.js';
 import { statusScreen, time } from '../../src/cli/screen/status_screen.js';
 import { type WatchIo, watchStatus } from '../../src/cli/watch_status.js';
 import { openLog, small } from '../api/helpers.js';
+import { freshDir } from '../helpers/temp.js';
 import { Running, walmirror } from './helpers.js';
 
 const ESCAPE = '\u001b';
@@ -235,7 +236,7 @@ describe('its pieces', () => {
 describe('the command', () => {
   it('looks until Ctrl-C, through a log that is closed meanwhile', async () => {
     const log = await openLog({ ...small, name: 'n' });
-    const args = ['status', '--dir', log.dir, '--watch', '--interval', '20ms'];
+    const args = ['status', '--dir', log.dir, '--watch', '--interval', '50ms'];
     const watching = new Running(args);
     await log.appendAndCommit('a');
     await expect.poll(() => watching.stdout).toMatch(/n primary open; LSN 1, committed 1/);
@@ -248,12 +249,23 @@ describe('the command', () => {
 
   it('ends when nobody reads it any more', async () => {
     const log = await openLog(small);
-    const watching = new Running(['status', '--dir', log.dir, '--watch', '--interval', '5ms']);
+    const watching = new Running(['status', '--dir', log.dir, '--watch', '--interval', '50ms']);
     await expect.poll(() => watching.stdout).toMatch(/primary open/);
     watching.child.stdout.destroy();
     const { code, stderr } = await watching.ended();
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   });
+
+  it.each([[['--watch']], [['--serve', '0']]])(
+    '%j of what is no log ends at once',
+    async (args) => {
+      const { code, stderr } = await walmirror(['status', '--dir', freshDir(), ...args]);
+      expect({ code, stderr }).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining('no log'),
+      });
+    },
+  );
 
   it.each([[['--watch', '--json'], /--json prints the status once/]])(
     'refuses %j',

@@ -1,11 +1,14 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
+import { frameDecoder } from '../../src/api/frames.js';
 import { Log } from '../../src/api/log.js';
 import { openLog } from '../../src/api/open.js';
 import { resolveOpenOptions } from '../../src/api/options.js';
 import { readPlan } from '../../src/api/read_options.js';
 import { sourcePlan } from '../../src/api/read_stream.js';
+import { resolveTls } from '../../src/api/security_options.js';
 import { writePlan } from '../../src/api/write_stream.js';
+import { exportMetrics } from '../../src/observe/prometheus.js';
 import { maxMembers } from '../../src/replication/rule.js';
 import { defaultLimits, defaultTiming, maxStandbys } from '../../src/transport/timing.js';
 import { freshDir } from '../helpers/temp.js';
@@ -75,6 +78,32 @@ function value(text: string): unknown {
   return number(text) ?? new Error(`no value: ${text}`);
 }
 
+/** Options that are no part of the package: of the command line, and of what is not let out. */
+const inside = ['promoteDirectory'];
+/** Checks that are told by their callers what they check. */
+const byCallers: Readonly<Record<string, number>> = {
+  'api/log.ts': 2,
+  'api/options.ts': 1,
+  'api/security_options.ts': 1,
+};
+
+/** What the source checks options of by name. A check under another name fails here first. */
+function namedInSource(): string[] {
+  const found: string[] = [];
+  const others: Record<string, number> = {};
+  for (const file of readdirSync('src', { recursive: true, encoding: 'utf8' })) {
+    if (!file.endsWith('.ts') || file.startsWith('referee/')) continue;
+    const text = readFileSync(`src/${file}`, 'utf8');
+    for (const [, what = ''] of text.matchAll(/check\.optionsObject\(\s*\w+,\s*([^,]+),/g)) {
+      const [, name] = /^'(.+)'$/.exec(what) ?? [];
+      if (name !== undefined) found.push(name);
+      else others[file] = (others[file] ?? 0) + 1;
+    }
+  }
+  expect(others).toEqual(byCallers);
+  return found.filter((name) => !inside.includes(name));
+}
+
 it('has every option of every call', async () => {
   const dir = freshDir();
   const log = await Log.open({ dir });
@@ -84,6 +113,12 @@ it('has every option of every call', async () => {
       'Log.open': resolveOpenOptions,
       listen: (options: object) => resolveOpenOptions({ dir, listen: { ...listen, ...options } }),
       follow: (options: object) => resolveOpenOptions({ dir, follow: { ...listen, ...options } }),
+      tls: (options) => resolveTls(options, 'tls', undefined),
+      reloadTls: (options) => resolveTls(options, 'reloadTls', undefined),
+      close: (options) => log.close(options),
+      serveStatus: (options) => log.serveStatus(options),
+      frameDecoder,
+      exportMetrics: (options) => exportMetrics(log, options),
       scrub: (options) => resolveOpenOptions({ dir, scrub: options }),
       commit: (options) => log.commit(0, options),
       appendAndCommit: (options) => log.appendAndCommit('x', options),
@@ -96,6 +131,7 @@ it('has every option of every call', async () => {
       createWriteStream: (options) => log.createWriteStream(options),
       writable: (options) => log.writable(options),
     };
+    expect(Object.keys(calls)).toEqual(expect.arrayContaining(namedInSource()));
     const names = new Set(rows.flatMap((row) => row.calls));
     expect(Object.keys(calls).sort()).toEqual([...names].sort());
     const policy = ['synchronousCommit', 'synchronousStandbys', 'whenMissing', 'syncTimeout'];

@@ -14,6 +14,10 @@ export interface Wanted {
   /** As `openssl ca` has it: YYYYMMDDHHMMSSZ. */
   readonly from?: string;
   readonly to?: string;
+  /** Such as `extendedKeyUsage=serverAuth`. */
+  readonly extension?: string;
+  /** Who signs it. Default: the authority itself. */
+  readonly by?: Issued;
 }
 
 const config = `
@@ -59,15 +63,29 @@ export class Authority {
     rmSync(this.#dir, { recursive: true });
   }
 
-  issue({ commonName = 'node', dns = [], from, to }: Wanted): Issued {
+  issue({ commonName = 'node', dns = [], from, to, extension, by: signer }: Wanted): Issued {
     this.#count += 1;
     const name = `${this.#count}`;
     const names = dns.map((each) => `DNS:${each}`).join(',');
     const alternative = dns.length === 0 ? [] : ['-addext', `subjectAltName=${names}`];
+    const further = extension === undefined ? [] : ['-addext', extension];
     const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
     const out = ['-keyout', `${name}.key`, '-out', `${name}.csr`];
-    this.#openssl('req', ...newKey, '-subj', `/CN=${commonName}`, ...alternative, ...out);
-    const by = ['-cert', 'ca.pem', '-keyfile', 'ca.key', '-in', `${name}.csr`];
+    this.#openssl(
+      'req',
+      ...newKey,
+      '-subj',
+      `/CN=${commonName}`,
+      ...alternative,
+      ...further,
+      ...out,
+    );
+    if (signer !== undefined) {
+      writeFileSync(join(this.#dir, 'by.pem'), signer.cert);
+      writeFileSync(join(this.#dir, 'by.key'), signer.key);
+    }
+    const whose = signer === undefined ? 'ca' : 'by';
+    const by = ['-cert', `${whose}.pem`, '-keyfile', `${whose}.key`, '-in', `${name}.csr`];
     const time = [...(from ? ['-startdate', from] : []), ...(to ? ['-enddate', to] : [])];
     this.#openssl('ca', '-batch', '-notext', ...by, '-out', `${name}.pem`, ...time);
     return { key: this.#read(`${name}.key`), cert: this.#read(`${name}.pem`) };

@@ -267,6 +267,14 @@ export const inTheCore = [
 /** In the pure parts of src: `find` is replaced while the tests run. `title`: of the tests. */
 export const inTypeScript = [
   {
+    name: 'closed_with_bytes_unread',
+    like: 'a close resets the connection, and an orderly end is told as a fault',
+    file: 'src/transport/primary_link.ts',
+    find: '    this.#socket.end();\n    this.#socket.resume();',
+    replace: '    this.#socket.destroy();',
+    tests: 'test/transport/closing.test.ts',
+  },
+  {
     name: 'acknowledgement_on_faith',
     like: 'PostgreSQL: any 64-bit number of a standby releases the waiting commits',
     file: 'src/replication/progress.ts',

@@ -86,6 +86,21 @@ describe('parseStandbys', () => {
     expect(pointsAt(text)).toBe(at);
   });
 
+  it.each(['ANY -1 (a)', 'ANY 1.5 (a)', 'FIRST 2x (a)', 'any x (a)', 'ANY'])(
+    'says of %j that it takes a number',
+    (text) => {
+      expect(messageOf(text)).toContain('expected how many standbys to wait for, a whole number');
+    },
+  );
+
+  it('points by what is seen: white space as blanks, and characters as they are counted', () => {
+    expect(messageOf('ANY 1\n\t(a,\r\n\u{1f600} b)')).toBe(
+      "synchronousStandbys, at character 15: expected ',' or ')'; " +
+        "write for example 'ANY 1 (*)' or 'FIRST 2 (a, b, c)'\n" +
+        '  ANY 1  (a,  \u{1f600} b)\n                ^',
+    );
+  });
+
   it('says what to write instead', () => {
     expect(messageOf('ANY 1')).toContain("write for example 'ANY 1 (*)'");
   });

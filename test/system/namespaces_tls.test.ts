@@ -73,9 +73,9 @@ function written(file: string): string {
 
 /** The arguments of a documented command, with the address that this primary has. */
 function argumentsOf(block: string, command: string, address: string): string[] {
-  const line = block.split('\n').find((each) => each.startsWith(`walmirror ${command} `)) ?? '';
+  const line = block.split('\n').find((each) => each.startsWith(`npx walmirror ${command} `)) ?? '';
   const words = [...line.matchAll(/'([^']*)'|(\S+)/g)].map((match) => match[1] ?? match[2] ?? '');
-  return words.slice(1).map((word) => word.replace('10.0.0.1', address));
+  return words.slice(2).map((word) => word.replace('10.0.0.1', address));
 }
 
 describe.skipIf(reason)('two hosts, by what docs/security.md says', () => {

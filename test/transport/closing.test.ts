@@ -1,10 +1,10 @@
-import { Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, Socket } from 'node:net';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { State } from '../../src/native/native_log.js';
 import { encodeStandbyHello } from '../../src/wire/handshake_messages.js';
 import { freshDir } from '../helpers/temp.js';
 import { payload } from '../native/native.js';
-import { PrimaryNode, quick, until } from './nodes.js';
+import { PrimaryNode, quick, StandbyNode, until } from './nodes.js';
 import { RawStandby } from './raw_standby.js';
 
 const open: (() => Promise<unknown>)[] = [];
@@ -72,6 +72,75 @@ describe('a primary that closes', () => {
     await raw.closed;
     await closed;
     expect(raw.commit).toEqual(next);
+  });
+});
+
+describe('a standby that closes in order', () => {
+  const large = { segmentBytes: 32 << 20, maxRecordBytes: 256 << 10, ringBytes: 16 << 20 };
+
+  async function standbyOf(primary: PrimaryNode, port: number, timing = {}): Promise<StandbyNode> {
+    const options = { timing: { ...quick, ...timing } };
+    const of = { dir: freshDir('b'), name: 'b', ...large };
+    const standby = await StandbyNode.open(primary.log.native, port, of, options);
+    open.push(() => standby.close());
+    await standby.follower.connected();
+    return standby;
+  }
+
+  it('is no fault to its primary, whatever was on its way', async () => {
+    const primary = await primaryNode({}, large);
+    const standby = await standbyOf(primary, primary.port);
+    await until(() => primary.hub.status().standbys[0]?.state === 'live');
+    const sent = primary.hub.status().standbys[0]!.sentPosition;
+    const end = standby.end.position;
+    // In this turn of the event loop: what was sent lies unread in the standby's socket.
+    for (let i = 0; i < 3; i += 1) await primary.batch(payload(i, 256 << 10));
+    expect(primary.hub.status().standbys[0]!.sentPosition).toBeGreaterThan(sent);
+    await standby.follower.stop('leave');
+    await until(() => primary.heard.length === 2);
+    expect(primary.heard).toEqual(['b came', 'b went: the standby closed the connection']);
+    expect(standby.end.position).toBe(end);
+  });
+
+  /** What stands between them passes bytes on, and does not end its side by itself. */
+  async function halfOpen(to: number, onEnd: (standby: Socket) => void): Promise<number> {
+    const between = createServer({ allowHalfOpen: true }, (socket) => {
+      const other = connect(to, '127.0.0.1');
+      socket.on('data', (chunk) => other.write(chunk));
+      other.on('data', (chunk) => socket.write(chunk));
+      for (const each of [socket, other]) each.on('error', () => undefined);
+      socket.on('end', () => onEnd(socket));
+      socket.on('close', () => other.destroy());
+    });
+    await new Promise<void>((resolve) => between.listen(0, '127.0.0.1', resolve));
+    open.push(async () => between.close());
+    return (between.address() as AddressInfo).port;
+  }
+
+  it('reads on until its primary has ended too', async () => {
+    const primary = await primaryNode({}, large);
+    const writes: unknown[] = [];
+    const port = await halfOpen(primary.port, (socket) => {
+      socket.write(Buffer.alloc(16 << 20), (error) => {
+        writes.push(error ?? 'written');
+        socket.end();
+      });
+    });
+    const standby = await standbyOf(primary, port, { close: 60_000, dead: 60_000 });
+    await standby.follower.stop('leave');
+    expect(writes).toEqual(['written']);
+  });
+
+  it('does not wait for long for a primary that does not end its side', async () => {
+    const primary = await primaryNode({}, large);
+    let ends = 0;
+    const port = await halfOpen(primary.port, () => {
+      ends += 1;
+    });
+    const standby = await standbyOf(primary, port, { close: 100, dead: 60_000 });
+    await standby.follower.stop('leave');
+    expect(ends).toBe(1);
+    await until(() => primary.heard.length === 2);
   });
 });
 

@@ -39,6 +39,17 @@ async function agree(lsn: number): Promise<void> {
   expect(bytes.equals(await readBytes(primary.log, 4096, end))).toBe(true);
 }
 
+it('takes nothing of what was changed on its way, and gets it again', async () => {
+  await standby.follower.connected();
+  // In the middle of what follows.
+  proxy.toStandby.flipAt = 20_000;
+  for (let i = 0; i < 20; i += 1) await primary.batch(payload(i, 2000));
+  await until(() => standby.heard.some((each) => each.startsWith('disconnected')), both);
+  expect(standby.heard.find((each) => each.startsWith('disconnected'))).toMatch(/checksum/);
+  proxy.toStandby.flipAt = Number.POSITIVE_INFINITY;
+  await agree(20);
+});
+
 it('lives on where the log fails as a standby is let in, which is in the next time', async () => {
   await standby.close();
   // It does not give up by itself.

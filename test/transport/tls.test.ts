@@ -1,3 +1,4 @@
+import { createPrivateKey } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { type ConnectionOptions, connect as tlsConnect } from 'node:tls';
@@ -101,6 +102,20 @@ describe('a session over TLS', () => {
     await standby.follower.connected();
   });
 
+  it('takes a chain, and a key that a passphrase opens', async () => {
+    const primary = await primaryNode();
+    const { between, issued } = indirect();
+    const passphrase = 'open';
+    const cipher = { cipher: 'aes-256-cbc', passphrase } as const;
+    const pem = { type: 'pkcs8', format: 'pem', ...cipher } as const;
+    const key = createPrivateKey(issued.key).export(pem).toString();
+    expect(key).toMatch(/BEGIN ENCRYPTED/);
+    const tls = { ...b, key, passphrase, cert: issued.cert + between.cert };
+    const standby = await standbyNode(primary, tls);
+    await standby.follower.connected();
+    expect(primary.refused).toEqual([]);
+  });
+
   it('needs no leave for plaintext off loopback', async () => {
     const primary = await primaryNode();
     const away = { host: '192.0.2.1', port: 1, plaintext: false };
@@ -123,6 +138,12 @@ async function refusedBy(primary: PrimaryNode, tls: TlsOptions | undefined) {
   expect(standby.heard).not.toContain('connected to a');
   await until(() => primary.hub.reached('local') === 1);
   return { standby, said: standby.heard[0] };
+}
+
+/** An authority that `authority` has signed, and a certificate of node b by it. */
+function indirect(extension = 'basicConstraints=critical,CA:TRUE') {
+  const between = authority.issue({ commonName: 'between', extension });
+  return { between, issued: authority.issue({ dns: ['b'], by: between }) };
 }
 
 describe('a standby whose certificate is wrong', () => {
@@ -167,6 +188,27 @@ describe('a standby whose certificate is wrong', () => {
       'has the name in capitals',
       () => withCertificate(b, { dns: ['B'] }),
       /names no node of `allow`/,
+      /./,
+    ],
+    [
+      'is for servers only',
+      () => withCertificate(b, { dns: ['b'], extension: 'extendedKeyUsage=serverAuth' }),
+      /PURPOSE/,
+      /./,
+    ],
+    [
+      'comes without the one between it and the ca',
+      () => ({ ...b, ...indirect().issued }),
+      /UNABLE_TO|ISSUER/,
+      /./,
+    ],
+    [
+      'was signed by a node',
+      () => {
+        const { between, issued } = indirect('subjectAltName=DNS:between');
+        return { ...b, ...issued, cert: issued.cert + between.cert };
+      },
+      /INVALID_(CA|PURPOSE)/,
       /./,
     ],
   ])('since it %s, is told so and moves nothing', async (_, make, here, there) => {

@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import { WalError } from '../../api/errors.js';
 import { segmentsOf } from '../../api/log_status.js';
 import { openNewest } from '../../api/newest_copy.js';
 import {
@@ -17,7 +18,7 @@ import {
 import type { NativeInfo, Place } from '../../native/native_log.js';
 import { askAny } from '../ask.js';
 import { UsageError } from '../failure.js';
-import { parseDuration, parsePort, shared, showAddress } from '../options.js';
+import { parseInterval, parsePort, shared, showAddress } from '../options.js';
 import { serveLog } from '../serve_log.js';
 import { count, plural, size } from '../terminal.js';
 import { watchLog } from '../watch_log.js';
@@ -68,7 +69,7 @@ export function statusCommand(): Command {
     .addOption(new Option('--watch', 'show it again and again, with rates, until Ctrl-C'))
     .addOption(
       new Option('--interval <time>', 'with --watch: how often (default: 1s)').argParser(
-        parseDuration,
+        parseInterval,
       ),
     )
     .addOption(
@@ -97,6 +98,7 @@ async function runStatus(options: StatusOptions): Promise<void> {
   if (serve !== undefined && (json === true || watch === true)) {
     throw new UsageError('--serve goes without --json and --watch');
   }
+  if (serve !== undefined || watch === true) await requireLog(dir);
   if (serve !== undefined) return serveLog(dir, serve);
   if (watch === true) return watchLog(dir, interval ?? 1000);
   const reply = await askAny(dir, { cmd: 'status' }, { timeoutMs: ANSWER_MS });
@@ -108,6 +110,19 @@ async function runStatus(options: StatusOptions): Promise<void> {
         ? describeClosed(status as ClosedStatus)
         : describeOpen(status as LogStatus);
   process.stdout.write(`${text}\n`);
+}
+
+/** What is looked at again and again has to be a log: a mistyped directory never becomes one. */
+async function requireLog(dirs: readonly string[]): Promise<void> {
+  try {
+    if ((await askAny(dirs, { cmd: 'status' }, { timeoutMs: ANSWER_MS })).listening) return;
+  } catch (error) {
+    // A process that has it open and does not answer now is what is looked for.
+    if (error instanceof WalError && error.code === 'WAL_CONTROL') return;
+    throw error;
+  }
+  const { reader } = await openNewest(dirs);
+  reader.close();
 }
 
 async function readClosed(dirs: readonly string[]): Promise<ClosedStatus> {
