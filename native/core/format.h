@@ -100,6 +100,14 @@ struct SegmentHeader {
 };
 static_assert(offsetof(SegmentHeader, start) == 40 && offsetof(SegmentHeader, prev_crc) == 64);
 
+/// Behind the segment header that begins a file in which a cut set its tail aside.
+struct TailHeader {
+  uint64_t end;  // position at which the tail ends
+  uint64_t last_lsn;
+};
+constexpr uint64_t kTailHeaderAt = sizeof(SegmentHeader);
+static_assert(kTailHeaderAt == 72);
+
 struct DiskHistoryEntry {
   uint64_t epoch;
   Id opener;

@@ -266,7 +266,8 @@ class Log {
   // log_control.cc
   void store(const std::function<void(Control&)>& change,
              ControlFile::Copies copies = ControlFile::Copies::kBoth);
-  void write_side_file(const Chain& from, uint64_t to, const std::string& side_file);
+  void set_aside(const Chain& from, const std::string& side_file);
+  void write_tail(File& file, const Chain& from);
   void cut(const Chain& end);
   void finish_cut(const Chain& end);
   Scrubber::Facts facts() const;

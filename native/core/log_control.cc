@@ -25,6 +25,14 @@ bool same_content(File& a, File& b) {
   return true;
 }
 
+/// It takes room; where it cannot be removed, the next opening does it.
+void remove_quietly(FileSystem& files, const std::string& path) {
+  try {
+    files.remove(path);
+  } catch (const WalFailure&) {
+  }
+}
+
 }  // namespace
 
 bool is_side_file_name(const std::string& name) {
@@ -152,7 +160,7 @@ void Log::truncate(uint64_t position, const std::string& side_file) {
     }
   }
   Chain end = chain_at(position);
-  write_side_file(end, chain_.position, side_file);
+  set_aside(end, side_file);
   try {
     cut(end);
   } catch (...) {
@@ -186,37 +194,48 @@ void Log::cut(const Chain& end) {
   store([](Control& control) { control.cut_under_way = false; });
 }
 
-void Log::write_side_file(const Chain& from, uint64_t to, const std::string& side_file) {
+/// All that lies past `from`, in a file of its own that tells where it ends: whole, durable and
+/// named on return, before a byte of it goes. What a full disk has no room for leaves nothing.
+void Log::set_aside(const Chain& from, const std::string& side_file) {
   std::string path = directory_ + "/" + side_file;
   std::string fresh = path + ".new";
   files_->remove(fresh);
-  auto file = files_->open(fresh, OpenMode::kCreate, false);
-  uint8_t header[kSegmentHeaderBytes];
-  make_segment_header(identity_, from.position, from.lsn, from.crc, header);
-  Slice slice{header, sizeof header};
-  file->write(0, &slice, 1, false);
-  uint64_t offset = sizeof header;
-  AlignedBuffer piece(1u << 20);
-  for (uint64_t at = from.position; at < to;) {
-    std::shared_ptr<Segment> segment = segments_->find(identity_.segment_of(at));
-    uint64_t block = align_down(at, kBlock);
-    uint64_t end = std::min({to, identity_.segment_end(at), block + piece.size()});
-    segment->file()->read(block % identity_.segment_bytes, piece.data(),
-                          align_up(end - block, kBlock));
-    Slice part{piece.data() + (at - block), end - at};
-    file->write(offset, &part, 1, false);
-    offset += end - at;
-    at = end;
-  }
-  if (!PLANTED(side_file_not_flushed)) file->sync();
-  // What is aside already stays. The same cut, repeated after a crash, finds its own file there.
-  std::string stem = path.substr(0, path.size() - std::strlen(kSideFileEnd));
-  for (int n = 2; files_->exists(path); n++) {
-    if (same_content(*file, *files_->open(path, OpenMode::kRead, false))) break;
-    path = stem + "-" + std::to_string(n) + kSideFileEnd;
+  try {
+    std::unique_ptr<File> file = files_->open(fresh, OpenMode::kCreate, false);
+    write_tail(*file, from);
+    if (!PLANTED(side_file_not_flushed)) file->sync();
+    // What is aside already stays. The same cut, repeated after a crash, finds its own file there.
+    std::string stem = path.substr(0, path.size() - std::strlen(kSideFileEnd));
+    for (int n = 2; files_->exists(path) && !PLANTED(side_file_overwritten); n++) {
+      if (same_content(*file, *files_->open(path, OpenMode::kRead, false))) break;
+      path = stem + "-" + std::to_string(n) + kSideFileEnd;
+    }
+  } catch (...) {
+    remove_quietly(*files_, fresh);
+    throw;
   }
   files_->rename(fresh, path);
   files_->sync_directory(directory_);
+}
+
+void Log::write_tail(File& file, const Chain& from) {
+  uint8_t header[kSegmentHeaderBytes];
+  make_tail_header(identity_, from, chain_, header);
+  Slice slice{header, sizeof header};
+  file.write(0, &slice, 1, false);
+  uint64_t offset = sizeof header;
+  AlignedBuffer piece(1u << 20);
+  for (uint64_t at = from.position; at < chain_.position;) {
+    std::shared_ptr<Segment> segment = segments_->find(identity_.segment_of(at));
+    uint64_t block = align_down(at, kBlock);
+    uint64_t end = std::min({chain_.position, identity_.segment_end(at), block + piece.size()});
+    segment->file()->read(block % identity_.segment_bytes, piece.data(),
+                          align_up(end - block, kBlock));
+    Slice part{piece.data() + (at - block), end - at};
+    file.write(offset, &part, 1, false);
+    offset += end - at;
+    at = end;
+  }
 }
 
 /// Makes sure that nothing after `end` can be taken for a part of the log again, nor for a proof

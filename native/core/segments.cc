@@ -50,8 +50,9 @@ void Segments::load(uint64_t start) {
   segments_.clear();
   unreadable_.clear();
   for (const std::string& name : files_->list(directory_)) {
-    // What a filling, or a repair, has left that was cut short.
-    if (!read_only_ && ends_with(name, ".wal.new")) files_->remove(directory_ + "/" + name);
+    // What a filling, a repair or a cut has left that was cut short.
+    bool left = ends_with(name, ".wal.new") || ends_with(name, ".diverged.new");
+    if (!read_only_ && left) files_->remove(directory_ + "/" + name);
     if (ends_with(name, ".spare")) {
       uint64_t number = std::strtoull(name.c_str(), nullptr, 16);
       spare_names_ = std::max(spare_names_, number);

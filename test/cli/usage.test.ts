@@ -97,6 +97,7 @@ const badValues: Record<string, readonly (readonly [string, string, RegExp])[]> 
   ],
   dump: [
     ['--dir', '', /Say a path/],
+    ['--tail', '', /Say a path/],
     ['--from', '0', /1 or more/],
     ['--to', 'x', /1 or more/],
     ['--format', 'xml', /Allowed choices are lines, frames, json/],
@@ -144,7 +145,8 @@ describe('bad usage ends with 2 and says what to type', () => {
     [[], /Usage: walmirror/],
     [['primari'], /Did you mean primary\?/],
     [['dump', '--dri', 'x'], /unknown option '--dri'\n\(Did you mean --dir\?\)/],
-    [['dump'], /required option '--dir <path>' not specified/],
+    [['dump'], /required option '--dir <path>' not specified, nor '--tail <file>'/],
+    [['dump', '--dir', 'x', '--tail', 'y'], /--dir and --tail: say one of them/],
     [['standby', '--dir', 'x'], /required option '--follow <host:port>' not specified/],
     [['dump', '--dir', 'x', '--from', '5', '--to', '4'], /--from 5 is after --to 4/],
     [['primary', '--dir', 'x', '--plaintext'], /--plaintext needs --listen/],

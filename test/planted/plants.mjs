@@ -213,6 +213,11 @@ export const inTheCore = [
     filter: 'AnyInstantOfACut',
   },
   {
+    name: 'side_file_overwritten',
+    like: 'MySQL and Postgres tools: what a second rewind sets aside takes the place of the first',
+    filter: 'ATailThatIsSetAside',
+  },
+  {
     name: 'committed_cut',
     like: 'Kafka before KIP-101: truncation removes what was committed',
     filter: 'CutsNothingThatIsKnownToBeCommitted',
