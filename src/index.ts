@@ -29,7 +29,7 @@ export {
 } from './api/log.js';
 export type { Logger, LogLevel, LogLine } from './api/logger.js';
 export type { OldPrimary, UpstreamRule } from './api/old_primary.js';
-export type { FollowOptions, ListenOptions, OpenOptions } from './api/options.js';
+export type { FollowOptions, ListenOptions, OpenOptions, RejoinMode } from './api/options.js';
 export type { PolicyOptions, WhenMissing } from './api/policy_options.js';
 export type { Promoted, PromoteOptions } from './api/promote.js';
 export type { ReadOptions } from './api/read_options.js';
@@ -46,6 +46,7 @@ export type {
   LogStatus,
   PolicyStatus,
   RecentEvent,
+  RejoinStatus,
   StageLag,
   StandbyStatus,
   UpstreamStatus,

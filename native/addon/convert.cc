@@ -195,6 +195,14 @@ Role to_role(const Napi::Value& value) {
   throw Napi::TypeError::New(value.Env(), "role takes 'primary', 'standby' or 'fenced'");
 }
 
+Cut to_cut(const Napi::Value& value) {
+  std::string how = value.IsUndefined() ? "unseen" : value.ToString().Utf8Value();
+  if (how == "unseen") return Cut::kUnseen;
+  if (how == "seen") return Cut::kSeen;
+  if (how == "returning") return Cut::kReturning;
+  throw Napi::TypeError::New(value.Env(), "a cut is 'unseen', 'seen' or 'returning'");
+}
+
 Napi::Object info_object(Napi::Env env, const Control& control, const Term& term,
                          const History& history) {
   Napi::Object info = Napi::Object::New(env);
@@ -222,6 +230,14 @@ Napi::Object info_object(Napi::Env env, const Control& control, const Term& term
   info.Set("maxRecordBytes", number(env, control.max_record_bytes));
   info.Set("start", place_object(env, control.start_position, control.start_lsn));
   info.Set("commit", place_object(env, control.commit.position, control.commit.lsn));
+  info.Set("quorumLsn", number(env, control.quorum_lsn));
+  info.Set("rebuild", env.Null());
+  if (control.rebuild_from != 0) {
+    Napi::Object rebuild = Napi::Object::New(env);
+    rebuild.Set("from", number(env, control.rebuild_from));
+    rebuild.Set("to", number(env, control.rebuild_to));
+    info.Set("rebuild", rebuild);
+  }
   return info;
 }
 

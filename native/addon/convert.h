@@ -31,6 +31,7 @@ Napi::Object info_object(Napi::Env env, const Control& control, const Term& term
 
 const char* role_name(Role role);
 Role to_role(const Napi::Value& value);
+Cut to_cut(const Napi::Value& value);
 
 /// An Error with `code`, `file`, `offset`, `lsn`, `errno`.
 Napi::Error to_error(Napi::Env env, const WalFailure& failure);

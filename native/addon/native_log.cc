@@ -85,6 +85,7 @@ void NativeLog::define(Napi::Env env, Napi::Object exports) {
                                                InstanceMethod<&Self::received>("received"),
                                                InstanceMethod<&Self::truncate>("truncate"),
                                                InstanceMethod<&Self::store_role>("storeRole"),
+                                               InstanceMethod<&Self::store_rebuilt>("storeRebuilt"),
                                                InstanceMethod<&Self::store_rule>("storeRule"),
                                                InstanceMethod<&Self::store_contact>("storeContact"),
                                                InstanceMethod<&Self::set_commit>("setCommit"),
@@ -448,6 +449,7 @@ Napi::Value NativeLog::truncate(const Napi::CallbackInfo& info) {
   std::string side_file = info[1].As<Napi::String>().Utf8Value();
   if (!is_side_file_name(side_file))
     throw Napi::TypeError::New(info.Env(), "sideFile takes a plain name that ends in .diverged");
+  Cut how = to_cut(info[2]);
   Napi::Env env = info.Env();
   // Whatever happens, the owner's fields are the owner's again.
   auto over = [this](Napi::Env) {
@@ -458,9 +460,11 @@ Napi::Value NativeLog::truncate(const Napi::CallbackInfo& info) {
   try {
     return run_task(
         env,
-        [this, position, side_file] {
-          log_->truncate(position, side_file);
-          return [](Napi::Env settled) { return settled.Undefined(); };
+        [this, position, side_file, how] {
+          std::string aside = log_->truncate(position, side_file, how);
+          return [aside](Napi::Env settled) -> Napi::Value {
+            return Napi::String::New(settled, aside);
+          };
         },
         over);
   } catch (...) {
@@ -476,6 +480,13 @@ Napi::Value NativeLog::store_role(const Napi::CallbackInfo& info) {
   std::string address = info[3].ToString().Utf8Value();
   return run_task(info.Env(), [this, role, term, primary, address] {
     log_->store_role(role, term, primary, address);
+    return [](Napi::Env env) { return env.Undefined(); };
+  });
+}
+
+Napi::Value NativeLog::store_rebuilt(const Napi::CallbackInfo& info) {
+  return run_task(info.Env(), [this] {
+    log_->store_rebuilt();
     return [](Napi::Env env) { return env.Undefined(); };
   });
 }

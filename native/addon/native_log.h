@@ -68,6 +68,7 @@ class NativeLog : public Napi::ObjectWrap<NativeLog> {
   Napi::Value received(const Napi::CallbackInfo& info);
   Napi::Value truncate(const Napi::CallbackInfo& info);
   Napi::Value store_role(const Napi::CallbackInfo& info);
+  Napi::Value store_rebuilt(const Napi::CallbackInfo& info);
   Napi::Value store_rule(const Napi::CallbackInfo& info);
   Napi::Value store_contact(const Napi::CallbackInfo& info);
   void set_commit(const Napi::CallbackInfo& info);

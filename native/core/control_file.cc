@@ -87,6 +87,9 @@ Control decode(const ControlBlock& block) {
   control.primary_name = get_text(block.primary_name, sizeof block.primary_name);
   control.primary_address = get_text(block.primary_address, sizeof block.primary_address);
   control.contact_us = block.contact_us;
+  control.rebuild_from = block.rebuild_from;
+  control.rebuild_to = block.rebuild_to;
+  control.quorum_lsn = block.quorum_lsn;
   if (block.rule_level != 0) {
     const Id* ids = block.rule_member_ids;
     control.rule = Rule{static_cast<CommitLevel>(block.rule_level),
@@ -145,6 +148,9 @@ void encode_control(const Control& control, uint64_t sequence, uint8_t* out) {
   put_text(block.primary_name, sizeof block.primary_name, control.primary_name);
   put_text(block.primary_address, sizeof block.primary_address, control.primary_address);
   block.contact_us = control.contact_us;
+  block.rebuild_from = control.rebuild_from;
+  block.rebuild_to = control.rebuild_to;
+  block.quorum_lsn = control.quorum_lsn;
   if (control.rule) {
     const Rule& rule = *control.rule;
     block.rule_level = static_cast<uint32_t>(rule.level);

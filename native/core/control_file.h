@@ -35,7 +35,14 @@ struct Control {
   std::string primary_name;
   std::string primary_address;
   uint64_t contact_us = 0;  // standby: when its primary was last heard of, 0 unknown
-  /// The rule of the primary of this term; on a standby, as that primary told it.
+  /// Records that a cut removed though an application may have seen them, which has not been told
+  /// yet; from 0: there are none.
+  uint64_t rebuild_from = 0;
+  uint64_t rebuild_to = 0;
+  /// Last record that is known to be committed by a quorum, under whichever rule. Never falls.
+  uint64_t quorum_lsn = 0;
+  /// The rule of the primary of this term; on a standby, as that primary told it. On a fenced node
+  /// its own, of the last term that its history has.
   std::optional<Rule> rule;
   Membership membership;
   Id own_copy{};  // of the directory that was read; each has its own

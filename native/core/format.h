@@ -159,7 +159,10 @@ struct ControlBlock {
   char primary_name[64];
   char primary_address[128];
   uint64_t contact_us;
-  uint8_t reserved[56];
+  uint64_t rebuild_from;  // 0: nobody has to be told
+  uint64_t rebuild_to;
+  uint64_t quorum_lsn;
+  uint8_t reserved[32];
   DiskHistoryEntry history[kMaxHistory];
   uint32_t rule_level;  // 0: no rule is recorded
   uint32_t rule_members;
@@ -177,7 +180,8 @@ struct ControlBlock {
 static_assert(offsetof(ControlBlock, segment_bytes) == 64 && offsetof(ControlBlock, epoch) == 88);
 static_assert(offsetof(ControlBlock, watermark_position) == 120 &&
               offsetof(ControlBlock, name) == 192);
-static_assert(offsetof(ControlBlock, contact_us) == 448 && offsetof(ControlBlock, history) == 512);
+static_assert(offsetof(ControlBlock, contact_us) == 448 &&
+              offsetof(ControlBlock, quorum_lsn) == 472 && offsetof(ControlBlock, history) == 512);
 static_assert(offsetof(ControlBlock, rule_level) == 12800 &&
               offsetof(ControlBlock, rule_member_ids) == 12816 &&
               offsetof(ControlBlock, rule_standbys) == 13840);

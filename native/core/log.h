@@ -172,7 +172,12 @@ class Log {
   void store_rule(const Rule& rule);
   /// Standby: when its primary was last heard of.
   void store_contact(uint64_t wall_clock_us);
-  void truncate(uint64_t position, const std::string& side_file);
+  /// Cuts the log where a batch ends. What goes is first set aside, flushed, in a file of this name
+  /// or, where that is taken, of one like it. Returns its path; empty where nothing goes. Throws
+  /// WAL_COMMITTED_LOST where it would go below the commit position, unless it is `kReturning`.
+  std::string truncate(uint64_t position, const std::string& side_file, Cut how = Cut::kUnseen);
+  /// The application was told what it has to rebuild.
+  void store_rebuilt();
   void trim(uint64_t position);
   ReadOutcome read_into(uint8_t* buffer, uint64_t size, uint64_t from, uint64_t up_to);
   uint64_t locate(uint64_t lsn);
@@ -266,9 +271,9 @@ class Log {
   // log_control.cc
   void store(const std::function<void(Control&)>& change,
              ControlFile::Copies copies = ControlFile::Copies::kBoth);
-  void set_aside(const Chain& from, const std::string& side_file);
+  std::string set_aside(const Chain& from, const std::string& side_file);
   void write_tail(File& file, const Chain& from);
-  void cut(const Chain& end);
+  void cut(const Chain& end, Cut how);
   void finish_cut(const Chain& end);
   Scrubber::Facts facts() const;
   Chain chain_at(uint64_t position);

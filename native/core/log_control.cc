@@ -76,11 +76,36 @@ static void require_fits(const Rule& rule) {
   }
 }
 
+/// Before the rule, its term or its commit place changes: what is committed under one in force is
+/// on a quorum, and stays known to be, whatever the rule is later.
+static void note_quorum(Control& control) {
+  const std::optional<Rule>& rule = control.rule;
+  if (!rule || rule->level < CommitLevel::kRemoteWrite || rule->standbys.empty() ||
+      rule->degraded || control.history.empty()) {
+    return;
+  }
+  const HistoryEntry& opening = control.history.back();
+  // The commit place passes the opening when that meets the rule, and all before with it (1.5).
+  if (!(opening.term == control.term) || control.commit.position <= opening.position) return;
+  if (!PLANTED(quorum_forgotten))
+    control.quorum_lsn = std::max(control.quorum_lsn, control.commit.lsn);
+}
+
+/// Whether the rule goes on to say what the acknowledgements of the log's last term meant.
+static bool keeps_rule(const Control& control, Role role, const Term& term) {
+  if (role != Role::kFenced) return control.role != Role::kFenced && control.term == term;
+  if (control.role == Role::kFenced) return true;
+  // A term whose opening never reached the log acknowledged nothing, and says nothing of those
+  // before.
+  return !control.history.empty() && control.history.back().term == control.term;
+}
+
 void Log::store_term(const Term& term, const std::optional<Rule>& rule) {
   if (rule) require_fits(*rule);
   wait_until_flushed();
   store([&](Control& control) {
     if (PLANTED(term_not_stored)) return;
+    note_quorum(control);
     control.role = Role::kPrimary;
     control.term = term;
     control.primary_name.clear();
@@ -98,7 +123,8 @@ void Log::store_term(const Term& term, const std::optional<Rule>& rule) {
 void Log::store_role(Role role, const Term& term, const std::string& primary,
                      const std::string& address) {
   store([&](Control& control) {
-    if (!(control.term == term)) control.rule.reset();
+    note_quorum(control);
+    if (!keeps_rule(control, role, term)) control.rule.reset();
     control.role = role;
     control.term = term;
     control.primary_name = primary;
@@ -110,7 +136,10 @@ void Log::store_role(Role role, const Term& term, const std::string& primary,
 
 void Log::store_rule(const Rule& rule) {
   require_fits(rule);
-  store([&](Control& control) { control.rule = rule; });
+  store([&](Control& control) {
+    note_quorum(control);
+    control.rule = rule;
+  });
 }
 
 void Log::store_contact(uint64_t wall_clock_us) {
@@ -142,35 +171,53 @@ Chain Log::chain_at(uint64_t position) {
   throw WalFailure("WAL_DIVERGED", "no batch ends at position " + std::to_string(position));
 }
 
-void Log::truncate(uint64_t position, const std::string& side_file) {
+std::string Log::truncate(uint64_t position, const std::string& side_file, Cut how) {
   if (!is_side_file_name(side_file))
     throw std::invalid_argument("a side file is a plain name that ends in .diverged");
   if (appending_) throw WalFailure("WAL_NOT_STANDBY", "a primary cuts nothing from its log");
+  if (how == Cut::kReturning && control().role != Role::kFenced)
+    throw WalFailure("WAL_NOT_STANDBY", "an old primary is fenced before it cuts its log");
   wait_until_flushed();
-  if (position == chain_.position) return;
+  if (position == chain_.position) return {};
   if (position > chain_.position || position < start().position) {
     throw WalFailure("WAL_DIVERGED",
                      "the fork point " + std::to_string(position) + " is outside of the log");
   }
   {
     std::lock_guard<std::mutex> guard(mutex_);
-    if (position < commit_.position && !PLANTED(committed_cut)) {
+    if (position < commit_.position && how != Cut::kReturning && !PLANTED(committed_cut)) {
       throw WalFailure("WAL_COMMITTED_LOST", "a cut at " + std::to_string(position) +
                                                  " would remove what is known to be committed");
     }
   }
   Chain end = chain_at(position);
-  set_aside(end, side_file);
+  if (how == Cut::kReturning && !scrubber_->hold_repairs())
+    throw WalFailure("WAL_IO",
+                     "a damaged range of the log is being repaired; the cut waits for it");
+  std::shared_ptr<void> over(nullptr, [this](void*) { scrubber_->resume_repairs(); });
+  std::string aside = set_aside(end, side_file);
   try {
-    cut(end);
+    cut(end, how);
   } catch (...) {
     // Half cut: what is in memory and on the disk may differ. Opening it again repeats the cut.
     fail_as_caught();
     throw;
   }
+  return aside;
 }
 
-void Log::cut(const Chain& end) {
+/// What the application has to be told of, until it was.
+static void note_rebuild(Control& control, uint64_t first, uint64_t last, Cut how) {
+  bool had = control.rebuild_from != 0;
+  if (how != Cut::kUnseen && first <= last && !PLANTED(rebuild_not_stored)) {
+    control.rebuild_from = had ? std::min(control.rebuild_from, first) : first;
+    control.rebuild_to = std::max(control.rebuild_to, last);
+  } else if (had) {
+    control.rebuild_from = std::min(control.rebuild_from, first);
+  }
+}
+
+void Log::cut(const Chain& end, Cut how) {
   {
     // First in memory: a watermark that the housekeeper stores meanwhile must not lie past the cut.
     std::lock_guard<std::mutex> guard(mutex_);
@@ -179,10 +226,18 @@ void Log::cut(const Chain& end) {
     cuts_++;
     stored_watermark_ = flushed_;
     flush_position_.store(end.position);
+    // What another term writes there is not committed yet (docs/adr/0006).
+    bool committed = commit_.position > end.position;
+    if (committed && !PLANTED(commit_outlives_the_cut)) commit_ = end.place();
   }
+  // One step: what has a tail is fenced, and what follows has none, whenever the power goes.
   store([&](Control& control) {
     control.cut_under_way = !PLANTED(cut_not_stored);
     control.fork_position = end.position;
+    note_rebuild(control, end.lsn + 1, chain_.lsn, how);
+    if (how != Cut::kReturning) return;
+    control.role = Role::kStandby;
+    control.rule.reset();
   });
   finish_cut(end);
   chain_ = end;
@@ -196,7 +251,7 @@ void Log::cut(const Chain& end) {
 
 /// All that lies past `from`, in a file of its own that tells where it ends: whole, durable and
 /// named on return, before a byte of it goes. What a full disk has no room for leaves nothing.
-void Log::set_aside(const Chain& from, const std::string& side_file) {
+std::string Log::set_aside(const Chain& from, const std::string& side_file) {
   std::string path = directory_ + "/" + side_file;
   std::string fresh = path + ".new";
   files_->remove(fresh);
@@ -216,6 +271,14 @@ void Log::set_aside(const Chain& from, const std::string& side_file) {
   }
   files_->rename(fresh, path);
   files_->sync_directory(directory_);
+  return path;
+}
+
+void Log::store_rebuilt() {
+  store([](Control& control) {
+    control.rebuild_from = 0;
+    control.rebuild_to = 0;
+  });
 }
 
 void Log::write_tail(File& file, const Chain& from) {

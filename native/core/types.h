@@ -51,6 +51,13 @@ enum class CommitLevel : uint32_t {
   kRemoteApply = 5,
 };
 
+/// What a cut may remove.
+enum class Cut {
+  kUnseen,     // nobody can have seen what goes
+  kSeen,       // an application may have: it has to be told
+  kReturning,  // the same on an old primary, which is a standby after it: commits of its own may go
+};
+
 /// What a primary's acknowledgements mean (SAFETY 4.1): the log's own level, the standbys asked for
 /// (`ANY n (...)` or `FIRST n (...)`, empty for nobody), the nodes whose acknowledgements may
 /// count, and whether the primary acknowledges alone, since too few of them were there.

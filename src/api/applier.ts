@@ -27,6 +27,8 @@ export class RunningApplier implements Applier {
   #stopped = false;
   #ended = false;
   #error: unknown;
+  /** A batch past it, which is being applied, is of a history that was cut. */
+  #bound = Number.POSITIVE_INFINITY;
 
   constructor(
     reader: BatchReader,
@@ -56,6 +58,12 @@ export class RunningApplier implements Applier {
     return this.#error;
   }
 
+  /** The log was cut behind this record: what lies past it is not what was applied. */
+  cutAt(lsn: number): void {
+    this.#bound = Math.min(this.#bound, lsn);
+    this.#appliedLsn = Math.min(this.#appliedLsn, lsn);
+  }
+
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.#reader.return();
@@ -65,7 +73,9 @@ export class RunningApplier implements Applier {
   async #run(apply: ApplyFunction): Promise<void> {
     try {
       for await (const batch of this.#reader) {
+        this.#bound = Number.POSITIVE_INFINITY;
         await apply(batch);
+        if (batch.lastLsn > this.#bound) continue;
         this.#appliedLsn = batch.lastLsn;
         this.#onApplied();
       }

@@ -10,6 +10,7 @@ export interface LogRecord {
 export const BatchField = {
   LENGTH: 8,
   KIND: 13,
+  POSITION: 40,
   FIRST_LSN: 56,
   EPOCH: 48,
   OPENER: 64,

@@ -14,10 +14,12 @@ import { closedError, cutShortByClose, fatal, refusedByFailure, withOutcome } fr
 import { KeepAlive } from './keep_alive.js';
 import { Narrator } from './narrator.js';
 import type { ResolvedOptions } from './options.js';
-import type { ReaderHost } from './reader.js';
+import type { Cuts, ReaderHost } from './reader.js';
 import { LogScrub } from './scrub.js';
-import type { LastError, LogStatus } from './status.js';
+import type { LastError, LogStatus, RejoinStatus } from './status.js';
 import { Wakeups } from './wakeup.js';
+
+const nowhere: Place = { position: Number.POSITIVE_INFINITY, lsn: Number.POSITIVE_INFINITY };
 
 /**
  * What an open log is made of, and the one place where its engine's news arrive: flushes, closed
@@ -49,6 +51,9 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   state: 'open' | 'closing' | 'closed' = 'open';
   failure: WalError | undefined;
   lastError: LastError | null = null;
+  cuts: Cuts = { count: 0, latest: nowhere, lowest: nowhere };
+  /** null: this log was no old primary when it was opened. */
+  rejoin: RejoinStatus | null = null;
   roleSince = new Date();
   /** A promotion or a fencing that is under way, which `close` waits for. */
   roleChange: Promise<unknown> | undefined;
@@ -182,6 +187,15 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
 
   /** The commit place moved, or the driver learned something that a wait may depend on. */
   commitMoved(): void {
+    this.moved.settle();
+  }
+
+  /** What lay past `fork` is of another history. Before anything of that is visible. */
+  wasCut(fork: Place): void {
+    const { count, lowest } = this.cuts;
+    const isLowest = fork.position < lowest.position;
+    this.cuts = { count: count + 1, latest: fork, lowest: isLowest ? fork : lowest };
+    this.applier?.cutAt(fork.lsn);
     this.moved.settle();
   }
 

@@ -88,8 +88,16 @@ export const errorCodes = {
     hint: 'Open it with `follow`; to append to it, promote it first.',
   },
   WAL_WAS_PRIMARY: {
-    meaning: 'The directory was last used as a primary, and follows nobody.',
-    hint: 'Leave out `follow` to open it as the primary, or follow from an empty directory.',
+    meaning:
+      'The log was a primary, and has records that the new primary does not have and that may ' +
+      'have been seen. Nothing was removed.',
+    hint: "Look at them: `walmirror dump`. `rejoin: 'auto'` sets them aside in a file and follows.",
+  },
+  WAL_REBUILD: {
+    meaning:
+      'Records that were read, from `lsn` on, are not in the log any more: a new primary has ' +
+      'others there.',
+    hint: 'Rebuild what was made of them, from before `lsn`; then read on from there.',
   },
   WAL_FENCED: {
     meaning: 'There is a newer primary: this one acknowledges nothing any more.',

@@ -99,10 +99,10 @@ export class Log {
   /**
    * Opens, or creates, the log in `dir`. Resolves when the log is recovered and, as a primary, its
    * term is durably opened. As a standby it resolves connected or not; a fresh directory
-   * first waits for the primary, to learn which log to create.
+   * first waits for the primary, to learn which log to create. With `follow`, the directory of an
+   * old primary is `fenced` until it has rejoined (`rejoin`).
    *
-   * Rejects with WAL_LOCKED, WAL_CORRUPT, WAL_IS_STANDBY, WAL_WAS_PRIMARY, WAL_UNSUPPORTED and
-   * others.
+   * Rejects with WAL_LOCKED, WAL_CORRUPT, WAL_IS_STANDBY, WAL_FENCED, WAL_UNSUPPORTED and others.
    */
   static async open(options: OpenOptions): Promise<Log> {
     return new Log(await openLog(options));
@@ -273,7 +273,8 @@ export class Log {
    * (the records of one reading share memory: copy what is kept for long), unless they were
    * borrowed (`borrow`): those are valid until the next batch is asked for.
    *
-   * The iteration rejects with WAL_LSN_GONE (with the first LSN there is), the signal's reason,
+   * The iteration rejects with WAL_LSN_GONE (with the first LSN there is), WAL_REBUILD where what
+   * was handed out was replaced (with the first LSN of that), the signal's reason,
    * WAL_CLOSED when the log is closed meanwhile, or the log's failure.
    */
   read(options?: ReadOptions): AsyncIterableIterator<Batch> {
@@ -375,7 +376,10 @@ export class Log {
 
   // -- role --
 
-  /** Standby: resolves when the link to the primary is up. */
+  /**
+   * Standby: resolves when the link to the primary is up. Rejects where only somebody who acts can
+   * help: with WAL_WAS_PRIMARY, say, where an old primary asks (`rejoin`).
+   */
   async connected(options?: WaitOptions): Promise<void> {
     const signal = waitSignal(options, 'connected');
     const core = this.#core;

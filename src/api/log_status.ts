@@ -50,6 +50,7 @@ export function logStatus(core: LogCore): LogStatus {
     },
     commits: core.commits.status(performance.now()),
     ...roleStatus,
+    rejoin: core.rejoin,
     scrub: core.scrub.status(),
     recovery: core.info.recovery,
     events: core.news.recent,

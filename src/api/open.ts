@@ -189,16 +189,13 @@ function nativeOptions(
   };
 }
 
-/** A directory keeps its role; an option that was forgotten or added does not change it (3.7). */
+/**
+ * A directory keeps its role; an option that was forgotten does not change it (3.7). With `follow`
+ * an old primary asks the new one what may become of its log, and is no standby before.
+ */
 function requireRole(info: NativeInfo, options: ResolvedOptions): void {
   const asStandby = options.follow !== undefined;
   if (info.role === 'fenced' && !asStandby) throw fencedError(info.term, 'refused');
-  if (asStandby && info.role !== 'standby') {
-    throw new WalError(
-      'WAL_WAS_PRIMARY',
-      `${options.dir} was last used as a primary (epoch ${info.term.epoch}), not as a standby`,
-    );
-  }
   if (!asStandby && info.role === 'standby') {
     const primary = info.primaryName === '' ? 'a primary' : `primary ${info.primaryName}`;
     const at = info.primaryAddress === '' ? '' : ` at ${info.primaryAddress}`;

@@ -1,5 +1,6 @@
 import { basename, resolve } from 'node:path';
 import type { CommitLevel } from '../replication/level.js';
+import type { RejoinMode } from '../replication/rejoin.js';
 import type { Security } from '../transport/security.js';
 import { WalError } from './errors.js';
 import { type Logger, resolveLogger } from './logger.js';
@@ -108,6 +109,14 @@ export interface OpenOptions extends PolicyOptions {
   /** Be a standby of this primary. Default: be a primary. */
   readonly follow?: FollowOptions;
   /**
+   * With `follow`, in the directory of an old primary: what becomes of records there that the new
+   * primary does not have, and that may have been committed and seen. 'ask': nothing is removed,
+   * and nothing followed (WAL_WAS_PRIMARY, with LSN range and count). 'auto': they are set aside in
+   * a file and removed. What nobody can have seen always is; what a quorum is known to have
+   * committed in synchronous mode never is. Default 'ask'.
+   */
+  readonly rejoin?: RejoinMode;
+  /**
    * Told what happens to this log, in words and fields: pino or `console`, say. Default: nobody is.
    */
   readonly logger?: Logger | undefined;
@@ -144,6 +153,7 @@ export interface ResolvedOptions {
   readonly scrub: ResolvedScrub | undefined;
   readonly listen: Endpoint | undefined;
   readonly follow: Endpoint | undefined;
+  readonly rejoin: RejoinMode;
   readonly policy: ResolvedPolicy;
   readonly logger: Logger | undefined;
   readonly signal: AbortSignal | undefined;
@@ -156,7 +166,7 @@ export interface ResolvedOptions {
   };
 }
 
-export type { CommitLevel };
+export type { CommitLevel, RejoinMode };
 
 const MIB = 1024 * 1024;
 const DEFAULT_RECORD_BYTES = 16 * MIB;
@@ -181,6 +191,7 @@ const openKeys = [
   'scrub',
   'listen',
   'follow',
+  'rejoin',
   'logger',
   'signal',
   'onWaiting',
@@ -214,11 +225,23 @@ export function resolveOpenOptions(input: unknown): ResolvedOptions {
     scrub: resolveScrub(raw.scrub),
     listen: raw.listen === undefined ? undefined : resolveListen(raw.listen, name),
     follow: raw.follow === undefined ? undefined : resolveFollow(raw.follow, name),
+    rejoin: resolveRejoin(raw),
     policy: resolvePolicy(raw),
     logger: resolveLogger(raw.logger),
     signal: check.abortSignal(raw.signal, 'signal'),
     onWaiting: waitingCallback(raw.onWaiting),
   };
+}
+
+export const rejoinModes = ['ask', 'auto'] as const satisfies readonly RejoinMode[];
+
+function resolveRejoin({ rejoin, follow }: Record<string, unknown>): RejoinMode {
+  if (rejoin === undefined) return 'ask';
+  const mode = check.oneOf(rejoin, 'rejoin', rejoinModes);
+  if (follow === undefined) {
+    throw new TypeError('rejoin is for a log that follows: pass follow: { port: 7401 } too');
+  }
+  return mode;
 }
 
 function waitingCallback(value: unknown): ResolvedOptions['onWaiting'] {

@@ -60,6 +60,7 @@ async function promoteNow(core: LogCore, options: unknown): Promise<Promoted> {
   signal?.throwIfAborted();
   const standby = core.driver;
   if (!(standby instanceof StandbyDriver)) throw notStandby(core);
+  if (standby.role !== 'standby') throw notRejoined();
   if (standby.promoting) throw alreadyUnderWay();
   if (!stopped) throw primaryMayRun(standby.oldPrimary());
   standby.promoting = true;
@@ -166,6 +167,14 @@ async function applierReached(
 function notStandby(core: LogCore): WalError {
   const { role } = core.driver;
   return new WalError('WAL_NOT_STANDBY', `only a standby can be promoted; this log is ${role}`);
+}
+
+/** Its log holds what the new primary's does not: two histories would be one epoch apart. */
+function notRejoined(): WalError {
+  const text = 'this log was a primary, and has not rejoined yet: it is no standby to promote';
+  return new WalError('WAL_NOT_STANDBY', text, {
+    hint: 'Let it rejoin first; or open it without `follow`, where nobody took its place.',
+  });
 }
 
 function alreadyUnderWay(): WalError {

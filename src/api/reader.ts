@@ -15,8 +15,18 @@ export interface ReaderHost {
   requireReadable(): void;
   /** An error of the engine as callers see it. */
   explain(error: unknown): unknown;
+  /** The cuts of this log since it was opened. */
+  readonly cuts: Cuts;
   /** How far records may be shown (SAFETY.md 1.3). */
   visible(upTo: 'commit' | 'flush'): Place;
+}
+
+/** Where the log was cut: what lay past that is of another history now. */
+export interface Cuts {
+  readonly count: number;
+  /** Of the last cut, and of the one furthest back. */
+  readonly latest: Place;
+  readonly lowest: Place;
 }
 
 export interface ReadPlan {
@@ -82,9 +92,14 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
   readonly #poisons: boolean;
   #done = false;
   #busy: Promise<unknown> | undefined;
+  #cutsSeen: number;
+  /** The last record that was handed out, or that the caller began behind. */
+  #lastLsn: number;
 
   constructor(host: ReaderHost, plan: ReadPlan) {
     this.#host = host;
+    this.#cutsSeen = host.cuts.count;
+    this.#lastLsn = plan.from - 1;
     this.#plan = plan;
     this.#claim = { host, id: undefined };
     this.#poisons = plan.borrow && process.env.WALMIRROR_DEBUG === '1';
@@ -127,6 +142,7 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
       this.#host.requireReadable();
       const batch = await this.#nextBatch();
       if (batch !== undefined && !this.#done) {
+        this.#lastLsn = batch.lastLsn;
         // A live reading too is over then: whether anything follows is not waited for.
         if (batch.lastLsn >= this.#plan.to) this.#finish();
         return { done: false, value: batch };
@@ -166,6 +182,7 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
     if (from > to || (end !== undefined && from > end.lsn)) return undefined;
     if (this.#position < 0) await this.#open(from);
     for (;;) {
+      this.#followCuts();
       const batch = this.#parse();
       if (batch !== undefined) return batch.firstLsn > to ? undefined : batch;
       if (end !== undefined && this.#position >= end.position) return undefined;
@@ -173,6 +190,29 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
       const visible = end ?? (await this.#untilVisible());
       if (visible.position > this.#position) await this.#fill(visible.position);
     }
+  }
+
+  /**
+   * What was read ahead of a history that was cut is dropped, and the reading goes on at the cut.
+   * Throws WAL_REBUILD where some of what went was handed out. Returns whether there was a cut.
+   */
+  #followCuts(): boolean {
+    const { count, latest, lowest } = this.#host.cuts;
+    if (count === this.#cutsSeen) return false;
+    const fork = count === this.#cutsSeen + 1 ? latest : lowest;
+    this.#cutsSeen = count;
+    const { end } = this.#plan;
+    if (this.#lastLsn > fork.lsn || (end !== undefined && end.lsn > fork.lsn)) {
+      throw rebuildError(fork.lsn + 1);
+    }
+    if (this.#position < 0) return true;
+    const isRead = this.#at >= this.#chunk.length;
+    const at = isRead ? this.#position : readU64(this.#chunk, this.#at + BatchField.POSITION);
+    this.#position = Math.min(at, fork.position);
+    this.#chunk = Buffer.alloc(0);
+    this.#at = 0;
+    this.#moveClaim();
+    return true;
   }
 
   /** The next data batch of the chunk; system batches are stepped over. */
@@ -204,6 +244,7 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
       // A record to come may be asked for; its place is known when the one before it is visible.
       await moved.until(() => {
         this.#host.requireReadable();
+        this.#followCuts();
         return this.#host.visible(this.#plan.upTo).lsn >= from - 1;
       }, this.#signal);
     }
@@ -211,7 +252,8 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
     // Everything is claimed first: a trim could otherwise fall between the look-up and the claim.
     this.#claim.id = native.retain(native.state[State.START_POSITION] ?? 0);
     dropped.register(this, this.#claim, this);
-    const position = await this.#start(from);
+    let position = await this.#start(from);
+    while (this.#followCuts()) position = await this.#start(from);
     if (this.#done) return;
     this.#host.requireReadable();
     this.#position = position;
@@ -241,6 +283,7 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
     const { upTo } = this.#plan;
     await this.#host.moved.until(() => {
       this.#host.requireReadable();
+      this.#followCuts();
       return this.#host.visible(upTo).position > this.#position;
     }, this.#signal);
     return this.#host.visible(upTo);
@@ -257,9 +300,10 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
         : undefined;
     if (result === undefined) {
       const buffer = this.#borrowed(bytes) ?? loadBinding().allocateAligned(bytes);
-      const read = await keepAlive.during(native.readInto(buffer, from, upTo));
+      const read = await this.#unlessCut(keepAlive.during(native.readInto(buffer, from, upTo)));
       if (this.#done) return;
       this.#host.requireReadable();
+      if (read === undefined) return;
       result = { buffer, read };
     }
     const { buffer, read } = result;
@@ -273,6 +317,17 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
     this.#position = read.next;
     this.#chunkBytes = Math.min(MAX_CHUNK_BYTES, Math.max(bytes, FIRST_CHUNK_BYTES) * 2);
     this.#moveClaim();
+  }
+
+  /** undefined: the log was cut meanwhile, and the answer is of what it was. */
+  async #unlessCut<T>(work: Promise<T>): Promise<T | undefined> {
+    try {
+      const result = await work;
+      return this.#followCuts() ? undefined : result;
+    } catch (error) {
+      if (this.#followCuts()) return undefined;
+      throw error;
+    }
   }
 
   /** undefined: every chunk has a buffer of its own. */
@@ -290,6 +345,12 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
   #moveClaim(): void {
     if (this.#claim.id !== undefined) this.#host.native.moveRetain(this.#claim.id, this.#position);
   }
+}
+
+/** Of whoever has built state from records that another history has other ones for. */
+export function rebuildError(lsn: number): WalError {
+  const text = `the records from LSN ${lsn} on are not what they were: a new primary replaced them`;
+  return new WalError('WAL_REBUILD', text, { lsn });
 }
 
 interface Filled {

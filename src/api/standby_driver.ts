@@ -1,18 +1,23 @@
-import { type Place, State } from '../native/native_log.js';
+import { type Place, type Role, State } from '../native/native_log.js';
+import type { Judgement } from '../replication/rejoin.js';
 import { showEndpoint } from '../transport/endpoint.js';
 import { fetchRange } from '../transport/fetch_range.js';
-import { Follower } from '../transport/follower.js';
+import { Follower, type LogCut } from '../transport/follower.js';
 import type { TlsOptions } from '../transport/security.js';
 import type { LogCore } from './core.js';
 import type { Driver } from './driver.js';
 import { WalError } from './errors.js';
 import { contactTime, type OldPrimary, upstreamRule } from './old_primary.js';
 import type { Endpoint } from './options.js';
-import type { LogStatus, UpstreamStatus } from './status.js';
+import type { LogStatus, RejoinStatus, UpstreamStatus } from './status.js';
 
-/** A standby: it takes the log from its primary, and nothing from anybody else. */
+/**
+ * A standby: it takes the log from its primary, and nothing from anybody else. An old primary that
+ * comes back is one too, once what its log holds past the new primary's is out of the way.
+ */
 export class StandbyDriver implements Driver {
-  readonly role = 'standby';
+  /** `fenced`: an old primary that is no standby yet. */
+  role: Role;
   readonly commits = undefined;
   readonly #core: LogCore;
   #endpoint: Endpoint;
@@ -23,10 +28,14 @@ export class StandbyDriver implements Driver {
   constructor(core: LogCore, endpoint: Endpoint) {
     this.#core = core;
     this.#endpoint = endpoint;
+    const isReturning = core.native.info().role !== 'standby';
+    this.role = isReturning ? 'fenced' : 'standby';
+    if (isReturning) core.rejoin = unknownTail;
     this.#follower = new Follower({
       native: core.native,
       identity: { ...core.info, name: core.options.name },
       ...endpoint,
+      rejoin: core.options.rejoin,
       events: {
         onCommitMoved: () => core.commitMoved(),
         onConnected: (link) => core.events.emit('connected', link),
@@ -35,6 +44,9 @@ export class StandbyDriver implements Driver {
           core.events.emit('disconnected', { reason: link.reason, final: link.final });
         },
         onFailed: (error) => core.fail(error),
+        onCut: (cut) => this.#wasCut(cut),
+        onJudged: (judgement) => this.#judged(judgement),
+        onRejoined: () => this.#rejoined(),
       },
     });
   }
@@ -62,6 +74,38 @@ export class StandbyDriver implements Driver {
       hint: 'Append on the primary, or promote this standby.',
       outcome: 'refused',
     });
+  }
+
+  #judged({ verdict, tail }: Judgement): void {
+    const { firstLsn, lastLsn, records, seenLsn } = tail;
+    const isAsking = verdict === 'ask' && this.#core.options.rejoin !== 'auto';
+    const state = verdict === 'never' ? 'refused' : isAsking ? 'asks' : 'waiting';
+    this.#core.rejoin =
+      records === 0
+        ? { ...unknownTail, state }
+        : {
+            state,
+            firstLsn,
+            lastLsn,
+            records,
+            file: null,
+            seenLsn: seenLsn < firstLsn ? 0 : seenLsn,
+          };
+  }
+
+  #wasCut({ fork, file }: LogCut): void {
+    const core = this.#core;
+    if (core.rejoin !== null && core.rejoin.records > 0) core.rejoin = { ...core.rejoin, file };
+    core.wasCut(fork);
+  }
+
+  /** Stored by then, in one step with the cut. */
+  #rejoined(): void {
+    const core = this.#core;
+    core.rejoin = { ...(core.rejoin ?? unknownTail), state: 'done' };
+    this.role = 'standby';
+    core.roleSince = new Date();
+    core.events.emit('role', { role: 'standby', term: core.native.info().term });
   }
 
   async connected(signal: AbortSignal | undefined): Promise<void> {
@@ -133,3 +177,12 @@ export class StandbyDriver implements Driver {
     return name === '' ? where : `${name} at ${where}`;
   }
 }
+
+const unknownTail: RejoinStatus = {
+  state: 'waiting',
+  firstLsn: 0,
+  lastLsn: 0,
+  records: 0,
+  seenLsn: 0,
+  file: null,
+};

@@ -117,6 +117,23 @@ export interface CopyStatus {
   readonly behind: number;
 }
 
+/** An old primary that comes back as a standby of the one that took its place. */
+export interface RejoinStatus {
+  /**
+   * `waiting`: the new primary was not reached yet; `asks`: it would follow with `rejoin: 'auto'`;
+   * `refused`: it cannot follow, see `upstream.reason`; `done`: it follows.
+   */
+  readonly state: 'waiting' | 'asks' | 'refused' | 'done';
+  /** The records that the new primary does not have; 0 and 0 while that is not known, or none. */
+  readonly firstLsn: number;
+  readonly lastLsn: number;
+  readonly records: number;
+  /** Last of them that may have been committed and seen; 0: none may, or it is not known. */
+  readonly seenLsn: number;
+  /** Where they were set aside; null while they are in the log, or there were none. */
+  readonly file: string | null;
+}
+
 export interface LastError {
   readonly code: WalErrorCode;
   readonly message: string;
@@ -217,6 +234,8 @@ export interface LogStatus {
   readonly policy: PolicyStatus | null;
   /** Standby: its link to the primary; null on others. */
   readonly upstream: UpstreamStatus | null;
+  /** An old primary that was opened with `follow`; null on others. */
+  readonly rejoin: RejoinStatus | null;
   /** The verification of what lies on the disk. */
   readonly scrub: ScrubStatus;
   /** What opening found. */

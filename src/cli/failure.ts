@@ -22,7 +22,8 @@ const ownHints: Readonly<Partial<Record<WalErrorCode, string>>> = {
   WAL_NO_STANDBYS: "Pass --standbys 'ANY 1 (*)', or another --sync level.",
   WAL_IS_STANDBY:
     'Make it the primary with `walmirror promote`, or follow with `walmirror standby`.',
-  WAL_WAS_PRIMARY: 'Open it with `walmirror primary`, or follow from an empty directory.',
+  WAL_WAS_PRIMARY:
+    'Look at them: `walmirror dump --from`. --rejoin auto sets them aside in a file and follows.',
 };
 
 /** The library's names of what was typed, and how it is typed. */

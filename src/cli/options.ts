@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { rejoinModes } from '../api/options.js';
 import { resolvePolicy, whenMissingChoices } from '../api/policy_options.js';
 import { commitLevels } from '../replication/level.js';
 
@@ -112,6 +113,13 @@ export const shared = {
       '--mirror-quorum <count>',
       'with several directories: in how many a commit is flushed (default: in all)',
     ).argParser(parseCount),
+  rejoin: () =>
+    new Option(
+      '--rejoin <mode>',
+      'an old primary: ask before what the new one lacks is set aside and removed, or do it',
+    )
+      .choices([...rejoinModes])
+      .default('ask'),
   name: () => new Option('--name <name>', "this node's name (default: the name of the directory)"),
   listen: (what = 'feed standbys here; port 0 takes any') =>
     new Option('--listen <host:port>', what).argParser(parseAddress),

@@ -24,6 +24,13 @@ export interface HistoryEntry extends Term, Place {}
 
 export type Role = 'primary' | 'standby' | 'fenced';
 
+/**
+ * What a cut may remove. `unseen`: nothing that anybody can have seen. `seen`: what an application
+ * may have seen, which has to be told. `returning`: the same on a node that is fenced, also what it
+ * committed itself; it is a standby from then on.
+ */
+export type Cut = 'unseen' | 'seen' | 'returning';
+
 /** What a primary's acknowledgements mean (SAFETY 4.1). At most 64 members. */
 export interface Rule {
   /** The log's own level. */
@@ -100,8 +107,15 @@ export interface NativeInfo {
   readonly primaryAddress: string;
   /** Standby: when its primary was last heard of, milliseconds since 1970; null: unknown. */
   readonly lastContact: number | null;
-  /** As recorded in this term; null: not yet. */
+  /**
+   * As recorded in this term; null: not yet. Fenced: what acknowledgements meant in the last term
+   * of `history`; null: not known.
+   */
   readonly rule: Rule | null;
+  /** Last record that is known to be committed by a quorum, under whichever rule. */
+  readonly quorumLsn: number;
+  /** Records that were cut though an application may have seen them, and was not told yet. */
+  readonly rebuild: { readonly from: number; readonly to: number } | null;
   readonly term: Term;
   /** Oldest first; entries of a history longer than 256 are dropped at the front. */
   readonly history: readonly HistoryEntry[];
@@ -321,14 +335,16 @@ export interface NativeLog {
   /**
    * Cuts the log at a batch boundary, the tail first flushed to a side file (SAFETY 2.5), a plain
    * name that ends in `.diverged`; what has that name already stays, and the tail gets another.
-   * Standby only.
+   * Not while the log appends. Resolves with the path of the file; '' where nothing was cut.
    */
-  truncate(position: number, sideFile: string): Promise<void>;
+  truncate(position: number, sideFile: string, cut?: Cut): Promise<string>;
+  /** The application was told of `info().rebuild`, which is null from then on. */
+  storeRebuilt(): Promise<void>;
 
   // -- control file --
   /**
    * Stores role, term and primary on both copies, flushed, in turn. The rule of another term is
-   * forgotten.
+   * forgotten, but for that of a primary which is fenced: until it is a standby.
    */
   storeRole(role: Role, term: Term, primaryName: string, primaryAddress: string): Promise<void>;
   /** Stores the rule of this term on both copies. */

@@ -19,6 +19,13 @@ import {
   showTerm,
 } from './history.js';
 import { identityMismatch, type NodeIdentity } from './identity.js';
+import {
+  describeTail,
+  type Judgement,
+  judgeTail,
+  type RejoinMode,
+  type ReturningLog,
+} from './rejoin.js';
 
 /** What a session sees of its standby, looked up when it is needed. */
 export interface StandbyView {
@@ -30,6 +37,14 @@ export interface StandbyView {
   readonly crc: number;
   /** The highest commit place this node was told of. */
   readonly commit: Place;
+  /** This node was a primary, and is no standby yet. */
+  readonly returning?: Returning | undefined;
+}
+
+export interface Returning extends ReturningLog {
+  readonly mode: RejoinMode;
+  /** It heard of a newer primary before, and has stored so. */
+  readonly isFenced: boolean;
 }
 
 /** What the driver has to do, in order. After `refuse` or `fail` the connection is closed. */
@@ -40,6 +55,13 @@ export type StandbyAction =
   | { readonly do: 'position'; readonly position: StandbyPosition }
   /** Store the rule durably, then call `recorded`. */
   | { readonly do: 'record'; readonly rule: Rule }
+  /** An old primary: what its tail was found to be. */
+  | { readonly do: 'judged'; readonly judgement: Judgement }
+  /**
+   * An old primary: the same check and cut as below, where its log goes on, and be a standby, in
+   * one step; then call `rejoined`.
+   */
+  | { readonly do: 'rejoin'; readonly position: number; readonly crc: number }
   /** Check that our batch that ends here has this crc, cut the log here, then call `cut`. */
   | { readonly do: 'cut'; readonly position: number; readonly crc: number }
   /** Take log bytes of this history from here on. */
@@ -48,12 +70,21 @@ export type StandbyAction =
   | { readonly do: 'refuse'; readonly refusal: Refusal }
   | { readonly do: 'fail'; readonly error: WalError };
 
-type State = 'hello' | 'storing' | 'accept' | 'recording' | 'cutting' | 'streaming' | 'over';
+type State =
+  | 'hello'
+  | 'storing'
+  | 'accept'
+  | 'rejoining'
+  | 'recording'
+  | 'cutting'
+  | 'streaming'
+  | 'over';
 
 /** Trying again cannot help with these: an operator has to act. */
 const final: readonly WalErrorCode[] = [
   'WAL_COMMITTED_LOST',
   'WAL_DIVERGED',
+  'WAL_WAS_PRIMARY',
   'WAL_SPLIT',
   'WAL_NOT_A_LOG',
   'WAL_VERSION',
@@ -68,13 +99,17 @@ export function isFinal(error: unknown): boolean {
 /**
  * The standby's half of the handshake of one connection.
  *
- *   hello --onHello--> storing --stored--> accept --onAccept--> recording
+ *   hello --onHello--> storing --stored--> accept --onAccept--> [rejoining --rejoined-->] recording
  *   recording --recorded--> [cutting --cut-->] streaming
  *     any of them --refusal, either side's--> over
  *
  * A newer term is stored durably before anything is accepted under it (SAFETY 2.3), and the
  * primary's rule before anything is acknowledged under it (SAFETY 4.1). The fork point is computed
  * here again: a primary cannot make a standby drop what it knows to be committed.
+ *
+ * An old primary that comes back stores the newer term as fenced, and is a standby only when its
+ * tail is cut (SAFETY 3.8): what its own acknowledgements meant is known until then, so that
+ * whatever interrupts it, the next session judges the same tail by the same facts.
  */
 export class StandbySession {
   readonly #view: () => StandbyView;
@@ -83,6 +118,7 @@ export class StandbySession {
   #accept: Accept | undefined;
   #version = 0;
   #isLonger = false;
+  #primary: { readonly nodeId: string; readonly name: string } = { nodeId: '', name: '' };
 
   constructor(view: () => StandbyView) {
     this.#view = view;
@@ -120,7 +156,7 @@ export class StandbySession {
 
   onHello(hello: PrimaryHello): StandbyAction[] {
     assert(this.#state === 'hello', 'a hello comes first');
-    const { identity, term } = this.#view();
+    const { identity, term, returning } = this.#view();
     if (hello.version < minProtocol || hello.version > maxProtocol) {
       return this.#fail('WAL_VERSION', `the primary chose protocol version ${hello.version}`);
     }
@@ -133,6 +169,10 @@ export class StandbySession {
       return this.#fail('WAL_PEER_REFUSED', 'a standby cannot follow itself');
     }
     this.#term = hello.term;
+    this.#primary = hello;
+    if (returning?.isFenced === false && hello.term.epoch === term.epoch) {
+      return this.#refuse('WAL_SPLIT', `epoch ${term.epoch} was opened by this node too`);
+    }
     switch (compareTerms(hello.term, term)) {
       case 'older':
         return this.#refuse(
@@ -152,7 +192,9 @@ export class StandbySession {
   stored(): StandbyAction[] {
     assert(this.#state === 'storing', 'a term was to be stored');
     this.#state = 'accept';
-    const { closed, crc, commit, history } = this.#view();
+    const { closed, crc, history, returning, ...known } = this.#view();
+    // What it committed itself binds this node, which judges it, and not the new primary.
+    const commit = returning === undefined ? known.commit : { position: firstPosition, lsn: 0 };
     return [{ do: 'position', position: { end: closed, crc, commit, history } }];
   }
 
@@ -180,13 +222,26 @@ export class StandbySession {
     }
     const lost = this.#lost(view, accept, fork);
     if (lost !== undefined) return lost;
+    const judged = this.#judge(view, fork);
+    if (judged.isRefused) return judged.actions;
     if (!isLonger && fork.position > firstPosition && accept.crc !== view.crc) {
       return this.#refuse('WAL_DIVERGED', `the logs differ at LSN ${view.closed.lsn}`);
     }
     this.#accept = accept;
+    if (view.returning !== undefined) {
+      this.#state = 'rejoining';
+      return [...judged.actions, { do: 'rejoin', position: accept.start, crc: accept.crc }];
+    }
     this.#isLonger = isLonger;
     this.#state = 'recording';
     return [{ do: 'record', rule: accept.rule.rule }];
+  }
+
+  rejoined(): StandbyAction[] {
+    assert(this.#state === 'rejoining', 'an old primary was to rejoin');
+    assert(this.#view().closed.position === this.accepted.start, 'the log ends at the fork');
+    this.#state = 'recording';
+    return [{ do: 'record', rule: this.accepted.rule.rule }];
   }
 
   recorded(): StandbyAction[] {
@@ -197,8 +252,30 @@ export class StandbySession {
     return [{ do: 'cut', position: start, crc }];
   }
 
+  /** SAFETY 3.8: what an old primary may drop. Refuses what may not go, or not without a word. */
+  #judge({ returning }: StandbyView, fork: Place) {
+    if (returning === undefined) return { isRefused: false, actions: [] };
+    const judgement = judgeTail(returning, fork, this.#primary.nodeId);
+    const { verdict, tail } = judgement;
+    const told: StandbyAction = { do: 'judged', judgement };
+    if (verdict === 'follow' || (verdict === 'ask' && returning.mode === 'auto')) {
+      return { isRefused: false, actions: [told] };
+    }
+    const went = `${this.#primary.name}, the new primary, went another way`;
+    const missing = `${describeTail(tail)}: ${went}`;
+    if (verdict === 'ask') {
+      const text = `this log was a primary and holds ${missing} after LSN ${fork.lsn}`;
+      return { isRefused: true, actions: [told, ...this.#refuse('WAL_WAS_PRIMARY', text)] };
+    }
+    const text =
+      `this log was a primary and holds ${missing} after LSN ${fork.lsn}, though a quorum had ` +
+      `committed up to LSN ${returning.quorumLsn}: that is never removed`;
+    return { isRefused: true, actions: [told, ...this.#refuse('WAL_DIVERGED', text)] };
+  }
+
   /** SAFETY 2.5 in the same epoch, 3.8 under a newer one. */
   #lost(view: StandbyView, accept: Accept, fork: Place): StandbyAction[] | undefined {
+    if (view.returning !== undefined) return undefined;
     const isLonger = view.closed.position > fork.position;
     const { commit } = view;
     if (view.history.at(-1)?.epoch === this.#term!.epoch) {
@@ -225,7 +302,8 @@ export class StandbySession {
 
   /** Our batch at the fork point is not the primary's: nothing was cut. */
   cutRefused(): StandbyAction[] {
-    assert(this.#state === 'cutting', 'a cut was under way');
+    const { state } = this;
+    assert(state === 'cutting' || state === 'rejoining', 'a cut was under way');
     return this.#refuse('WAL_DIVERGED', 'the logs differ where their histories are the same');
   }
 

@@ -1,13 +1,21 @@
 import { performance } from 'node:perf_hooks';
 import { WalError, type WalErrorCode } from '../api/errors.js';
 import { loadBinding } from '../native/binding.js';
-import { type NativeLog, type Place, type Rule, State, type Term } from '../native/native_log.js';
+import {
+  type Cut,
+  type NativeLog,
+  type Place,
+  type Rule,
+  State,
+  type Term,
+} from '../native/native_log.js';
 import { Backoff } from '../replication/backoff.js';
 import { compareTerms } from '../replication/history.js';
 import type { NodeIdentity } from '../replication/identity.js';
 import { KnownCommit } from '../replication/known_commit.js';
+import type { Judgement, RejoinMode } from '../replication/rejoin.js';
 import { sameRule } from '../replication/rule.js';
-import { isFinal, type StandbyView } from '../replication/standby_session.js';
+import { isFinal, type Returning, type StandbyView } from '../replication/standby_session.js';
 import { type DialTarget, receiveBytes } from './dial.js';
 import { type Endpoint, showEndpoint } from './endpoint.js';
 import { checkFollowHost } from './plaintext.js';
@@ -27,12 +35,27 @@ export interface FollowerEvents {
   }): void;
   /** This standby cannot go on: its own log failed, or WAL_COMMITTED_LOST. */
   onFailed?(error: WalError): void;
+  /** The log was cut, and is durable so. Called before anything of the new history is taken. */
+  onCut?(cut: LogCut): void;
+  /** An old primary: what its tail was found to be. */
+  onJudged?(judgement: Judgement): void;
+  /** An old primary is a standby now: nothing of its tail is left. */
+  onRejoined?(): void;
+}
+
+export interface LogCut {
+  /** Where the log ends now. */
+  readonly fork: Place;
+  /** What went is there. */
+  readonly file: string;
 }
 
 export interface FollowerOptions extends Endpoint, Security {
   readonly native: NativeLog;
   readonly identity: NodeIdentity;
   readonly events: FollowerEvents;
+  /** What an old primary does where records would go that may have been seen. Default 'ask'. */
+  readonly rejoin?: RejoinMode | undefined;
   readonly timing?: Partial<ReplicationTiming> | undefined;
   /** Numbers in [0, 1), for the jitter of the delays. */
   readonly random?: (() => number) | undefined;
@@ -65,7 +88,8 @@ const contactPeriod = 10_000;
 /**
  * What a log drives as a standby: one connection to its primary at a time, made again with
  * growing delays. Whatever a primary sends, it can only make the log longer, or cut what is not
- * known to be committed. Used from the thread that opened the log.
+ * known to be committed; of an old primary's log also what was committed by itself alone, when
+ * that was allowed (SAFETY 3.8). Used from the thread that opened the log.
  */
 export class Follower implements PrimaryLinkHost {
   readonly native: NativeLog;
@@ -224,6 +248,26 @@ export class Follower implements PrimaryLinkHost {
       closed: this.#closed(),
       crc: this.native.state[State.LAST_CRC]!,
       commit: this.#known.told,
+      returning: this.#returning(),
+    };
+  }
+
+  /** Whether this node was a primary, and is no standby yet. */
+  get isReturning(): boolean {
+    return this.native.info().role !== 'standby';
+  }
+
+  #returning(): Returning | undefined {
+    const { role, history, rule, quorumLsn } = this.native.info();
+    if (role === 'standby') return undefined;
+    return {
+      history,
+      rule,
+      quorumLsn,
+      end: this.#closed(),
+      commit: this.#known.told,
+      mode: this.#options.rejoin ?? 'ask',
+      isFenced: role === 'fenced',
     };
   }
 
@@ -231,12 +275,14 @@ export class Follower implements PrimaryLinkHost {
     return this.#exclusively(async () => {
       const address = showEndpoint(this.target);
       const info = this.native.info();
+      // An old primary is a standby only when its tail is judged and gone.
+      const role = info.role === 'standby' ? 'standby' : 'fenced';
       const isKnown =
-        info.role === 'standby' &&
+        info.role === role &&
         compareTerms(term, info.term) === 'same' &&
         info.primaryName === primaryName &&
         info.primaryAddress === address;
-      if (!isKnown) await this.native.storeRole('standby', term, primaryName, address);
+      if (!isKnown) await this.native.storeRole(role, term, primaryName, address);
       this.#storedTerm = term;
       this.#primaryName = primaryName;
     });
@@ -244,22 +290,51 @@ export class Follower implements PrimaryLinkHost {
 
   record(rule: Rule): Promise<void> {
     return this.#exclusively(async () => {
+      // It would take the place of the rule that the tail is judged by.
+      if (this.isReturning) throw new WalError('WAL_CLOSED', 'the old primary has not rejoined');
       if (!sameRule(this.native.info().rule, rule)) await this.native.storeRule(rule);
     });
   }
 
   cut(position: number, crc: number): Promise<boolean> {
+    return this.#exclusively(() => this.#cutTo(position, crc, 'unseen'));
+  }
+
+  judged(judgement: Judgement): void {
+    this.#options.events.onJudged?.(judgement);
+  }
+
+  rejoin(position: number, crc: number): Promise<boolean> {
     return this.#exclusively(async () => {
-      // A checksum is looked up in what is flushed.
-      await this.#flushed(position);
-      if (this.#state !== 'following') throw new WalError('WAL_CLOSED', 'the standby stops');
-      const own = await this.#ownChecksum(position);
-      if (own !== crc) return false;
-      const { epoch, incarnation } = this.#storedTerm;
-      const at = position.toString(16).padStart(16, '0');
-      await this.native.truncate(position, `${at}-${epoch}-${incarnation}.diverged`);
+      if (this.#closed().position > position) {
+        if (!(await this.#cutTo(position, crc, 'returning'))) return false;
+      } else {
+        const address = showEndpoint(this.target);
+        await this.native.storeRole('standby', this.#storedTerm, this.#primaryName, address);
+      }
+      this.#options.events.onRejoined?.();
       return true;
     });
+  }
+
+  /** false: its batch that ends there has another checksum. */
+  async #cutTo(position: number, crc: number, how: Cut): Promise<boolean> {
+    // A checksum is looked up in what is flushed.
+    await this.#flushed(position);
+    if (this.#state !== 'following') throw new WalError('WAL_CLOSED', 'the standby stops');
+    const own = await this.#ownChecksum(position);
+    if (own !== crc) return false;
+    const { epoch, incarnation } = this.#storedTerm;
+    const at = position.toString(16).padStart(16, '0');
+    const name = `${at}-${epoch}-${incarnation}.diverged`;
+    const file = await this.native.truncate(position, name, how);
+    const fork = this.#closed();
+    // What is shown from here on is another history.
+    this.#known.sessionFrom(fork);
+    this.#sharedCommit = Math.min(this.#sharedCommit, fork.position);
+    this.#appliedLsn = Math.min(this.#appliedLsn, fork.lsn);
+    this.#options.events.onCut?.({ fork, file });
+    return true;
   }
 
   streaming(link: PrimaryLink, primary: string, term: Term): void {

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import { WalError } from '../api/errors.js';
 import { type Place, type Rule, State, type Term } from '../native/native_log.js';
 import { Heartbeat } from '../replication/heartbeat.js';
+import type { Judgement } from '../replication/rejoin.js';
 import type { NumberedRule } from '../replication/rule.js';
 import {
   type StandbyAction,
@@ -46,6 +47,13 @@ export interface PrimaryLinkHost extends RangeGiverHost {
   store(term: Term, primaryName: string): Promise<void>;
   /** Stores durably what the primary's acknowledgements mean; one after the other. */
   record(rule: Rule): Promise<void>;
+  /** An old primary: what its tail was found to be. */
+  judged(judgement: Judgement): void;
+  /**
+   * An old primary: as `cut`, where the log goes on there; it is a standby then. One step: what
+   * interrupts it leaves all as it was, or all done.
+   */
+  rejoin(position: number, crc: number): Promise<boolean>;
   /** Cuts the log, after its batch that ends there was compared. false: it is not the primary's. */
   cut(position: number, crc: number): Promise<boolean>;
   /** The log is the primary's up to its end; log bytes come from now on. */
@@ -86,6 +94,8 @@ export class PrimaryLink implements FrameSink {
   #giver: RangeGiver | undefined;
   /** Newest rule that came, and that is recorded. */
   #ruleTold = 0;
+  /** Came while an old primary rejoined: it is recorded after that. */
+  #newerRule: NumberedRule | undefined;
   #ruleRecorded = 0;
   /** Where the next log byte belongs. */
   #expected = 0;
@@ -215,7 +225,7 @@ export class PrimaryLink implements FrameSink {
         return;
       case MessageType.RULE:
         checkHeader(bytes, start, this.#tag!);
-        this.#record(decodeRule(bytes, start, end), () => []);
+        this.#ruleCame(decodeRule(bytes, start, end));
         return;
       case MessageType.WANT:
         checkHeader(bytes, start, this.#tag!);
@@ -376,10 +386,21 @@ export class PrimaryLink implements FrameSink {
         case 'position':
           this.#socket.write(encodePosition(action.position));
           break;
-        case 'record':
-          this.#begin();
-          this.#record(this.#session.accepted.rule, () => this.#session.recorded());
+        case 'judged':
+          this.#host.judged(action.judgement);
           break;
+        case 'rejoin':
+          this.#begin();
+          this.#await(this.#host.rejoin(action.position, action.crc), (done) =>
+            done ? this.#session.rejoined() : this.#session.cutRefused(),
+          );
+          break;
+        case 'record': {
+          this.#begin();
+          const newest = this.#newerRule ?? this.#session.accepted.rule;
+          this.#record(newest, () => this.#session.recorded());
+          break;
+        }
         case 'cut':
           this.#await(this.#host.cut(action.position, action.crc), (done) =>
             done ? this.#session.cut() : this.#session.cutRefused(),
@@ -407,6 +428,16 @@ export class PrimaryLink implements FrameSink {
     );
   }
 
+  #ruleCame(rule: NumberedRule): void {
+    if (this.#session.state !== 'rejoining') {
+      this.#record(rule, () => []);
+      return;
+    }
+    const before = this.#newerRule ?? this.#session.accepted.rule;
+    if (rule.number <= before.number) throw invalid('a rule that is not newer');
+    this.#newerRule = rule;
+  }
+
   /**
    * The primary's newer rules wait for it to be recorded here, so it is told at once, of that alone
    * where a cut has to come first.
@@ -428,6 +459,7 @@ export class PrimaryLink implements FrameSink {
 
   /** From here on messages of the session come; its log bytes wait until it streams. */
   #begin(): void {
+    if (this.#tag !== undefined) return;
     this.#tag = this.#session.tag;
     this.#expected = this.#session.accepted.start;
   }
@@ -447,6 +479,8 @@ export class PrimaryLink implements FrameSink {
   #end(error: WalError): void {
     this.#failure = error;
     this.#ended = true;
+    // A primary that had accepted goes on to send: that is of no session.
+    this.#reader.expect([]);
     this.#socket.end();
     // The refusal leaves, and no peer holds the connection open for long.
     this.#socket.destroySoon();

@@ -70,6 +70,7 @@ const badValues: Record<string, readonly (readonly [string, string, RegExp])[]> 
     ['--accept-missing', '', /Say a path/],
     ['--mirror-quorum', '0', /Say a number/],
     ['--follow', '7401', /Say HOST:PORT/],
+    ['--rejoin', 'yes', /Allowed choices are ask, auto/],
     ['--follow', '127.0.0.1:0', /--follow: the port takes a whole number, 1 to 65535; got 0/],
     ['--name', 'ä', /--name takes 1 to 63 letters/],
     ['--listen', ':1', /Say HOST:PORT/],

@@ -172,6 +172,9 @@ describe('a control file', () => {
     primaryAddress: 'unix:/tmp/x',
     maxRecordBytes: 16777216,
     lastContact: 1_795_000_000_000_000,
+    rebuildFrom: 71,
+    rebuildTo: 80,
+    quorumLsn: 70,
     rule: {
       level: 'remote_flush',
       standbys: 'ANY 1 ("ä", b)',

@@ -244,7 +244,7 @@ export function decodeControlCopy(bytes: Buffer): Decoded<layout.Control> {
   if (role === undefined || role === 'none') return fail('role');
   const flags = bytes.readUInt32LE(84);
   const historyEnd = layout.HISTORY_OFFSET + entries * layout.HISTORY_ENTRY_BYTES;
-  if (!layout.allZero(bytes.subarray(456, 512))) return fail('zeros');
+  if (!layout.allZero(bytes.subarray(480, 512))) return fail('zeros');
   if (!layout.allZero(bytes.subarray(historyEnd, layout.RULE_OFFSET))) return fail('zeros');
   const rule = decodeRule(bytes);
   if (!rule.ok) return rule;
@@ -277,6 +277,9 @@ export function decodeControlCopy(bytes: Buffer): Decoded<layout.Control> {
     primaryName: text(bytes, 256, 64),
     primaryAddress: text(bytes, 320, 128),
     lastContact: u64(bytes, 448),
+    rebuildFrom: u64(bytes, 456),
+    rebuildTo: u64(bytes, 464),
+    quorumLsn: u64(bytes, 472),
     rule: rule.value,
     membership: membership.value,
     history,

@@ -153,6 +153,9 @@ export function encodeControlCopy(control: layout.Control): Buffer {
   bytes.write(control.primaryName, 256, 64, 'utf8');
   bytes.write(control.primaryAddress, 320, 128, 'utf8');
   putU64(bytes, control.lastContact, 448);
+  putU64(bytes, control.rebuildFrom, 456);
+  putU64(bytes, control.rebuildTo, 464);
+  putU64(bytes, control.quorumLsn, 472);
   if (control.rule !== undefined) putRule(bytes, control.rule);
   if (control.membership !== undefined) putMembership(bytes, control.membership);
   control.history.forEach((entry, i) => {

@@ -148,6 +148,11 @@ export interface Control extends Term {
   readonly primaryName: string;
   readonly primaryAddress: string;
   readonly lastContact: number;
+  /** Records that were cut and may have been seen, until that was told; 0 and 0: none. */
+  readonly rebuildFrom: number;
+  readonly rebuildTo: number;
+  /** Last record that a quorum is known to have committed. */
+  readonly quorumLsn: number;
   readonly rule: StoredRule | undefined;
   /** undefined: one directory, as it was created. */
   readonly membership: StoredMembership | undefined;

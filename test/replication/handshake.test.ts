@@ -4,6 +4,7 @@ import { PrimarySession, type PrimaryView } from '../../src/replication/primary_
 import type { NumberedRule } from '../../src/replication/rule.js';
 import {
   isFinal,
+  type Returning,
   StandbySession,
   type StandbyView,
 } from '../../src/replication/standby_session.js';
@@ -46,6 +47,8 @@ interface Node {
   readonly start?: number;
   /** Another byte string than the history says. */
   readonly crc?: number;
+  /** An old primary: what it makes of that. */
+  readonly returning?: Pick<Returning, 'rule' | 'quorumLsn' | 'mode' | 'isFenced'> | undefined;
   readonly log?: Partial<typeof log>;
 }
 
@@ -76,6 +79,12 @@ function standbyView(node: Node): StandbyView {
     closed,
     crc: node.crc ?? crcAt(node.history, closed.position),
     commit: at(node.commit ?? 0),
+    returning: node.returning && {
+      ...node.returning,
+      history: node.history,
+      end: closed,
+      commit: at(node.commit ?? 0),
+    },
   };
 }
 
@@ -104,7 +113,12 @@ function handshake(primary: Node, standby: Node): string[] {
       if (action.do === 'hello') forPrimary(p.onHello(action.hello));
       else if (action.do === 'store') {
         story.push(`store ${action.term.epoch}.${action.term.incarnation}`);
-        standbyNow = { ...standbyNow, term: { ...action.term } };
+        const { returning } = standbyNow;
+        standbyNow = {
+          ...standbyNow,
+          term: { ...action.term },
+          returning: returning && { ...returning, isFenced: true },
+        };
         forStandby(s.stored());
       } else if (action.do === 'record') {
         story.push('record');
@@ -120,6 +134,13 @@ function handshake(primary: Node, standby: Node): string[] {
           standbyNow = { ...standbyNow, end, history };
           forStandby(s.cut());
         }
+      } else if (action.do === 'judged') story.push(`judged: ${action.judgement.verdict}`);
+      else if (action.do === 'rejoin') {
+        const end = (action.position - 4096) / 100;
+        story.push(standbyNow.end > end ? `rejoin, cut at ${end}` : 'rejoin');
+        const history = standbyNow.history.filter((entry) => entry.position < action.position);
+        standbyNow = { ...standbyNow, end, history, returning: undefined };
+        forStandby(s.rejoined());
       } else if (action.do === 'begin') story.push('begin');
       else if (action.do === 'refuse') story.push(`standby refuses: ${action.refusal.code}`);
       else story.push(`standby: ${action.error.code}${isFinal(action.error) ? ', for good' : ''}`);
@@ -156,6 +177,47 @@ describe('the handshake', () => {
       { nodeId: b, history: [first], end: 70, commit: 50 },
     );
     expect(story).toEqual(['store 1.2', 'accept at 50', 'record', 'cut at 50', 'begin']);
+  });
+
+  describe('of an old primary', () => {
+    const local = { synchronousCommit: 'local', synchronousStandbys: null } as const;
+    const wasLocal = { ...local, members: [], degraded: false };
+    const returning = { rule: wasLocal, quorumLsn: 0, mode: 'ask', isFenced: false } as const;
+    const old = { nodeId: a, history: [first], end: 70, commit: 70 };
+    const newer = { nodeId: b, history: [first, promoted], end: 60 };
+
+    it('follows where its log ends at the fork, whatever it had committed', () => {
+      const story = handshake(newer, { ...old, end: 40, commit: 40, returning });
+      expect(story).toEqual([
+        ...['store 2.1', 'accept at 40', 'judged: follow', 'rejoin', 'record', 'begin'],
+      ]);
+    });
+
+    it('asks, or cuts and follows, where it is longer', () => {
+      expect(handshake(newer, { ...old, returning })).toEqual([
+        ...['store 2.1', 'accept at 40', 'judged: ask', 'standby refuses: WAL_WAS_PRIMARY'],
+        'standby: WAL_WAS_PRIMARY, for good',
+      ]);
+      const auto = { ...returning, mode: 'auto' } as const;
+      expect(handshake(newer, { ...old, returning: auto })).toEqual([
+        ...['store 2.1', 'accept at 40', 'judged: ask', 'rejoin, cut at 40', 'record', 'begin'],
+      ]);
+    });
+
+    it('never cuts what a quorum committed', () => {
+      const known = { ...returning, mode: 'auto', quorumLsn: 41 } as const;
+      expect(handshake(newer, { ...old, returning: known })).toEqual([
+        ...['store 2.1', 'accept at 40', 'judged: never', 'standby refuses: WAL_DIVERGED'],
+        'standby: WAL_DIVERGED, for good',
+      ]);
+    });
+
+    it('is a split where the other opened the same epoch', () => {
+      const same = { nodeId: b, history: [first, again], end: 60 };
+      expect(handshake(same, { ...old, returning })).toEqual([
+        ...['standby refuses: WAL_SPLIT', 'standby: WAL_SPLIT, for good'],
+      ]);
+    });
   });
 
   it('stops both where the restarted primary ends below what is committed', () => {

@@ -1,6 +1,7 @@
 import { Command, Option } from 'commander';
 import type { WalError } from '../../api/errors.js';
 import { Log } from '../../api/log.js';
+import type { RejoinMode } from '../../api/options.js';
 import { UsageError, withUsage } from '../failure.js';
 import { feed } from '../feed.js';
 import { recordWriters } from '../formats.js';
@@ -27,6 +28,7 @@ interface StandbyOptions extends TypedSecurity {
   readonly acceptMissing?: readonly string[];
   readonly mirrorQuorum?: number;
   readonly follow: Address;
+  readonly rejoin: RejoinMode;
   readonly name?: string;
   readonly listen?: Address;
   readonly input?: string;
@@ -54,6 +56,7 @@ export function standbyCommand(): Command {
         parseAddress,
       ),
     )
+    .addOption(shared.rejoin())
     .addOption(shared.name())
     .addOption(shared.listen('feed standbys here once promoted'))
     .addOption(shared.input('once promoted: records to append, - for the standard input'))
@@ -97,6 +100,7 @@ async function runStandby(options: StandbyOptions): Promise<void> {
   let output: Output | undefined;
   const stopReloading = reloadOnHangup(log, options);
   try {
+    if (!(await hasRejoined(log, stop.signal))) return;
     output = await openOutput(log, options);
     narrate(log, options.verbose === true);
     const last = await serve(log, output, options, stop.signal);
@@ -107,6 +111,21 @@ async function runStandby(options: StandbyOptions): Promise<void> {
     await log.close();
     stopReloading();
     stop.dispose();
+  }
+}
+
+/**
+ * What an old primary wrote last may go: nothing is written to the output before. False: it was
+ * stopped.
+ */
+async function hasRejoined(log: Log, signal: AbortSignal): Promise<boolean> {
+  if (log.status().rejoin === null) return true;
+  try {
+    await log.connected({ signal });
+    return true;
+  } catch (error) {
+    if (signal.aborted) return false;
+    throw error;
   }
 }
 
@@ -225,6 +244,7 @@ function openOptions(options: StandbyOptions, signal: AbortSignal) {
     dir,
     signal,
     follow: { ...follow, ...security },
+    rejoin: options.rejoin,
     ...(acceptMissing === undefined ? {} : { acceptMissing }),
     ...(mirrorQuorum === undefined ? {} : { mirrorQuorum }),
     ...(name === undefined ? {} : { name }),

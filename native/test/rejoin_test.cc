@@ -1,0 +1,203 @@
+// The cut of a primary that comes back: one step from fenced, with its tail, to a standby without.
+#include "disks.h"
+
+namespace walmirror::test::rejoin_test {
+namespace {
+
+constexpr const char* kName = "t.diverged";
+const std::vector<std::string> kBoth{"a", "b"};
+const Rule kAnyOne{CommitLevel::kRemoteFlush, "ANY 1 (*)", {}, false};
+
+Term newer() {
+  Id other{};
+  other.fill(0xbb);
+  return {9, other, 1};
+}
+
+struct OldPrimary {
+  std::shared_ptr<Disks> disks = std::make_shared<Disks>(kBoth);
+  Place fork;
+  Place end;
+  uint64_t opening = 0;
+};
+
+/// All of its log is committed, by itself; it is fenced, and closed.
+OldPrimary make_old_primary(uint64_t more = 60) {
+  OldPrimary old;
+  Owner owner(options_on(kBoth), old.disks);
+  owner.open_term();
+  owner->store_rule({CommitLevel::kLocal, "", {}, false});
+  append_to(owner, 1, 10);
+  old.fork = owner->flushed();
+  append_to(owner, 1, more);
+  old.end = owner->flushed();
+  owner->set_commit(old.end.position, old.end.lsn);
+  owner->store_role(Role::kFenced, newer(), "b", "");
+  owner->close();
+  return old;
+}
+
+void check_rejoined(Owner& owner, const OldPrimary& old) {
+  Control control = owner->control();
+  CHECK_EQ(owner->closed().position, old.fork.position);
+  check_records(owner.log(), 1, old.fork.lsn);
+  CHECK(control.role == Role::kStandby);
+  CHECK(!control.rule);
+  CHECK(control.commit.position <= old.fork.position);
+  CHECK_EQ(control.rebuild_from, old.fork.lsn + 1);
+  CHECK_EQ(control.rebuild_to, old.end.lsn);
+}
+
+TEST(RejoinAtAnyInstantIsAFencedLogWithItsTailOrAStandbyWithoutThatHasToTell) {
+  OldPrimary old = make_old_primary();
+  std::vector<Disks::States> instants;
+  {
+    Owner owner(options_on(kBoth), old.disks);
+    old.disks->watch([&](const Disks::States& states) { instants.push_back(states); });
+    CHECK(!owner->truncate(old.fork.position, kName, Cut::kReturning).empty());
+    old.disks->watch(nullptr);
+    check_rejoined(owner, old);
+  }
+  int cut = 0;
+  int whole = 0;
+  for (size_t i = 0; i < instants.size(); i += kSlow ? 5 : 1) {
+    for (Loss loss : {Loss::kAllUnflushed, Loss::kNothing, Loss::kSomeSectors}) {
+      auto found = Disks::after_loss(instants[i], loss, i);
+      Owner owner(options_on(kBoth), found);
+      if (owner->closed().position == old.end.position) {
+        whole++;
+        CHECK(owner->control().role == Role::kFenced);
+        CHECK(owner->control().rule->level == CommitLevel::kLocal);
+        CHECK_EQ(owner->control().rebuild_from, 0u);
+        check_records(owner.log(), 1, old.end.lsn);
+        owner->truncate(old.fork.position, kName, Cut::kReturning);
+      } else {
+        cut++;
+      }
+      check_rejoined(owner, old);
+      for (const std::string& name : kBoth) CHECK(found->exists(name + "/" + kName));
+      owner.drop();
+      Owner again(options_on(kBoth), Disks::after_loss(found->states(), loss, i + 1));
+      check_rejoined(again, old);
+    }
+  }
+  CHECK(cut > 3 && whole > 3);
+}
+
+TEST(RejoinIsForAFencedLogAndNoOtherCutGoesBelowTheCommitPosition) {
+  OldPrimary old = make_old_primary(20);
+  Owner owner(options_on(kBoth), old.disks);
+  CHECK_FAILS("WAL_COMMITTED_LOST", owner->truncate(old.fork.position, kName, Cut::kSeen));
+  CHECK_FAILS("WAL_COMMITTED_LOST", owner->truncate(old.fork.position, kName));
+  owner->truncate(old.fork.position, kName, Cut::kReturning);
+  check_rejoined(owner, old);
+  CHECK_FAILS("WAL_NOT_STANDBY", owner->truncate(kFirstBatch, kName, Cut::kReturning));
+}
+
+TEST(WhatHasToBeRebuiltIsKnownUntilItWasTold) {
+  OldPrimary old = make_old_primary(20);
+  for (int life = 0; life < 2; life++) {
+    Owner owner(options_on(kBoth), old.disks);
+    if (life == 0) owner->truncate(old.fork.position, kName, Cut::kReturning);
+    check_rejoined(owner, old);
+    if (life == 1) owner->store_rebuilt();
+    owner->close();
+  }
+  Owner owner(options_on(kBoth), old.disks);
+  CHECK_EQ(owner->control().rebuild_from, 0u);
+  CHECK_EQ(owner->control().rebuild_to, 0u);
+}
+
+/// A log whose rule is `rule`; all of it is committed.
+std::unique_ptr<Owner> make_committed(const std::shared_ptr<MemoryFileSystem>& files,
+                                      const Rule& rule) {
+  auto owner = std::make_unique<Owner>(small_options(), files);
+  owner->open_term();
+  (*owner)->store_rule(rule);
+  owner->append("one");
+  owner->append("two");
+  owner->close_batch();
+  owner->settle();
+  Place end = (*owner)->flushed();
+  (*owner)->set_commit(end.position, end.lsn);
+  return owner;
+}
+
+TEST(WhatAQuorumCommittedStaysKnownWhateverTheRuleIsLater) {
+  auto files = std::make_shared<MemoryFileSystem>();
+  auto owner = make_committed(files, kAnyOne);
+  Rule alone = kAnyOne;
+  alone.degraded = true;
+  (*owner)->store_rule(alone);
+  CHECK_EQ((*owner)->control().quorum_lsn, 2u);
+  owner->append("alone");
+  owner->close_batch();
+  owner->settle();
+  (*owner)->set_commit((*owner)->flushed().position, 3);
+  (*owner)->store_role(Role::kFenced, newer(), "b", "");
+  CHECK_EQ((*owner)->control().quorum_lsn, 2u);
+  (*owner)->close();
+  owner.reset();
+  CHECK_EQ(Owner(small_options(), files)->control().quorum_lsn, 2u);
+}
+
+TEST(WhatAQuorumCommittedIsKnownOfATermThatWasFencedOrOpenedAgain) {
+  for (bool fenced : {false, true}) {
+    auto owner = make_committed(std::make_shared<MemoryFileSystem>(), kAnyOne);
+    if (fenced) {
+      (*owner)->store_role(Role::kFenced, newer(), "b", "");
+    } else {
+      Term next = (*owner)->term();
+      next.incarnation++;
+      (*owner)->store_term(next, Rule{CommitLevel::kLocal, "", {}, false});
+    }
+    CHECK_EQ((*owner)->control().quorum_lsn, 2u);
+  }
+}
+
+TEST(WhatWasCommittedByThePrimaryAloneIsNotTakenForAQuorums) {
+  for (Rule rule : {Rule{CommitLevel::kLocal, "", {}, false},
+                    Rule{CommitLevel::kRemoteFlush, "ANY 1 (*)", {}, true}}) {
+    auto owner = make_committed(std::make_shared<MemoryFileSystem>(), rule);
+    (*owner)->store_role(Role::kFenced, newer(), "b", "");
+    CHECK_EQ((*owner)->control().quorum_lsn, 0u);
+  }
+  // A rule that the opening of its term has not met yet.
+  auto owner = make_committed(std::make_shared<MemoryFileSystem>(), kAnyOne);
+  (*owner)->store_rule({CommitLevel::kLocal, "", {}, false});
+  Term next = (*owner)->term();
+  next.incarnation++;
+  uint64_t known = (*owner)->control().quorum_lsn;
+  owner->open_term(next);
+  (*owner)->store_rule(kAnyOne);
+  owner->append("three");
+  owner->close_batch();
+  owner->settle();
+  (*owner)->store_role(Role::kFenced, newer(), "b", "");
+  CHECK_EQ((*owner)->control().quorum_lsn, known);
+}
+
+TEST(TheRuleOfAFencedPrimaryIsKeptUntilItIsAStandby) {
+  auto owner = make_committed(std::make_shared<MemoryFileSystem>(), kAnyOne);
+  Term higher = newer();
+  (*owner)->store_role(Role::kFenced, higher, "b", "");
+  CHECK((*owner)->control().rule == kAnyOne);
+  higher.epoch++;
+  (*owner)->store_role(Role::kFenced, higher, "c", "");
+  CHECK((*owner)->control().rule == kAnyOne);
+  (*owner)->store_role(Role::kStandby, higher, "c", "");
+  CHECK(!(*owner)->control().rule);
+}
+
+TEST(TheRuleOfATermThatNeverReachedTheLogSaysNothingOfTheOneBefore) {
+  auto owner =
+      make_committed(std::make_shared<MemoryFileSystem>(), {CommitLevel::kLocal, "", {}, false});
+  Term next = (*owner)->term();
+  next.incarnation++;
+  (*owner)->store_term(next, kAnyOne);
+  (*owner)->store_role(Role::kFenced, newer(), "b", "");
+  CHECK(!(*owner)->control().rule);
+}
+
+}  // namespace
+}  // namespace walmirror::test::rejoin_test

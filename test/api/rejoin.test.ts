@@ -1,0 +1,326 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { scanTail } from '../../src/cli/tail_file.js';
+import { Log, type OpenOptions } from '../../src/index.js';
+import { freshDir } from '../helpers/temp.js';
+import { codeOf, openLog, reopen, small, until, walError } from './helpers.js';
+
+const anyOne = { synchronousStandbys: 'ANY 1 (*)' } as const;
+const stopped = { primaryStopped: true } as const;
+
+interface Pair {
+  readonly a: Log;
+  readonly b: Log;
+}
+
+async function pair(options: Partial<OpenOptions> = {}, standby: Partial<OpenOptions> = {}) {
+  const a = await openLog({ ...small, name: 'a', listen: { port: 0 }, ...options });
+  const b = await openLog({
+    name: 'b',
+    follow: { port: a.status().listening!.port },
+    listen: { port: 0 },
+    ...standby,
+  });
+  await b.connected();
+  return { a, b };
+}
+
+/** `a` gets these records while nobody follows it, and is closed; `b` takes its place. */
+async function forked({ a, b }: Pair, mine: readonly string[], its: readonly string[] = []) {
+  const { dir } = b;
+  await until(() => b.status().flushLsn === a.status().flushLsn, 'b has all');
+  await b.close();
+  a.appendMany([...mine]);
+  await a.commit(undefined, { level: 'local' });
+  await a.close();
+  return promoted(dir, 'b', its);
+}
+
+async function promoted(dir: string, name: string, records: readonly string[]): Promise<Log> {
+  const log = await openLog({ dir, name, follow: { port: 1 }, listen: { port: 0 } });
+  await log.promote(stopped);
+  if (records.length > 0) log.appendMany([...records]);
+  await log.commit();
+  return log;
+}
+
+function following(primary: Log): { port: number } {
+  return { port: primary.status().listening?.port ?? 0 };
+}
+
+async function rejoin(dir: Log['dir'], primary: Log, options: Partial<OpenOptions> = {}) {
+  return openLog({ dir, name: 'a', follow: following(primary), ...options });
+}
+
+async function shown(log: Log, last: number): Promise<string[]> {
+  await log.connected();
+  await log.waitFor(last);
+  const texts: string[] = [];
+  for await (const batch of log.read({ live: false })) {
+    for (const { data } of batch) texts.push(data.toString());
+  }
+  return texts;
+}
+
+function tails(dir: string): string[] {
+  return readdirSync(dir)
+    .filter((name) => name.endsWith('.diverged'))
+    .map((name) => join(dir, name));
+}
+
+async function tailOf(path: string): Promise<string[]> {
+  const texts: string[] = [];
+  for await (const batch of scanTail(path)) {
+    for (const { lsn, data } of batch) texts.push(`${lsn} ${data}`);
+  }
+  return texts;
+}
+
+describe('an old primary that comes back', () => {
+  it('follows by itself where the new one has all that it has', async () => {
+    const both = await pair();
+    await both.a.appendAndCommit('one');
+    const { dir } = both.a;
+    const b = await forked(both, [], ['two']);
+    const a = await rejoin(dir, b);
+    const roles: string[] = [];
+    a.on('role', ({ role, term }) => roles.push(`${role} ${term.epoch}`));
+    await a.connected();
+    expect(await shown(a, 2)).toEqual(['one', 'two']);
+    expect(a.status()).toMatchObject({ role: 'standby', rejoin: { state: 'done', records: 0 } });
+    expect(roles).toEqual(['standby 2']);
+    expect(tails(dir)).toEqual([]);
+    // From now on it is any standby.
+    const again = await reopen(a, { name: 'a', follow: following(b) });
+    await again.connected();
+    expect(again.status().rejoin).toBeNull();
+  });
+
+  it('follows by itself where nobody can have seen what goes', async () => {
+    const both = await pair(anyOne);
+    await both.a.appendAndCommit('one');
+    const { dir } = both.a;
+    const b = await forked(both, ['lost', 'lost too'], ['two']);
+    const a = await rejoin(dir, b);
+    await a.connected();
+    expect(await shown(a, 2)).toEqual(['one', 'two']);
+    const [file] = tails(dir);
+    expect(a.status().rejoin).toEqual({
+      ...{ state: 'done', firstLsn: 2, lastLsn: 3, records: 2, seenLsn: 0 },
+      file,
+    });
+    expect(await tailOf(file!)).toEqual(['2 lost', '3 lost too']);
+    await b.setPolicy(anyOne);
+    expect(await b.appendAndCommit('three')).toMatchObject({ lsn: 3, standbys: ['a'] });
+  });
+
+  it('asks where somebody may have seen it, says what, and changes nothing', async () => {
+    const both = await pair();
+    await both.a.appendAndCommit('one');
+    const { dir } = both.a;
+    const b = await forked(both, ['seen', 'seen too'], ['two']);
+    for (const options of [{}, { rejoin: 'ask' } as const]) {
+      const a = await rejoin(dir, b, options);
+      const told = new Promise<boolean>((resolve) =>
+        a.on('disconnected', ({ final }) => resolve(final)),
+      );
+      const error = await walError(() => a.connected());
+      expect(error.code).toBe('WAL_WAS_PRIMARY');
+      expect(error.message).toContain('LSN 2 to 3 (2 records)');
+      expect(error.message).toContain('may have been committed and seen: b,');
+      expect(error.hint).toContain("rejoin: 'auto'");
+      expect(await told).toBe(true);
+      const { role, flushLsn, rejoin: state, upstream } = a.status();
+      expect({ role, flushLsn }).toEqual({ role: 'fenced', flushLsn: 3 });
+      expect(state).toMatchObject({
+        state: 'asks',
+        firstLsn: 2,
+        lastLsn: 3,
+        records: 2,
+        seenLsn: 3,
+      });
+      expect(upstream).toMatchObject({ connected: false, reason: error.message });
+      expect(await codeOf(() => a.append('x'))).toBe('WAL_IS_STANDBY');
+      expect(await codeOf(() => a.promote(stopped))).toBe('WAL_NOT_STANDBY');
+      await a.close();
+      expect(tails(dir)).toEqual([]);
+    }
+    // It heard of a newer primary: a forgotten option does not make it one again.
+    expect(await codeOf(() => Log.open({ dir }))).toBe('WAL_FENCED');
+
+    const a = await rejoin(dir, b, { rejoin: 'auto' });
+    await a.connected();
+    expect(await shown(a, 2)).toEqual(['one', 'two']);
+    const [file] = tails(dir);
+    expect(await tailOf(file!)).toEqual(['2 seen', '3 seen too']);
+    expect(a.status().rejoin).toMatchObject({ state: 'done', records: 2, seenLsn: 3, file });
+  });
+
+  it('never drops what a quorum is known to have committed', async () => {
+    const { a, b } = await pair(anyOne);
+    const c = await openLog({ name: 'c', follow: following(a) });
+    await c.connected();
+    await a.appendAndCommit('one');
+    await until(() => b.status().flushLsn === 1, 'b has it');
+    const dirs = { a: a.dir, b: b.dir };
+    await b.close();
+    await a.appendAndCommit('c has it');
+    await c.close();
+    await a.close();
+    const newer = await promoted(dirs.b, 'b', ['instead']);
+    for (const mode of ['ask', 'auto'] as const) {
+      const old = await rejoin(dirs.a, newer, { rejoin: mode });
+      const error = await walError(() => old.connected());
+      expect(error.code).toBe('WAL_DIVERGED');
+      expect(error.message).toMatch(/a quorum had committed up to LSN 2: that is never removed/);
+      expect(old.status()).toMatchObject({
+        role: 'fenced',
+        flushLsn: 2,
+        rejoin: { state: 'refused', firstLsn: 2, lastLsn: 2, records: 1 },
+      });
+      expect(tails(dirs.a)).toEqual([]);
+      await old.close();
+    }
+  });
+
+  it('asks where another standby alone may have made the quorum', async () => {
+    const { a, b } = await pair(anyOne);
+    const c = await openLog({ name: 'c', follow: following(a) });
+    await c.connected();
+    await a.appendAndCommit('one');
+    await until(() => a.status().policy?.inForce === true, 'the rule names both');
+    await until(() => b.status().upstream?.rule?.members.length === 2, 'both are members');
+    const { dir } = a;
+    await c.close();
+    const newer = await forked({ a, b }, ['c may have had it'], ['instead']);
+    const old = await rejoin(dir, newer);
+    expect(await codeOf(() => old.connected())).toBe('WAL_WAS_PRIMARY');
+    await old.close();
+    const again = await rejoin(dir, newer, { rejoin: 'auto' });
+    await again.connected();
+    expect(await shown(again, 2)).toEqual(['one', 'instead']);
+  });
+
+  it('asks for what was committed while it went on alone', async () => {
+    const both = await pair({ ...anyOne, whenMissing: 'degrade', syncTimeout: 100 });
+    await both.a.appendAndCommit('one');
+    await until(() => both.b.status().flushLsn === 1, 'b has it');
+    const dirs = { a: both.a.dir, b: both.b.dir };
+    await both.b.close();
+    expect(await both.a.appendAndCommit('alone')).toMatchObject({ level: 'local' });
+    await both.a.close();
+    const newer = await promoted(dirs.b, 'b', ['instead']);
+    const old = await rejoin(dirs.a, newer);
+    const error = await walError(() => old.connected());
+    expect(error.code).toBe('WAL_WAS_PRIMARY');
+    expect(error.message).toContain('LSN 2 (1 record)');
+  });
+
+  it('loses no tail when it happens to the same directory twice', async () => {
+    const both = await pair();
+    await both.a.appendAndCommit('one');
+    const dirs = { a: both.a.dir, b: both.b.dir };
+    let b = await forked(both, ['first'], ['two']);
+    let a = await rejoin(dirs.a, b, { rejoin: 'auto', listen: { port: 0 } });
+    expect(await shown(a, 2)).toEqual(['one', 'two']);
+    await b.close();
+    await a.promote(stopped);
+    const back = await openLog({ dir: dirs.b, name: 'b', follow: following(a) });
+    await back.connected();
+    b = await forked({ a, b: back }, ['second'], ['three']);
+    expect(b.status().term.epoch).toBe(4);
+    a = await rejoin(dirs.a, b, { rejoin: 'auto' });
+    expect(await shown(a, 3)).toEqual(['one', 'two', 'three']);
+    const files = tails(dirs.a);
+    expect(files).toHaveLength(2);
+    expect((await Promise.all(files.map(tailOf))).sort()).toEqual([['2 first'], ['3 second']]);
+  });
+
+  it('has the same bytes in both of its directories', async () => {
+    const dirs = [freshDir('one'), freshDir('two')];
+    const both = await pair({ dir: dirs });
+    await both.a.appendAndCommit('one');
+    const b = await forked(both, ['seen'], ['two']);
+    const a = await openLog({ dir: dirs, name: 'a', follow: following(b), rejoin: 'auto' });
+    await a.connected();
+    expect(await shown(a, 2)).toEqual(['one', 'two']);
+    for (const dir of dirs) expect(await tailOf(tails(dir)[0]!)).toEqual(['2 seen']);
+  });
+
+  it('does so however often it is interrupted', async () => {
+    const both = await pair();
+    const { dir } = both.a;
+    for (let lsn = 1; lsn <= 20; lsn++) both.a.append(`${lsn}`);
+    await both.a.commit();
+    const mine = Array.from({ length: 150 }, (_, i) => `mine ${i} ${'x'.repeat(1000)}`);
+    const its = Array.from({ length: 50 }, (_, i) => `its ${i}`);
+    const b = await forked(both, mine, its);
+    for (let wait = 0; wait < 12; wait++) {
+      const a = await rejoin(dir, b, { rejoin: 'auto' });
+      await new Promise((resolve) => setTimeout(resolve, wait));
+      await a.close();
+    }
+    const a = await rejoin(dir, b, { rejoin: 'auto' });
+    expect((await shown(a, 70)).slice(20)).toEqual(its);
+    const [file, ...others] = tails(dir);
+    expect(others).toEqual([]);
+    expect((await tailOf(file!)).length).toBe(150);
+  });
+
+  it('is told what the option takes, and that it needs `follow`', async () => {
+    const dir = freshDir();
+    const wrong = { dir, follow: { port: 1 }, rejoin: 'yes' as never };
+    await expect(Log.open(wrong)).rejects.toThrow(/rejoin/);
+    await expect(Log.open({ dir, rejoin: 'auto' })).rejects.toThrow(/follow/);
+  });
+});
+
+describe('who reads an old primary', () => {
+  it('is stopped where it has read what went, and goes on where it has not', async () => {
+    const both = await pair();
+    await both.a.appendAndCommit('one');
+    const { dir } = both.a;
+    const b = await forked(both, ['seen', 'seen too'], ['two', 'three']);
+    // The new primary is not reached at first: the log shows what it had committed.
+    const port = b.status().listening!.port;
+    await b.close();
+    const a = await openLog({ dir, name: 'a', follow: { port }, rejoin: 'auto' });
+    const past = a.read({ from: 1 });
+    const before = a.read({ from: 1 });
+    const ahead = a.read({ from: 4 });
+    const aheadEnds = walError(() => ahead.next());
+    const applied: string[] = [];
+    const applier = a.apply({ from: 1 }, (batch) => {
+      for (const { lsn, data } of batch) applied.push(`${lsn} ${data}`);
+    });
+    const applierEnds = walError(() => applier.done);
+    const bounded = a.read({ from: 1, live: false });
+    expect((await before.next()).value?.lastLsn).toBe(1);
+    expect((await bounded.next()).value?.lastLsn).toBe(1);
+    while ((await past.next()).value!.lastLsn < 3);
+    await until(() => applier.appliedLsn === 3, 'all that was committed is applied');
+
+    const back = await openLog({ dir: b.dir, name: 'b', listen: { port } });
+    await a.connected();
+    expect(await applierEnds).toMatchObject({ code: 'WAL_REBUILD', lsn: 2 });
+    expect(applied).toEqual(['1 one', '2 seen', '3 seen too']);
+    expect(await walError(() => past.next())).toMatchObject({ code: 'WAL_REBUILD', lsn: 2 });
+    expect(await walError(() => bounded.next())).toMatchObject({ code: 'WAL_REBUILD', lsn: 2 });
+    expect(await aheadEnds).toMatchObject({ code: 'WAL_REBUILD', lsn: 2 });
+    const found: string[] = [];
+    for (let last = 1; last < 3; ) {
+      const batch = (await before.next()).value!;
+      for (const { data } of batch) found.push(data.toString());
+      last = batch.lastLsn;
+    }
+    expect(found).toEqual(['two', 'three']);
+    // What was applied of the other history does not count.
+    await back.setPolicy({ synchronousCommit: 'remote_apply', ...anyOne });
+    const commit = back.appendAndCommit('four');
+    await until(() => a.status().flushLsn === 4, 'a has it');
+    expect(back.status().standbys[0]?.applyLsn).toBe(1);
+    a.apply({ from: 2 }, () => undefined);
+    expect(await commit).toMatchObject({ lsn: 4, level: 'remote_apply' });
+  });
+});
