@@ -34,6 +34,7 @@ export type { PolicyOptions, WhenMissing } from './api/policy_options.js';
 export type { Promoted, PromoteOptions } from './api/promote.js';
 export type { ReadOptions } from './api/read_options.js';
 export type { LogReadStream, ReadStreamOptions } from './api/read_stream.js';
+export type { Rebuild, RebuildHook } from './api/rebuild.js';
 export type { RecordData } from './api/record.js';
 export type { StreamMode } from './api/record_source.js';
 export type { ScrubOptions, ScrubStatus } from './api/scrub.js';

@@ -29,6 +29,7 @@ export class RunningApplier implements Applier {
   #error: unknown;
   /** A batch past it, which is being applied, is of a history that was cut. */
   #bound = Number.POSITIVE_INFINITY;
+  #takenLsn: number;
 
   constructor(
     reader: BatchReader,
@@ -39,6 +40,7 @@ export class RunningApplier implements Applier {
   ) {
     this.#reader = reader;
     this.#appliedLsn = from - 1;
+    this.#takenLsn = from - 1;
     this.#onApplied = onApplied;
     this.#signal = signal;
     this.done = this.#run(apply);
@@ -64,6 +66,11 @@ export class RunningApplier implements Applier {
     this.#appliedLsn = Math.min(this.#appliedLsn, lsn);
   }
 
+  /** Where it has had a record past this one, which was cut: when it has ended over that. */
+  async endOf(lsn: number): Promise<void> {
+    if (this.#takenLsn > lsn) await this.done.catch(() => undefined);
+  }
+
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.#reader.return();
@@ -74,6 +81,7 @@ export class RunningApplier implements Applier {
     try {
       for await (const batch of this.#reader) {
         this.#bound = Number.POSITIVE_INFINITY;
+        this.#takenLsn = batch.lastLsn;
         await apply(batch);
         if (batch.lastLsn > this.#bound) continue;
         this.#appliedLsn = batch.lastLsn;

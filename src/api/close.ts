@@ -11,6 +11,7 @@ import { logStatus } from './log_status.js';
 export async function closeLog(core: LogCore): Promise<void> {
   core.appender.stop();
   core.state = 'closing';
+  core.rebuild.close();
   core.keepAlive.acquire();
   // Whoever waits for room or for records to come waits in vain; commits have the flush to wait
   // for.

@@ -15,6 +15,7 @@ import { KeepAlive } from './keep_alive.js';
 import { Narrator } from './narrator.js';
 import type { ResolvedOptions } from './options.js';
 import type { Cuts, ReaderHost } from './reader.js';
+import { RebuildNotice } from './rebuild.js';
 import { LogScrub } from './scrub.js';
 import type { LastError, LogStatus, RejoinStatus } from './status.js';
 import { Wakeups } from './wakeup.js';
@@ -52,6 +53,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   failure: WalError | undefined;
   lastError: LastError | null = null;
   cuts: Cuts = { count: 0, latest: nowhere, lowest: nowhere };
+  readonly rebuild: RebuildNotice;
   /** null: this log was no old primary when it was opened. */
   rejoin: RejoinStatus | null = null;
   roleSince = new Date();
@@ -78,6 +80,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     this.#flushed = new FlushChannel(this.identity, native.state);
     tellRoles(this.identity, this.events);
     this.news = new Narrator(options, this.events, options.logger);
+    this.rebuild = new RebuildNotice(this);
     this.keepAlive = new KeepAlive(native);
     const { info } = this;
     const layout = {
@@ -126,9 +129,9 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     const position = state[State.FLUSH_POSITION] ?? 0;
     if (upTo === 'commit') {
       const commit = this.driver.commit;
-      if (commit.position < position) return commit;
+      if (commit.position < position) return this.rebuild.bound(commit);
     }
-    return { position, lsn: state[State.FLUSH_LSN] ?? 0 };
+    return this.rebuild.bound({ position, lsn: state[State.FLUSH_LSN] ?? 0 });
   }
 
   /** Whether listening and following keep the process alive. */
@@ -190,12 +193,17 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     this.moved.settle();
   }
 
+  get rebuildFrom(): number {
+    return this.rebuild.pending?.from ?? Number.POSITIVE_INFINITY;
+  }
+
   /** What lay past `fork` is of another history. Before anything of that is visible. */
-  wasCut(fork: Place): void {
+  wasCut(fork: Place, file: string): void {
     const { count, lowest } = this.cuts;
     const isLowest = fork.position < lowest.position;
     this.cuts = { count: count + 1, latest: fork, lowest: isLowest ? fork : lowest };
     this.applier?.cutAt(fork.lsn);
+    this.rebuild.wasCut(fork, file);
     this.moved.settle();
   }
 

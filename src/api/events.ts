@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import type { Term } from '../native/native_log.js';
 import type { WalError } from './errors.js';
+import type { Rebuild } from './rebuild.js';
 import type { ScrubStatus } from './scrub.js';
 
 /** What a log tells its listeners. There is no 'error' event: failures reject the waits. */
@@ -24,6 +25,11 @@ export interface LogEvents {
    * somebody has acted, since the two do not belong together as they are.
    */
   disconnected: [link: { readonly reason: string; readonly final: boolean }];
+  /**
+   * Records that may have been read here were removed: state has to be rebuilt from `from` on.
+   * Before anything that took their place is shown; after a crash again.
+   */
+  rebuild: [rebuild: Rebuild];
   /** A directory was dropped: the log goes on without its copy. */
   copyDropped: [copy: { readonly dir: string; readonly reason: string }];
   /** A directory holds all of the log again. */
@@ -82,6 +88,7 @@ const names: Readonly<Record<LogEventName, true>> = {
   restored: true,
   connected: true,
   disconnected: true,
+  rebuild: true,
   copyDropped: true,
   copyRestored: true,
   slowFlush: true,

@@ -51,6 +51,7 @@ export function logStatus(core: LogCore): LogStatus {
     commits: core.commits.status(performance.now()),
     ...roleStatus,
     rejoin: core.rejoin,
+    rebuild: info.rebuild,
     scrub: core.scrub.status(),
     recovery: core.info.recovery,
     events: core.news.recent,

@@ -33,6 +33,7 @@ export class Narrator {
     this.#logger = logger;
     this.#now = now;
     this.#followRole(events);
+    this.#followRebuild(events);
     this.#followStandbys(events);
     this.#followDisks(events);
   }
@@ -77,6 +78,13 @@ export class Narrator {
       const level = reason === this.#lastReason ? 'debug' : final ? 'error' : 'warn';
       this.#lastReason = reason;
       this.tell(level, 'disconnected', `no link to the primary: ${reason}`, { reason, final });
+    });
+  }
+
+  #followRebuild(events: LogEmitter): void {
+    events.on('rebuild', ({ from, to, file }) => {
+      const text = `LSN ${from} to ${to} were removed: state has to be rebuilt from LSN ${from} on`;
+      this.tell('warn', 'rebuild', text, { from, to, file });
     });
   }
 

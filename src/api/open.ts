@@ -35,6 +35,7 @@ export async function openLog(input: unknown): Promise<LogCore> {
     await core.keepAlive.during(options.follow === undefined ? lead(core) : follow(core));
     core.control = await serveControl(core);
     tellOpened(core);
+    core.rebuild.opened();
     return core;
   } catch (error) {
     await abandon(native, core);
@@ -117,6 +118,8 @@ async function lead(core: LogCore): Promise<void> {
   const term = nextTerm(core.info);
   const { policy, listen } = core.options;
   if (listen !== undefined) await requireBindable(listen);
+  await core.rebuild.tellFirst();
+  if (core.failure !== undefined) throw core.failure;
   await core.native.openTerm(term, openingRule(commitPolicy(policy)));
   const driver = new PrimaryDriver(core, term, policy);
   core.driver = driver;
@@ -127,6 +130,7 @@ async function lead(core: LogCore): Promise<void> {
 async function follow(core: LogCore): Promise<void> {
   const { follow: endpoint } = core.options;
   if (endpoint === undefined) return;
+  await core.rebuild.find();
   const driver = new StandbyDriver(core, endpoint);
   core.driver = driver;
   driver.start();

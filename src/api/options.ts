@@ -10,6 +10,7 @@ import {
   type ResolvedPolicy,
   resolvePolicy,
 } from './policy_options.js';
+import type { RebuildHook } from './rebuild.js';
 import { type ResolvedScrub, resolveScrub, type ScrubOptions } from './scrub.js';
 import { resolveSecurity, type SecurityOptions, securityKeys } from './security_options.js';
 import * as check from './validate.js';
@@ -117,6 +118,14 @@ export interface OpenOptions extends PolicyOptions {
    */
   readonly rejoin?: RejoinMode;
   /**
+   * Told from which LSN state has to be rebuilt, where records that may have been read here were
+   * removed, since a new primary has others in their place. Nothing of those is shown before what
+   * it returns has resolved, and after a crash it is told again; a rejection fails the log. While
+   * it runs, what lies before that LSN can be read and applied. Default: nobody; the event
+   * 'rebuild' tells it too.
+   */
+  readonly onRebuild?: RebuildHook;
+  /**
    * Told what happens to this log, in words and fields: pino or `console`, say. Default: nobody is.
    */
   readonly logger?: Logger | undefined;
@@ -158,6 +167,7 @@ export interface ResolvedOptions {
   readonly logger: Logger | undefined;
   readonly signal: AbortSignal | undefined;
   readonly onWaiting: ((error: WalError) => void) | undefined;
+  readonly onRebuild: RebuildHook | undefined;
   /** What was said by name of the properties that are fixed at creation. */
   readonly fixed: {
     readonly segmentBytes?: number;
@@ -195,6 +205,7 @@ const openKeys = [
   'logger',
   'signal',
   'onWaiting',
+  'onRebuild',
   'acceptMissing',
   'copyLag',
   'mirrorQuorum',
@@ -229,7 +240,8 @@ export function resolveOpenOptions(input: unknown): ResolvedOptions {
     policy: resolvePolicy(raw),
     logger: resolveLogger(raw.logger),
     signal: check.abortSignal(raw.signal, 'signal'),
-    onWaiting: waitingCallback(raw.onWaiting),
+    onWaiting: callback<(error: WalError) => void>(raw.onWaiting, 'onWaiting'),
+    onRebuild: callback<RebuildHook>(raw.onRebuild, 'onRebuild'),
   };
 }
 
@@ -244,10 +256,10 @@ function resolveRejoin({ rejoin, follow }: Record<string, unknown>): RejoinMode 
   return mode;
 }
 
-function waitingCallback(value: unknown): ResolvedOptions['onWaiting'] {
+function callback<T>(value: unknown, name: string): T | undefined {
   if (value === undefined) return undefined;
-  check.callback(value, 'onWaiting');
-  return value as (error: WalError) => void;
+  check.callback(value, name);
+  return value as T;
 }
 
 type Sizes = Pick<

@@ -122,6 +122,8 @@ async function openEpoch(core: LogCore, standby: StandbyDriver, plan: Plan) {
     signal?.throwIfAborted();
     const { connected } = standby.oldPrimary();
     await standby.stop();
+    // What is shown as a primary is built on.
+    await core.rebuild.told(signal);
     const oldPrimary = { ...standby.oldPrimary(), connected };
     core.requireOpen();
     const term = nextEpoch(core.native.info());

@@ -17,6 +17,8 @@ export interface ReaderHost {
   explain(error: unknown): unknown;
   /** The cuts of this log since it was opened. */
   readonly cuts: Cuts;
+  /** Who reads from behind it has state that has to be rebuilt, and was not told so yet. */
+  readonly rebuildFrom: number;
   /** How far records may be shown (SAFETY.md 1.3). */
   visible(upTo: 'commit' | 'flush'): Place;
 }
@@ -239,7 +241,8 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
 
   /** Finds where `from` starts, once it is visible, and claims the segments from there on. */
   async #open(from: number): Promise<void> {
-    const { native, moved } = this.#host;
+    const { native, moved, rebuildFrom } = this.#host;
+    if (from > rebuildFrom) throw rebuildError(rebuildFrom);
     if (this.#plan.end === undefined) {
       // A record to come may be asked for; its place is known when the one before it is visible.
       await moved.until(() => {

@@ -96,7 +96,7 @@ export class StandbyDriver implements Driver {
   #wasCut({ fork, file }: LogCut): void {
     const core = this.#core;
     if (core.rejoin !== null && core.rejoin.records > 0) core.rejoin = { ...core.rejoin, file };
-    core.wasCut(fork);
+    core.wasCut(fork, file);
   }
 
   /** Stored by then, in one step with the cut. */

@@ -236,6 +236,8 @@ export interface LogStatus {
   readonly upstream: UpstreamStatus | null;
   /** An old primary that was opened with `follow`; null on others. */
   readonly rejoin: RejoinStatus | null;
+  /** What the application has to rebuild, and was not told yet (`onRebuild`); null: nothing. */
+  readonly rebuild: { readonly from: number; readonly to: number } | null;
   /** The verification of what lies on the disk. */
   readonly scrub: ScrubStatus;
   /** What opening found. */

@@ -16,6 +16,9 @@ export function narrate(log: Log, verbose: boolean): void {
   log.on('restored', ({ degradedSince }) => {
     notice(`commits wait for standbys again; it went on alone since ${degradedSince}`);
   });
+  log.on('rebuild', ({ from, to }) => {
+    notice(`LSN ${from} to ${to} were removed: what was made of them has to be made anew`);
+  });
   if (!verbose) return;
   tellRefusals(log);
   log.on('standby', ({ name, connected, reason }) => {

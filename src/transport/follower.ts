@@ -119,6 +119,7 @@ export class Follower implements PrimaryLinkHost {
   #lastContact: number | null;
   #streamingSince = Number.NaN;
   #appliedLsn = 0;
+  #openedAt: number;
   #sharedCommit = 0;
   #holds = true;
 
@@ -140,6 +141,7 @@ export class Follower implements PrimaryLinkHost {
     this.#primaryName = info.primaryName;
     this.#lastContact = info.lastContact;
     this.#known = new KnownCommit(info.commit);
+    this.#openedAt = this.#closed().position;
   }
 
   start(): void {
@@ -297,7 +299,10 @@ export class Follower implements PrimaryLinkHost {
   }
 
   cut(position: number, crc: number): Promise<boolean> {
-    return this.#exclusively(() => this.#cutTo(position, crc, 'unseen'));
+    // What came since the log was opened was never shown past the commit place; what was there may
+    // have been, by an earlier process that knew more of it.
+    const how = position < this.#openedAt ? 'seen' : 'unseen';
+    return this.#exclusively(() => this.#cutTo(position, crc, how));
   }
 
   judged(judgement: Judgement): void {
@@ -333,6 +338,7 @@ export class Follower implements PrimaryLinkHost {
     this.#known.sessionFrom(fork);
     this.#sharedCommit = Math.min(this.#sharedCommit, fork.position);
     this.#appliedLsn = Math.min(this.#appliedLsn, fork.lsn);
+    this.#openedAt = Math.min(this.#openedAt, fork.position);
     this.#options.events.onCut?.({ fork, file });
     return true;
   }

@@ -1,81 +1,19 @@
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { scanTail } from '../../src/cli/tail_file.js';
-import { Log, type OpenOptions } from '../../src/index.js';
+import { Log } from '../../src/index.js';
 import { freshDir } from '../helpers/temp.js';
-import { codeOf, openLog, reopen, small, until, walError } from './helpers.js';
-
-const anyOne = { synchronousStandbys: 'ANY 1 (*)' } as const;
-const stopped = { primaryStopped: true } as const;
-
-interface Pair {
-  readonly a: Log;
-  readonly b: Log;
-}
-
-async function pair(options: Partial<OpenOptions> = {}, standby: Partial<OpenOptions> = {}) {
-  const a = await openLog({ ...small, name: 'a', listen: { port: 0 }, ...options });
-  const b = await openLog({
-    name: 'b',
-    follow: { port: a.status().listening!.port },
-    listen: { port: 0 },
-    ...standby,
-  });
-  await b.connected();
-  return { a, b };
-}
-
-/** `a` gets these records while nobody follows it, and is closed; `b` takes its place. */
-async function forked({ a, b }: Pair, mine: readonly string[], its: readonly string[] = []) {
-  const { dir } = b;
-  await until(() => b.status().flushLsn === a.status().flushLsn, 'b has all');
-  await b.close();
-  a.appendMany([...mine]);
-  await a.commit(undefined, { level: 'local' });
-  await a.close();
-  return promoted(dir, 'b', its);
-}
-
-async function promoted(dir: string, name: string, records: readonly string[]): Promise<Log> {
-  const log = await openLog({ dir, name, follow: { port: 1 }, listen: { port: 0 } });
-  await log.promote(stopped);
-  if (records.length > 0) log.appendMany([...records]);
-  await log.commit();
-  return log;
-}
-
-function following(primary: Log): { port: number } {
-  return { port: primary.status().listening?.port ?? 0 };
-}
-
-async function rejoin(dir: Log['dir'], primary: Log, options: Partial<OpenOptions> = {}) {
-  return openLog({ dir, name: 'a', follow: following(primary), ...options });
-}
-
-async function shown(log: Log, last: number): Promise<string[]> {
-  await log.connected();
-  await log.waitFor(last);
-  const texts: string[] = [];
-  for await (const batch of log.read({ live: false })) {
-    for (const { data } of batch) texts.push(data.toString());
-  }
-  return texts;
-}
-
-function tails(dir: string): string[] {
-  return readdirSync(dir)
-    .filter((name) => name.endsWith('.diverged'))
-    .map((name) => join(dir, name));
-}
-
-async function tailOf(path: string): Promise<string[]> {
-  const texts: string[] = [];
-  for await (const batch of scanTail(path)) {
-    for (const { lsn, data } of batch) texts.push(`${lsn} ${data}`);
-  }
-  return texts;
-}
+import { codeOf, openLog, reopen, until, walError } from './helpers.js';
+import {
+  anyOne,
+  following,
+  forked,
+  pair,
+  promoted,
+  rejoin,
+  shown,
+  stopped,
+  tailOf,
+  tails,
+} from './rejoin_nodes.js';
 
 describe('an old primary that comes back', () => {
   it('follows by itself where the new one has all that it has', async () => {
