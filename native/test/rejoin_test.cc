@@ -84,6 +84,40 @@ TEST(RejoinAtAnyInstantIsAFencedLogWithItsTailOrAStandbyWithoutThatHasToTell) {
   CHECK(cut > 3 && whole > 3);
 }
 
+TEST(RejoinIsDoneByTheNextOpeningThroughAnotherPowerLossAtAnyInstantOfThat) {
+  OldPrimary old = make_old_primary();
+  std::vector<Disks::States> instants;
+  {
+    Owner owner(options_on(kBoth), old.disks);
+    old.disks->watch([&](const Disks::States& states) { instants.push_back(states); });
+    owner->truncate(old.fork.position, kName, Cut::kReturning);
+    old.disks->watch(nullptr);
+  }
+  int seconds = 0;
+  for (size_t i = 0; i < instants.size(); i += kSlow ? 9 : 3) {
+    auto found = Disks::after_loss(instants[i], Loss::kSomeSectors, i);
+    std::vector<Disks::States> second;
+    found->watch([&](const Disks::States& states) { second.push_back(states); });
+    auto recovered = std::make_unique<Owner>(options_on(kBoth), found);
+    found->watch(nullptr);
+    bool was_cut = (*recovered)->closed().position == old.fork.position;
+    recovered.reset();
+    for (size_t n = 0; n < second.size(); n += kSlow ? 9 : 2) {
+      Owner owner(options_on(kBoth), Disks::after_loss(second[n], Loss::kSomeSectors, n));
+      seconds++;
+      if (was_cut) {
+        check_rejoined(owner, old);
+        continue;
+      }
+      CHECK_EQ(owner->closed().position, old.end.position);
+      CHECK(owner->control().role == Role::kFenced);
+      owner->truncate(old.fork.position, kName, Cut::kReturning);
+      check_rejoined(owner, old);
+    }
+  }
+  CHECK(seconds > 20);
+}
+
 TEST(RejoinIsForAFencedLogAndNoOtherCutGoesBelowTheCommitPosition) {
   OldPrimary old = make_old_primary(20);
   Owner owner(options_on(kBoth), old.disks);

@@ -1,5 +1,6 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { Log } from '../../src/index.js';
+import { TcpProxy } from '../helpers/proxy.js';
 import { freshDir } from '../helpers/temp.js';
 import { codeOf, openLog, reopen, until, walError } from './helpers.js';
 import {
@@ -204,6 +205,23 @@ describe('an old primary that comes back', () => {
     const [file, ...others] = tails(dir);
     expect(others).toEqual([]);
     expect((await tailOf(file!)).length).toBe(150);
+  });
+
+  it('does so however often its connection ends', async () => {
+    const both = await pair();
+    const { dir } = both.a;
+    await both.a.appendAndCommit('one');
+    const mine = Array.from({ length: 150 }, (_, i) => `mine ${i} ${'x'.repeat(1000)}`);
+    const b = await forked(both, mine, ['two']);
+    const proxy = await TcpProxy.open(following(b).port);
+    onTestFinished(() => proxy.close());
+    const a = await openLog({ dir, name: 'a', follow: { port: proxy.port }, rejoin: 'auto' });
+    for (let cut = 0; cut < 15 && a.status().role !== 'standby'; cut++) {
+      await new Promise((resolve) => setTimeout(resolve, cut));
+      proxy.cut();
+    }
+    expect(await shown(a, 2)).toEqual(['one', 'two']);
+    expect(tails(dir as string)).toHaveLength(1);
   });
 
   it('is told what the option takes, and that it needs `follow`', async () => {
