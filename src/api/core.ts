@@ -52,7 +52,10 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   state: 'open' | 'closing' | 'closed' = 'open';
   failure: WalError | undefined;
   lastError: LastError | null = null;
-  cuts: Cuts = { count: 0, latest: nowhere, lowest: nowhere };
+  cuts: Cuts = {
+    ...{ count: 0, latest: nowhere, lowest: nowhere },
+    ...{ latestSeenLsn: nowhere.lsn, lowestSeenLsn: nowhere.lsn },
+  };
   readonly rebuild: RebuildNotice;
   /** null: this log was no old primary when it was opened. */
   rejoin: RejoinStatus | null = null;
@@ -199,11 +202,17 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
 
   /** What lay past `fork` is of another history. Before anything of that is visible. */
   wasCut(fork: Place, file: string): void {
-    const { count, lowest } = this.cuts;
-    const isLowest = fork.position < lowest.position;
-    this.cuts = { count: count + 1, latest: fork, lowest: isLowest ? fork : lowest };
-    this.applier?.cutAt(fork.lsn);
-    this.rebuild.wasCut(fork, file);
+    const { count, lowest, lowestSeenLsn } = this.cuts;
+    const wasSeen = this.rebuild.wasCut(fork, file);
+    const latestSeenLsn = wasSeen ? fork.lsn : nowhere.lsn;
+    this.cuts = {
+      count: count + 1,
+      latest: fork,
+      lowest: fork.position < lowest.position ? fork : lowest,
+      latestSeenLsn,
+      lowestSeenLsn: Math.min(lowestSeenLsn, latestSeenLsn),
+    };
+    if (wasSeen) this.applier?.cutAt(fork.lsn);
     this.moved.settle();
   }
 

@@ -101,7 +101,7 @@ export const errorCodes = {
   },
   WAL_FENCED: {
     meaning: 'There is a newer primary: this one acknowledges nothing any more.',
-    hint: 'Append there; here, start a standby of it in an empty directory.',
+    hint: 'Append there; here, open the log with `follow` of it: it rejoins.',
   },
   WAL_SPLIT: {
     meaning: 'Two nodes opened the same epoch; both have stopped to acknowledge.',

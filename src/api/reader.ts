@@ -29,6 +29,9 @@ export interface Cuts {
   /** Of the last cut, and of the one furthest back. */
   readonly latest: Place;
   readonly lowest: Place;
+  /** The same of those that took what may have been read; infinite LSN: not such a one, or none. */
+  readonly latestSeenLsn: number;
+  readonly lowestSeenLsn: number;
 }
 
 export interface ReadPlan {
@@ -95,13 +98,12 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
   #done = false;
   #busy: Promise<unknown> | undefined;
   #cutsSeen: number;
-  /** The last record that was handed out, or that the caller began behind. */
-  #lastLsn: number;
+  /** The last record that was handed out. */
+  #lastLsn = 0;
 
   constructor(host: ReaderHost, plan: ReadPlan) {
     this.#host = host;
     this.#cutsSeen = host.cuts.count;
-    this.#lastLsn = plan.from - 1;
     this.#plan = plan;
     this.#claim = { host, id: undefined };
     this.#poisons = plan.borrow && process.env.WALMIRROR_DEBUG === '1';
@@ -199,11 +201,16 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
    * Throws WAL_REBUILD where some of what went was handed out. Returns whether there was a cut.
    */
   #followCuts(): boolean {
-    const { count, latest, lowest } = this.#host.cuts;
+    const { cuts } = this.#host;
+    const { count } = cuts;
     if (count === this.#cutsSeen) return false;
-    const fork = count === this.#cutsSeen + 1 ? latest : lowest;
+    const isOne = count === this.#cutsSeen + 1;
+    const fork = isOne ? cuts.latest : cuts.lowest;
+    const seenLsn = isOne ? cuts.latestSeenLsn : cuts.lowestSeenLsn;
     this.#cutsSeen = count;
-    const { end } = this.#plan;
+    const { from, end } = this.#plan;
+    // Who begins behind what may have been read has read that before.
+    if (from - 1 > seenLsn) throw rebuildError(seenLsn + 1);
     if (this.#lastLsn > fork.lsn || (end !== undefined && end.lsn > fork.lsn)) {
       throw rebuildError(fork.lsn + 1);
     }

@@ -73,13 +73,14 @@ export class RebuildNotice {
     });
   }
 
-  /** The log was cut at `fork`, and has noted what was shown of that. */
-  wasCut(fork: Place, file: string): void {
+  /** The log was cut at `fork`, and has noted what was shown of that. Returns whether any was. */
+  wasCut(fork: Place, file: string): boolean {
     const { rebuild } = this.#core.native.info();
-    if (rebuild === null) return;
+    if (rebuild === null) return false;
     this.#pending = { ...rebuild, file };
     if (this.#hold === undefined || fork.position < this.#hold.position) this.#hold = fork;
     if (this.#isOpen) void this.#tell();
+    return true;
   }
 
   /** Resolves when nothing is left to tell. */

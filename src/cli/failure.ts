@@ -22,6 +22,7 @@ const ownHints: Readonly<Partial<Record<WalErrorCode, string>>> = {
   WAL_NO_STANDBYS: "Pass --standbys 'ANY 1 (*)', or another --sync level.",
   WAL_IS_STANDBY:
     'Make it the primary with `walmirror promote`, or follow with `walmirror standby`.',
+  WAL_FENCED: 'Append there; here, follow it with `walmirror standby`: the log rejoins.',
   WAL_REBUILD: 'Write the output anew: without --from, or from a record before that one.',
   WAL_WAS_PRIMARY:
     'Look at them: `walmirror dump --from`. --rejoin auto sets them aside in a file and follows.',

@@ -396,7 +396,7 @@ export const inTypeScript = [
     file: 'src/api/reader.ts',
     find: 'if (count === this.#cutsSeen) return false;',
     replace: 'if (count >= this.#cutsSeen) return false;',
-    tests: 'test/api/rejoin.test.ts',
+    tests: 'test/api/rejoin_readers.test.ts',
   },
   {
     name: 'applied_of_another_history',
@@ -404,7 +404,7 @@ export const inTypeScript = [
     file: 'src/api/core.ts',
     find: 'this.applier?.cutAt(fork.lsn);',
     replace: '',
-    tests: 'test/api/rejoin.test.ts',
+    tests: 'test/api/rejoin_readers.test.ts',
   },
   {
     name: 'standby_before_the_cut',
