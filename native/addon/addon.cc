@@ -1,6 +1,7 @@
 // The addon's exports: src/native/native_log.ts has the contract.
 #include <napi.h>
 
+#include "attached_log.h"
 #include "convert.h"
 #include "crc32c.h"
 #include "memory.h"
@@ -12,27 +13,15 @@
 namespace walmirror {
 namespace {
 
-struct Bytes {
-  const uint8_t* data;
-  size_t size;
-};
-
-Bytes to_bytes(const Napi::Value& value) {
-  if (!value.IsTypedArray()) throw Napi::TypeError::New(value.Env(), "a Uint8Array is needed");
-  Napi::TypedArray array = value.As<Napi::TypedArray>();
-  return {static_cast<const uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset(),
-          array.ByteLength()};
-}
-
 Napi::Value checksum(const Napi::CallbackInfo& info) {
-  Bytes bytes = to_bytes(info[0]);
+  ByteView bytes = to_bytes(info[0]);
   auto seed = info[1].IsNumber() ? info[1].As<Napi::Number>().Uint32Value() : 0;
   return Napi::Number::New(info.Env(), crc32c(seed, bytes.data, bytes.size));
 }
 
 Napi::Value checksum_with(const Napi::CallbackInfo& info) {
   std::string name = info[0].ToString().Utf8Value();
-  Bytes bytes = to_bytes(info[1]);
+  ByteView bytes = to_bytes(info[1]);
   for (const Crc32cImplementation& implementation : crc32c_implementations()) {
     if (name == implementation.name) {
       return Napi::Number::New(info.Env(), implementation.run(0, bytes.data, bytes.size));
@@ -71,6 +60,7 @@ Napi::Value allocate_aligned(const Napi::CallbackInfo& info) {
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   NativeLog::define(env, exports);
   NativeReader::define(env, exports);
+  AttachedLog::define(env, exports);
   define_scrub(env, exports);
   define_host(env, exports);
   exports.Set("crc32c", Napi::Function::New(env, safely<checksum>, "crc32c"));

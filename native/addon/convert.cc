@@ -46,6 +46,21 @@ std::vector<std::string> get_texts(const Napi::Object& object, const char* key) 
   return texts;
 }
 
+ByteView to_bytes(const Napi::Value& value) {
+  if (!value.IsTypedArray()) throw Napi::TypeError::New(value.Env(), "a Uint8Array is needed");
+  Napi::TypedArray array = value.As<Napi::TypedArray>();
+  return {static_cast<uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset(),
+          array.ByteLength()};
+}
+
+ByteView to_bytes(const Napi::Value& value, const Napi::Value& size) {
+  ByteView bytes = to_bytes(value);
+  uint64_t first = to_uint(size, "bytes");
+  if (first > bytes.size)
+    throw Napi::RangeError::New(value.Env(), "there are not so many bytes in the buffer");
+  return {bytes.data, first};
+}
+
 Napi::Value number(Napi::Env env, uint64_t value) {
   return Napi::Number::New(env, static_cast<double>(value));
 }

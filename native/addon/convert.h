@@ -15,6 +15,14 @@ bool get_bool(const Napi::Object& object, const char* key);
 std::string get_text(const Napi::Object& object, const char* key);
 std::vector<std::string> get_texts(const Napi::Object& object, const char* key);
 
+struct ByteView {
+  uint8_t* data;
+  size_t size;
+};
+/// Of a Uint8Array; the second: of its first so many bytes.
+ByteView to_bytes(const Napi::Value& value);
+ByteView to_bytes(const Napi::Value& value, const Napi::Value& size);
+
 Napi::Value number(Napi::Env env, uint64_t value);
 Napi::Object place_object(Napi::Env env, uint64_t position, uint64_t lsn);
 Napi::Object term_object(Napi::Env env, const Term& term);
