@@ -18,6 +18,17 @@ if (lsn !== 1 || level !== 'local' || text !== 'hello') {
   throw new Error(`unexpected: ${JSON.stringify({ lsn, level, text })}`);
 }
 
+// A log in a thread of its own, whose file has to be in the package, and one more that attaches.
+const threaded = await Log.open({ dir: './smoke-log', replicationThread: 'worker' });
+const attached = await Log.attach(threaded.handle);
+const lsns = [threaded.append('from here'), attached.append('and here')];
+const reached = await attached.commit();
+await attached.close();
+await threaded.close();
+if (`${lsns}` !== '2,3' || reached.lsn !== 3) {
+  throw new Error(`unexpected: ${JSON.stringify({ lsns, reached })}`);
+}
+
 // Two nodes over TLS, and a stranger: what this takes of Node is not the same in all versions.
 const dir = mkdtempSync(join(tmpdir(), 'walmirror-smoke-'));
 try {

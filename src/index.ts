@@ -31,7 +31,7 @@ export {
 } from './api/log.js';
 export type { Logger, LogLevel, LogLine } from './api/logger.js';
 export type { OldPrimary, UpstreamRule } from './api/old_primary.js';
-export type { FollowOptions, ListenOptions, OpenOptions } from './api/options.js';
+export type { FollowOptions, ListenOptions, OpenOptions, ThreadedOptions } from './api/options.js';
 export type { PolicyOptions, WhenMissing } from './api/policy_options.js';
 export type { Promoted, PromoteOptions } from './api/promote.js';
 export type { ReadOptions } from './api/read_options.js';
@@ -52,6 +52,7 @@ export type {
   StandbyStatus,
   UpstreamStatus,
 } from './api/status.js';
+export type { ThreadedLog } from './api/threaded_log.js';
 export type { ReadableOptions, WritableOptions } from './api/web_streams.js';
 export type { LogWriteStream, RecordChunk, WriteStreamOptions } from './api/write_stream.js';
 export type { DamagedRange, Role, Term } from './native/native_log.js';

@@ -1,7 +1,7 @@
 /** A process with a log, as primary or as standby: what the rows of walmirror are measured in. */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Log, type OpenOptions, type TlsOptions } from 'walmirror';
+import { Log, type OpenOptions, type ThreadedLog, type TlsOptions } from 'walmirror';
 import { serve } from '../harness/agent.js';
 import { type BulkWriter, runBulk, runCommitters } from '../harness/driver.js';
 import { type Memory, MemoryWatch, readMemory } from '../harness/memory.js';
@@ -20,6 +20,8 @@ export interface OpenRequest {
   readonly tls?: TlsOptions | undefined;
   /** Commits wait for one standby's flush; else for the own one. */
   readonly synchronous: boolean;
+  /** The log runs in a thread of its own. */
+  readonly threaded?: boolean | undefined;
   /** Trim all the time, so that segments are recycled. */
   readonly trim: boolean;
 }
@@ -54,12 +56,18 @@ const POLL_MS = 1;
 const DELAY_RESOLUTION_MS = 1;
 
 let log: Log | undefined;
+let threaded: ThreadedLog | undefined;
 let trimmer: Trimmer | undefined;
 const memory = new MemoryWatch();
 
 function theLog(): Log {
   if (log === undefined) throw new Error('no log is open');
   return log;
+}
+
+/** For what a log in a thread of its own can do as well. */
+function anyLog(): Log | ThreadedLog {
+  return threaded ?? theLog();
 }
 
 function toOptions(request: OpenRequest): OpenOptions {
@@ -112,16 +120,19 @@ function bulkWriter(size: number): BulkWriter {
 const handlers = {
   async open(request: OpenRequest): Promise<Opened> {
     const start = performance.now();
-    log = await Log.open(toOptions(request));
+    const options = toOptions(request);
+    if (request.threaded === true) {
+      threaded = await Log.open({ ...options, replicationThread: 'worker' });
+    } else log = await Log.open(options);
     const milliseconds = performance.now() - start;
-    const { listening, io, ring, flushLsn } = log.status();
-    if (request.trim) trimmer = new Trimmer(log);
+    const { listening, io, ring, flushLsn } = await anyLog().status();
+    if (request.trim) trimmer = new Trimmer(theLog());
     const port = listening?.port ?? null;
     return { port, io, ringBytes: ring.bytes, flushLsn, milliseconds };
   },
 
   async connected(): Promise<void> {
-    await theLog().connected({ signal: AbortSignal.timeout(30_000) });
+    await anyLog().connected({ signal: AbortSignal.timeout(30_000) });
   },
 
   async commit(request: {
@@ -129,9 +140,9 @@ const handlers = {
     readonly size: number;
     readonly schedule: Schedule;
   }): Promise<Measured> {
-    const target = theLog();
+    const target = anyLog();
     const source = new RecordSource(request.size);
-    let lsn = target.status().appendLsn;
+    let lsn = (await target.status()).appendLsn;
     const whenThereIsRoom = async (): Promise<unknown> => {
       await untilRoom(target, request.size);
       return await next();
@@ -208,14 +219,15 @@ const handlers = {
   /** Reads the last records up to `to` back and hashes them. */
   async check(request: CheckRequest & { readonly size: number }): Promise<Checked> {
     await trimmer?.stop();
-    return await checkTail(theLog(), new RecordSource(request.size), request);
+    return await checkTail(anyLog(), new RecordSource(request.size), request);
   },
 
   async close(): Promise<void> {
     await trimmer?.stop();
     trimmer = undefined;
-    await log?.close();
+    await anyLog().close();
     log = undefined;
+    threaded = undefined;
   },
 };
 

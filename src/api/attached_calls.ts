@@ -4,6 +4,7 @@ import type { CommitLevel } from '../replication/level.js';
 import { type Outcome, WalError, type WalErrorCode } from './errors.js';
 import { withOutcome } from './failure.js';
 import { KeepAlive } from './keep_alive.js';
+import type { OldPrimary } from './old_primary.js';
 import type { Layout } from './ring_space.js';
 import type { LogStatus } from './status.js';
 
@@ -45,7 +46,8 @@ export interface Answer {
   readonly error?: SentError;
 }
 
-interface SentError {
+/** An error as it crosses threads. */
+export interface SentError {
   readonly name: string;
   readonly message: string;
   readonly code?: WalErrorCode;
@@ -54,18 +56,19 @@ interface SentError {
   readonly file?: string | undefined;
   readonly offset?: number | undefined;
   readonly outcome?: Outcome | undefined;
+  readonly oldPrimary?: OldPrimary | undefined;
 }
 
 export function sentError(error: unknown): SentError {
   if (error instanceof WalError) {
-    const { name, message, code, hint, lsn, file, offset, outcome } = error;
-    return { name, message, code, hint, lsn, file, offset, outcome };
+    const { name, message, code, hint, lsn, file, offset, outcome, oldPrimary } = error;
+    return { name, message, code, hint, lsn, file, offset, outcome, oldPrimary };
   }
   if (error instanceof Error) return { name: error.name, message: error.message };
   return { name: 'Error', message: String(error) };
 }
 
-function receivedError(sent: SentError): Error {
+export function receivedError(sent: SentError): Error {
   const { name, message, code } = sent;
   if (code !== undefined) return new WalError(code, message, sent);
   if (name === 'RangeError') return new RangeError(message);

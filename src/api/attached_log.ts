@@ -245,13 +245,18 @@ export class AttachedLog {
 
   readonly #turnEnded = (): void => {
     this.#endOfTurn = false;
+    this.publish();
+  };
+
+  /** @internal Closes the open batch: the log flushes it. */
+  publish(): void {
     if (this.#closed !== undefined) return;
     try {
       this.#native.closeBatch();
     } catch {
       // Whoever closes it next hears of it; commits hear of a log that has failed.
     }
-  };
+  }
 
   /** Those of one turn are asked for together, and so are those for which there is no room. */
   #commitSoon(level: CommitLevel | 'own', lsn: number): Promise<CommitResult> {

@@ -64,6 +64,11 @@ export class Batch implements Iterable<LogRecord> {
     this.#start = at;
   }
 
+  /** @internal A copy of its bytes, which a `Batch` of another thread can be made of. */
+  copy(): Uint8Array<ArrayBuffer> {
+    return new Uint8Array(this.#bytes);
+  }
+
   /** @internal Its bytes were lent, and are taken back. */
   expire(): void {
     this.#expired = true;

@@ -89,6 +89,8 @@ const names: Readonly<Record<LogEventName, true>> = {
   repaired: true,
 };
 
+export const eventNames = Object.keys(names) as readonly LogEventName[];
+
 function checked(event: string): string {
   if (!Object.hasOwn(names, event)) {
     throw new TypeError(`a log has no event '${event}'; it has ${Object.keys(names).join(', ')}`);

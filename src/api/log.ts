@@ -18,7 +18,7 @@ import type { LogEventName, LogListener } from './events.js';
 import { asUnknown } from './failure.js';
 import { logStatus } from './log_status.js';
 import { openLog } from './open.js';
-import type { OpenOptions } from './options.js';
+import type { OpenOptions, ThreadedOptions } from './options.js';
 import { type Promoted, type PromoteOptions, promote } from './promote.js';
 import { type ReadOptions, readKeys, readPlan } from './read_options.js';
 import {
@@ -35,6 +35,7 @@ import { type ServeStatusOptions, serveStatus } from './serve_status.js';
 import { type SetPolicyOptions, setPolicy } from './set_policy.js';
 import { StandbyDriver } from './standby_driver.js';
 import type { LogStatus, PolicyStatus } from './status.js';
+import { ThreadedLog } from './threaded_log.js';
 import { trimTo } from './trim.js';
 import * as check from './validate.js';
 import { waitFor } from './wait_for.js';
@@ -106,7 +107,10 @@ export class Log {
    * Rejects with WAL_LOCKED, WAL_CORRUPT, WAL_IS_STANDBY, WAL_WAS_PRIMARY, WAL_UNSUPPORTED and
    * others.
    */
-  static async open(options: OpenOptions): Promise<Log> {
+  static open(options: ThreadedOptions): Promise<ThreadedLog>;
+  static open(options: OpenOptions): Promise<Log>;
+  static async open(options: OpenOptions | ThreadedOptions): Promise<Log | ThreadedLog> {
+    if (options?.replicationThread === 'worker') return ThreadedLog.open(options);
     return new Log(await openLog(options));
   }
 

@@ -108,6 +108,11 @@ export interface OpenOptions extends PolicyOptions {
   /** Be a standby of this primary. Default: be a primary. */
   readonly follow?: FollowOptions;
   /**
+   * 'worker': the log runs in a thread of its own, so that heartbeats, standbys and flushes do not
+   * wait for this one's event loop; `Log.open` resolves with a `ThreadedLog`. Default 'main'.
+   */
+  readonly replicationThread?: 'main';
+  /**
    * Told what happens to this log, in words and fields: pino or `console`, say. Default: nobody is.
    */
   readonly logger?: Logger | undefined;
@@ -115,6 +120,11 @@ export interface OpenOptions extends PolicyOptions {
   readonly signal?: AbortSignal;
   /** Told in that wait why the primary was not reached, after each attempt. Default: nobody is. */
   readonly onWaiting?: (error: WalError) => void;
+}
+
+/** Options of `Log.open` for a log that runs in a thread of its own. */
+export interface ThreadedOptions extends Omit<OpenOptions, 'replicationThread'> {
+  readonly replicationThread: 'worker';
 }
 
 export interface Endpoint extends Security {
@@ -145,6 +155,7 @@ export interface ResolvedOptions {
   readonly listen: Endpoint | undefined;
   readonly follow: Endpoint | undefined;
   readonly policy: ResolvedPolicy;
+  readonly replicationThread: 'main' | 'worker';
   readonly logger: Logger | undefined;
   readonly signal: AbortSignal | undefined;
   readonly onWaiting: ((error: WalError) => void) | undefined;
@@ -188,6 +199,7 @@ const openKeys = [
   'copyLag',
   'mirrorQuorum',
   'resyncRate',
+  'replicationThread',
   ...policyKeys,
 ] as const;
 
@@ -215,6 +227,10 @@ export function resolveOpenOptions(input: unknown): ResolvedOptions {
     listen: raw.listen === undefined ? undefined : resolveListen(raw.listen, name),
     follow: raw.follow === undefined ? undefined : resolveFollow(raw.follow, name),
     policy: resolvePolicy(raw),
+    replicationThread:
+      raw.replicationThread === undefined
+        ? 'main'
+        : check.oneOf(raw.replicationThread, 'replicationThread', ['main', 'worker'] as const),
     logger: resolveLogger(raw.logger),
     signal: check.abortSignal(raw.signal, 'signal'),
     onWaiting: waitingCallback(raw.onWaiting),

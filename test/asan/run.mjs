@@ -19,6 +19,7 @@ const tests = [
   'test/api/attach_threads.test.ts',
   'test/api/exit.test.ts',
   'test/api/teardown.test.ts',
+  'test/api/threaded.test.ts',
 ];
 const flags = '-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g';
 
