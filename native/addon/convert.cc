@@ -46,11 +46,18 @@ std::vector<std::string> get_texts(const Napi::Object& object, const char* key) 
   return texts;
 }
 
+/// Not by the array's ArrayBuffer: memory that threads share has none.
 ByteView to_bytes(const Napi::Value& value) {
-  if (!value.IsTypedArray()) throw Napi::TypeError::New(value.Env(), "a Uint8Array is needed");
-  Napi::TypedArray array = value.As<Napi::TypedArray>();
-  return {static_cast<uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset(),
-          array.ByteLength()};
+  napi_typedarray_type type;
+  ByteView bytes{};
+  void* data = nullptr;
+  if (napi_get_typedarray_info(value.Env(), value, &type, &bytes.size, &data, nullptr, nullptr) !=
+          napi_ok ||
+      type != napi_uint8_array) {
+    throw Napi::TypeError::New(value.Env(), "a Uint8Array is needed");
+  }
+  bytes.data = static_cast<uint8_t*>(data);
+  return bytes;
 }
 
 ByteView to_bytes(const Napi::Value& value, const Napi::Value& size) {

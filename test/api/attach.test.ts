@@ -52,6 +52,19 @@ describe('a log that was attached to', () => {
     expect(found.slice(0, 10)).toEqual(['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'h', '']);
   });
 
+  it('takes bytes of any kind, of memory that threads share too', async () => {
+    const { log, other } = await pair();
+    const shared = new Uint8Array(new SharedArrayBuffer(16), 4, 5);
+    shared.set(Buffer.from('bytes'));
+    for (const to of [log, other]) {
+      to.append(shared);
+      to.append(new DataView(shared.buffer, 4, 5));
+      to.append(Uint8Array.from(shared).buffer);
+      to.appendMany([shared, Buffer.from('bytes')]);
+    }
+    expect(await texts(log)).toEqual(Array(10).fill('bytes'));
+  });
+
   it('keeps what was in the open batch when somebody attaches', async () => {
     const log = await openLog(small);
     const attaching = Log.attach(log.handle);
