@@ -46,7 +46,7 @@ export class AttachedLog {
     this.#appends = new SharedAppends(native, about.maxRecordBytes);
   }
 
-  /** What `Log.attach` does. */
+  /** @internal What `Log.attach` does. */
   static async attach(handle: unknown, options: unknown): Promise<AttachedLog> {
     const { signal: asked } = check.optionsObject(options, 'attach', ['signal']);
     const signal = check.abortSignal(asked, 'signal');

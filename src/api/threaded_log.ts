@@ -39,10 +39,12 @@ interface Pending {
  * `serveStatus`, and no metrics for Prometheus. While this thread is blocked, events and lines for
  * the logger wait for it, 1,024 at most; of what comes then only a role and a failure is told.
  */
-export class ThreadedLog implements ClosesAtExit {
+export class ThreadedLog {
   readonly #worker: Worker;
   readonly #data: AttachedLog;
   readonly #handle: LogHandle;
+  /** The end of the process: what was appended here is published, for that thread to flush. */
+  readonly #atExit: ClosesAtExit = { closeAtExit: () => this.#data.publish() };
   readonly #events = new LogEmitter();
   readonly #pending = new Map<number, Pending>();
   readonly #applies = new Map<number, ApplyFunction>();
@@ -60,11 +62,11 @@ export class ThreadedLog implements ClosesAtExit {
     this.#handle = handle;
     this.#serves = serves;
     worker.on('exit', () => this.#ended());
-    closeAtExit(this);
+    closeAtExit(this.#atExit);
     this.#hold();
   }
 
-  /** What `Log.open` does with `replicationThread: 'worker'`. */
+  /** @internal What `Log.open` does with `replicationThread: 'worker'`. */
   static async open(options: ThreadedOptions): Promise<ThreadedLog> {
     const { signal, logger, onWaiting } = resolveOpenOptions(options);
     signal?.throwIfAborted();
@@ -286,13 +288,8 @@ export class ThreadedLog implements ClosesAtExit {
     return this.close();
   }
 
-  /** The end of the process: what was appended here is published, for that thread to flush. */
-  closeAtExit(): void {
-    this.#data.publish();
-  }
-
   async #close(options: CloseOptions): Promise<void> {
-    forgetAtExit(this);
+    forgetAtExit(this.#atExit);
     this.#data.publish();
     if (this.#gone !== undefined) throw this.#gone;
     const exit = new Promise((resolve) => this.#worker.once('exit', resolve));
@@ -385,7 +382,7 @@ export class ThreadedLog implements ClosesAtExit {
       this.#gone = new WalError('WAL_CLOSED', 'the log is closed', { outcome: 'refused' });
     }
     for (const pending of [...this.#pending.values()]) pending.reject(this.#gone);
-    forgetAtExit(this);
+    forgetAtExit(this.#atExit);
     if (!asked || died !== undefined) this.#events.emit('failed', this.#gone);
   }
 

@@ -16,6 +16,7 @@ const tests = [
   'test/native/read.test.ts',
   'test/native/truncate.test.ts',
   'test/api/attach.test.ts',
+  'test/api/attach_ends.test.ts',
   'test/api/attach_threads.test.ts',
   'test/api/exit.test.ts',
   'test/api/teardown.test.ts',

@@ -277,7 +277,7 @@ export const inTypeScript = [
     file: 'src/api/attached_calls.ts',
     find: 'for (const pending of [...this.#pending.values()]) pending.reject(error);',
     replace: '',
-    tests: 'test/api/attach.test.ts',
+    tests: 'test/api/attach_ends.test.ts',
   },
   {
     name: 'room_wanted_by_who_has_gone',
@@ -285,7 +285,7 @@ export const inTypeScript = [
     file: 'src/api/attachments.ts',
     find: 'for (const wait of this.#waits.get(from)?.values() ?? []) wait.abort();',
     replace: '',
-    tests: 'test/api/attach.test.ts',
+    tests: 'test/api/attach_ends.test.ts',
   },
   {
     name: 'owner_that_has_gone_not_told',
@@ -293,7 +293,7 @@ export const inTypeScript = [
     file: 'src/api/attached_calls.ts',
     find: 'this.#onOwnerGone();',
     replace: '',
-    tests: 'test/api/attach.test.ts',
+    tests: 'test/api/attach_ends.test.ts',
   },
   {
     name: 'log_memory_looked_at_unheld',
