@@ -1,5 +1,7 @@
 export type { AppendedRange } from './api/append_many.js';
 export type { Applier, ApplyFunction } from './api/applier.js';
+export type { AttachedLog } from './api/attached_log.js';
+export type { LogHandle } from './api/attachments.js';
 export type { Batch, LogRecord } from './api/batch.js';
 export type {
   AppendMessage,

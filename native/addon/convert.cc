@@ -53,6 +53,14 @@ std::vector<std::string> get_texts(const Napi::Object& object, const char* key) 
   return texts;
 }
 
+ByteView to_bytes(const Napi::Value& value, const Napi::Value& size) {
+  ByteView bytes = to_bytes(value);
+  uint64_t first = to_uint(size, "bytes");
+  if (first > bytes.size)
+    throw Napi::RangeError::New(value.Env(), "there are not so many bytes in the buffer");
+  return {bytes.data, first};
+}
+
 Napi::Value number(Napi::Env env, uint64_t value) {
   return Napi::Number::New(env, static_cast<double>(value));
 }

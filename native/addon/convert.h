@@ -15,6 +15,8 @@ struct ByteView {
 
 /// What a Uint8Array shows; throws a TypeError for anything else.
 ByteView to_bytes(const Napi::Value& value);
+/// Of its first so many bytes.
+ByteView to_bytes(const Napi::Value& value, const Napi::Value& size);
 
 /// A safe integer >= 0; throws a TypeError that names the argument.
 uint64_t to_uint(const Napi::Value& value, const char* name);

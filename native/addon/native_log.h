@@ -9,8 +9,34 @@
 #include "convert.h"
 #include "log.h"
 #include "settlement.h"
+#include "shared_log.h"
 
 namespace walmirror {
+
+/// Indices of the state array: `State` in src/native/native_log.ts.
+enum StateIndex {
+  kCursor,
+  kCapacity,
+  kClosedPosition,
+  kClosedLsn,
+  kFlushPosition,
+  kFlushLsn,
+  kRingFloor,
+  kRingFree,
+  kLastCrc,
+  kFailed,
+  kStartPosition,
+  kStartLsn,
+  kSegmentFree,
+  kSlowFlushes,
+  kScrubNews,
+  kCopyNews,
+  kFlushes,
+  kFlushMs,
+  kOpenBytes,
+  kShared,
+  kStateLength = 20,
+};
 
 class NativeLog : public Napi::ObjectWrap<NativeLog> {
  public:
@@ -51,9 +77,11 @@ class NativeLog : public Napi::ObjectWrap<NativeLog> {
   Napi::Value get_ring(const Napi::CallbackInfo& info);
   Napi::Value get_state(const Napi::CallbackInfo& info);
   Napi::Value get_words(const Napi::CallbackInfo& info);
+  // native_log_facts.cc
   Napi::Value get_info(const Napi::CallbackInfo& info);
   Napi::Value flush_times(const Napi::CallbackInfo& info);
   Napi::Value failure(const Napi::CallbackInfo& info);
+  // native_log.cc
   void on_progress(const Napi::CallbackInfo& info);
   void ref(const Napi::CallbackInfo& info);
   void unref(const Napi::CallbackInfo& info);
@@ -87,6 +115,18 @@ class NativeLog : public Napi::ObjectWrap<NativeLog> {
   Napi::Value scrub_now(const Napi::CallbackInfo& info);
   Napi::Value scrub_status(const Napi::CallbackInfo& info);
   void repair_from(const Napi::CallbackInfo& info);
+  // native_log_shared.cc
+  Napi::Value get_handle(const Napi::CallbackInfo& info);
+  void heard(Napi::Env env, uint64_t from, const std::string* text);
+  void on_heard(const Napi::CallbackInfo& info);
+  void tell(const Napi::CallbackInfo& info);
+  void share(const Napi::CallbackInfo& info);
+  void refuse_appends(const Napi::CallbackInfo& info);
+  template <typename Append>
+  Napi::Value appended(Napi::Env env, Append append);
+  Napi::Value append(const Napi::CallbackInfo& info);
+  Napi::Value append_group(const Napi::CallbackInfo& info);
+  Napi::Value last_appended(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
   void close_sync(const Napi::CallbackInfo& info);
 
@@ -95,8 +135,16 @@ class NativeLog : public Napi::ObjectWrap<NativeLog> {
     uint64_t position;  // 0: not framed yet
   };
 
+  /// What is on its way to this thread may come after the object has ended.
+  struct Ear {
+    NativeLog* log;
+  };
+
   std::shared_ptr<Log> log_;
   std::shared_ptr<Bridge> bridge_;
+  std::shared_ptr<SharedLog> shared_;  // once the handle was asked for
+  std::shared_ptr<Ear> ear_;
+  Napi::FunctionReference heard_;
   Napi::ObjectReference ring_;
   Napi::ObjectReference state_;
   Napi::ObjectReference words_;

@@ -2,11 +2,13 @@
 // reading, trimming.
 //
 // Threads. The *owner* is the one thread that opened the log (JavaScript's): it alone appends,
-// ingests and reads the ring. The *writer* takes closed batches from the ring and flushes them. The
-// *housekeeper* prepares segments and stores watermarks. The *task* thread runs reads and control
-// changes, one after the other. With several directories, the *keeper* looks after their copies,
-// and each has threads of its own for calls (lanes.h). The owner's fields are touched by a task
-// only while the owner waits for that task.
+// ingests and reads the ring, until it shares the log: then other threads append too, and whoever
+// calls what is the owner's holds `own()`. The *writer* takes closed batches from the ring and
+// flushes them. The *housekeeper* prepares segments and stores watermarks. The *task* thread runs
+// reads and control changes, one after the other. With several directories, the *keeper* looks
+// after their copies, and each has threads of its own for calls (lanes.h). The owner's fields are
+// touched by a task only while the owner waits for that task; no append of another thread is taken
+// meanwhile.
 //
 // Durability. `closed` is framed in memory and may be sent; `flushed` is on stable storage here. A
 // failed write or flush is final: `failure` is set, `flushed` never moves again (SAFETY 5.4).
@@ -148,6 +150,30 @@ class Log {
   /// Where the opening that was framed here ends; 0 before there is one.
   uint64_t opened() const { return opened_; }
 
+  // -- several threads append (log_shared.cc) --
+  /// For who calls what is the owner's, where others than the owner may. Never held over a call of
+  /// the operating system that may wait.
+  [[nodiscard]] std::unique_lock<std::mutex> own() const { return std::unique_lock(own_); }
+  /// The open batch, which has no records, is the engine's from here on: whoever holds `own()` may
+  /// `append`, and `reserve` and `close_batch` are called with no records of the caller's.
+  void share();
+  bool shared() const { return shared_; }
+  /// Why no append is taken; nothing: they are taken. Before the first call: WAL_CLOSED.
+  void refuse_appends(std::optional<WalFailure> why) { refusal_ = std::move(why); }
+  /// Puts a record into the open batch, closing and rolling as needed, and returns its LSN. 0: no
+  /// room, nothing was taken. Throws as `reserve` does, and what refuses appends.
+  uint64_t append(const uint8_t* data, uint64_t size);
+  /// All or none of `count` records, framed as in a payload. Returns the first LSN, or 0.
+  uint64_t append_group(const uint8_t* records, uint64_t bytes, uint32_t count);
+  /// Publishes the open batch, if it has records that may still be published.
+  void close_shared();
+  /// LSN of the last record, of the open batch too.
+  uint64_t appended() const { return chain_.lsn + open_count_; }
+  /// Bytes of the log that the open batch takes as it is.
+  uint64_t open_bytes() const;
+  /// Whether the ring is nearly full, or the next record might not be taken.
+  bool nearly_full() const;
+
   // -- the owner: receiving --
   void begin_ingest(History history);
   uint64_t ingest(const uint8_t* bytes, uint64_t size);
@@ -238,6 +264,11 @@ class Log {
   void note_index(uint64_t position, uint64_t lsn);
   uint64_t clock_us();
   void check_usable() const;
+  void write_record(uint64_t at, const uint8_t* data, uint64_t size);
+  // log_shared.cc
+  void check_taken();
+  void begin_shared_batch();
+  uint64_t space_of(const uint8_t* records, uint64_t bytes) const;
   // log_ingest.cc
   void parse_received();
   void parse_or_drop();
@@ -305,6 +336,13 @@ class Log {
   bool ingesting_ = false;
   History session_history_;
   uint64_t last_clock_us_ = 0;
+
+  // The owner's too, where several threads append.
+  mutable std::mutex own_;  // taken before mutex_
+  bool shared_ = false;
+  uint64_t open_payload_ = 0;  // of the open batch, which has
+  uint32_t open_count_ = 0;    // so many records
+  std::optional<WalFailure> refusal_{WalFailure("WAL_CLOSED", "the log is not shared")};
 
   // Shared, under mutex_.
   mutable std::mutex mutex_;

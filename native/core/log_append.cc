@@ -113,6 +113,11 @@ uint64_t Log::clock_us() {
 }
 
 void Log::close_batch(uint64_t payload, uint32_t count) {
+  if (shared_) {
+    if (count > 0) throw std::invalid_argument("the open batch of a shared log is the engine's");
+    payload = open_payload_;
+    count = open_count_;
+  }
   if (count == 0) return;
   check_usable();
   if (!appending_) throw WalFailure("WAL_IS_STANDBY", "the log takes no appends in this role");
@@ -122,6 +127,8 @@ void Log::close_batch(uint64_t payload, uint32_t count) {
     throw std::invalid_argument("the record lengths do not add up to the batch");
   }
   frame(Kind::kData, payload, count);
+  open_payload_ = 0;
+  open_count_ = 0;
   set_capacity(0);
   int32_t due = kDue;
   tick_.compare_exchange_strong(due, kRunning, std::memory_order_relaxed);
@@ -205,10 +212,15 @@ void Log::wake_ticker() {
 
 void Log::put(uint64_t at, const uint8_t* data, uint64_t size) {
   check_usable();
+  if (shared_) throw std::invalid_argument("the open batch of a shared log is the engine's");
   if (at % 4 != 0 || size > max_record_bytes_ || at > capacity_ ||
       record_bytes(size) > capacity_ - at) {
     throw std::invalid_argument("the record does not fit what was reserved");
   }
+  write_record(at, data, size);
+}
+
+void Log::write_record(uint64_t at, const uint8_t* data, uint64_t size) {
   uint8_t* record = ring_->at(chain_.position) + kBatchHeaderBytes + at;
   auto length = static_cast<uint32_t>(size);
   std::memcpy(record, &length, sizeof length);

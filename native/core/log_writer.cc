@@ -325,8 +325,11 @@ void Log::wait_until_flushed() {
 
 void Log::close() {
   {
+    // No append is in the middle of what it does: it is taken whole before this, or refused.
+    std::unique_lock<std::mutex> owning = own();
     std::unique_lock<std::mutex> lock(mutex_);
     if (closed_down_) {
+      owning.unlock();
       flush_moved_.wait(lock, [this] { return all_ended_; });
       return;
     }

@@ -9,8 +9,8 @@ import { logStatus } from './log_status.js';
  * Commits that the flush meets resolve first. Rejects with the failure that kept it from flushing.
  */
 export async function closeLog(core: LogCore): Promise<void> {
-  core.appender.stop();
   core.state = 'closing';
+  core.appender.stop();
   core.keepAlive.acquire();
   // Whoever waits for room or for records to come waits in vain; commits have the flush to wait
   // for.

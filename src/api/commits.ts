@@ -77,7 +77,8 @@ export class Commits {
     // Only now: whoever listens to traces may have closed the batch meanwhile.
     if (lsn > appender.closedLsn) {
       this.#closeSoon(level ?? this.#host.policy().level);
-      if (signal === undefined && asked === 'own') {
+      // Whether a record is in the open batch is not known here where other threads close it too.
+      if (signal === undefined && asked === 'own' && !appender.isShared) {
         this.#shared = wait;
         this.#sharedTally = tally;
       }

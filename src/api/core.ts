@@ -2,6 +2,7 @@ import { type NativeInfo, type NativeLog, type Place, State } from '../native/na
 import type { TlsOptions } from '../transport/security.js';
 import { Appender, type AppenderHost, reentrant } from './appender.js';
 import type { RunningApplier } from './applier.js';
+import { Attachments } from './attachments.js';
 import { CommitTally } from './commit_tally.js';
 import { CopyWatch } from './copy_watch.js';
 import { AppendChannel, type DiagnosticsLog, FlushChannel, tellRoles } from './diagnostics.js';
@@ -60,6 +61,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   #driver: Driver | undefined;
   #slowFlushes = 0;
   #holds = true;
+  #attachments: Attachments | undefined;
   readonly #copies: CopyWatch;
   readonly #appends: AppendChannel;
   readonly #flushed: FlushChannel;
@@ -87,6 +89,12 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     this.#copies = new CopyWatch(native, this.events);
     native.onProgress(() => this.#progressed());
     closeAtExit(this);
+  }
+
+  /** What other threads of the process attach by. */
+  get attachments(): Attachments {
+    this.#attachments ??= new Attachments(this);
+    return this.#attachments;
   }
 
   get driver(): Driver {
@@ -249,6 +257,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     this.#copies.look();
     if (this.failure !== undefined) return;
     this.#flushed.progressed();
+    this.appender.noteClosed();
     this.#driver?.progressed();
     this.drains.waits.settle();
     this.flushes.settle();

@@ -6,6 +6,8 @@ import type { TlsOptions } from '../transport/security.js';
 import type { AppendedRange } from './append_many.js';
 import { reentrant } from './appender.js';
 import { type Applier, type ApplyFunction, RunningApplier } from './applier.js';
+import { AttachedLog } from './attached_log.js';
+import type { LogHandle } from './attachments.js';
 import type { Batch, LogRecord } from './batch.js';
 import { closeLog, closeWithin } from './close.js';
 import type { Commits } from './commits.js';
@@ -84,9 +86,9 @@ export interface WaitOptions {
  * answers at once, rejected by what returns a promise. After a failure that nothing can mend, every
  * present and later wait rejects with the same error (and 'failed' fires once).
  *
- * A log is not shared between threads. At a normal exit, what was appended is flushed. A standby
- * and a primary that listens keep the process alive until they are closed (or `unref`); another log
- * does not, but a pending commit, drain or close does.
+ * A `Log` is used by the thread that opened it; others attach to it (`handle`). At a normal exit,
+ * what was appended is flushed. A standby and a primary that listens keep the process alive until
+ * they are closed (or `unref`); another log does not, but a pending commit, drain or close does.
  */
 export class Log {
   readonly #core: LogCore;
@@ -106,6 +108,27 @@ export class Log {
    */
   static async open(options: OpenOptions): Promise<Log> {
     return new Log(await openLog(options));
+  }
+
+  /**
+   * Attaches to a log that another thread of this process has open, by the `handle` that its owner
+   * has sent. Waits for the event loop of that thread. In that log every append is a native call
+   * from then on, in all threads.
+   *
+   * Rejects with WAL_CLOSED where no open log of this process has that handle, with the log's
+   * failure, or with the signal's reason.
+   */
+  static attach(handle: LogHandle, options?: WaitOptions): Promise<AttachedLog> {
+    return AttachedLog.attach(handle, options);
+  }
+
+  /**
+   * By which other threads of the process attach to this log (`Log.attach`): a plain object, to be
+   * sent with `postMessage` or as `workerData`. It is worth nothing once this log is closed.
+   */
+  get handle(): LogHandle {
+    this.#core.requireOpen();
+    return this.#core.attachments.handle;
   }
 
   get name(): string {

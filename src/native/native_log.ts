@@ -178,7 +178,11 @@ export const State = {
   /** Flushes since the log was opened, and how long they took in all, in milliseconds. */
   FLUSHES: 16,
   FLUSH_MS: 17,
-  LENGTH: 18,
+  /** Shared: bytes of the log that the open batch takes, when this thread last looked. */
+  OPEN_BYTES: 18,
+  /** 1: other threads append too (`share`). */
+  SHARED: 19,
+  LENGTH: 20,
 } as const;
 
 /** Indices into `NativeLog.words` (Int32, shared with the engine's threads). */
@@ -252,7 +256,36 @@ export interface NativeScrub {
   fetch(from: number, need: number, refused: RefusedRange): Promise<Uint8Array>;
 }
 
-export interface NativeLog {
+/** Appends by one call each, of a log that is shared. */
+export interface NativeAppends {
+  /**
+   * Puts a record, the first `bytes` bytes of `data`, into the open batch, closing what is full or
+   * due. Returns its LSN; 0: no room, nothing was taken. Throws why nothing is taken now.
+   */
+  append(data: Uint8Array, bytes: number): number;
+  /**
+   * All or none of `count` records, framed as in a batch (length, bytes, zeros to a multiple of 4).
+   * Returns the first LSN, or 0.
+   */
+  appendGroup(records: Uint8Array, bytes: number, count: number): number;
+}
+
+/** An open log, for another thread than the one that opened it. */
+export interface NativeAttachedLog extends NativeAppends {
+  /** Publishes the open batch, if it has records. */
+  closeBatch(): void;
+  needsDrain(): boolean;
+  /** Sends the owner a text, which its `onHeard` gets. false: the owner has ended. */
+  ask(text: string): boolean;
+  /** What the owner `tell`s, in order; undefined, last: it has ended. */
+  onTold(callback: (text: string | undefined) => void): void;
+  ref(): void;
+  unref(): void;
+  /** Detaches. What this thread has appended stays in the open batch. */
+  close(): void;
+}
+
+export interface NativeLog extends NativeAppends {
   /**
    * The ring, mapped twice in a row (2 × ringBytes long): any range of up to ringBytes is
    * contiguous. Position p lies at p mod ringBytes. undefined where memory cannot be shared.
@@ -352,7 +385,10 @@ export interface NativeLog {
   checksumAt(position: number): Promise<number>;
 
   // -- memory and retention --
-  /** Keeps the ring's bytes from `position` on. Returns a pin; at most 64. */
+  /**
+   * Keeps the ring's bytes from `position` on. Returns a pin; at most 64. Throws WAL_LSN_GONE where
+   * they are not there any more.
+   */
   pin(position: number): number;
   movePin(pin: number, position: number): void;
   unpin(pin: number): void;
@@ -380,6 +416,23 @@ export interface NativeLog {
    * `others`: it has several peers to ask.
    */
   repairFrom(peer: string, fetch: NativeScrub['fetch'] | undefined, others?: boolean): void;
+
+  // -- several threads --
+  /** By which other threads of the process `attach`. */
+  handle(): string;
+  /** What those who attached `ask`, in order; undefined, last: that one has gone. */
+  onHeard(callback: (from: number, text: string | undefined) => void): void;
+  tell(to: number, text: string): void;
+  /**
+   * The open batch, which is empty, is the engine's from here on: all append by `append` and
+   * `appendGroup`, and `reserve` and `closeBatch` are called with no records. Appends are refused
+   * until `refuseAppends()` says otherwise.
+   */
+  share(): void;
+  /** With what appends are refused; nothing: they are taken. */
+  refuseAppends(code?: string, message?: string, hint?: string): void;
+  /** LSN of the last record, whoever appended it. */
+  lastAppended(): number;
 
   /**
    * Closes the open batch's published part: waits for the flush, stores a clean control file,
@@ -453,6 +506,8 @@ export interface NativeReader {
 export interface NativeBinding {
   open(options: NativeOpenOptions): Promise<NativeLog>;
   openReader(dir: string): Promise<NativeReader>;
+  /** Throws WAL_CLOSED where no open log of this process has the handle. */
+  attach(handle: string): NativeAttachedLog;
   /** What the control file says of the log, however damaged its segments are. */
   identify(dir: string): { readonly logId: string; readonly salt: string };
   /** Reads a log that nobody has open, and tells all its damage. */

@@ -181,11 +181,14 @@ export class Feeder {
         return;
       }
       if (end === undefined) return;
-      if (end.position - from > copyBytes && !this.#hold(from)) {
+      // Other threads may append, over what is not held, while this one looks at it.
+      const isLarge = end.position - from > copyBytes;
+      if ((isLarge || native.state[State.SHARED] === 1) && !this.#hold(from)) {
         progress.state = 'catchup';
         return;
       }
       this.#sendRing(from, end.position);
+      if (!isLarge && this.holdsFrom === Number.POSITIVE_INFINITY) this.#releasePin();
       progress.sent(end.position, end.lsn);
       this.#o.onSent();
     }
@@ -325,7 +328,10 @@ export class Feeder {
     this.#bytesUnderWay += write.bytes;
   }
 
-  /** Keeps the ring from `from` on for the writes to come. False: the engine has no pin left. */
+  /**
+   * Keeps the ring from `from` on for the writes to come. False: it is not there any more, or the
+   * engine has no pin left.
+   */
   #hold(from: number): boolean {
     if (this.#pin >= 0) return true;
     try {

@@ -15,6 +15,8 @@ const tests = [
   'test/native/ingest.test.ts',
   'test/native/read.test.ts',
   'test/native/truncate.test.ts',
+  'test/api/attach.test.ts',
+  'test/api/attach_threads.test.ts',
   'test/api/exit.test.ts',
   'test/api/teardown.test.ts',
 ];

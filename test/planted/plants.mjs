@@ -8,6 +8,11 @@ import { strangers } from './strangers.mjs';
 /** In native/core, at `PLANTED(name)`; `filter`: of the C++ tests' names. */
 export const inTheCore = [
   {
+    name: 'group_beside_the_open_batch',
+    like: 'room is promised by an older view of the open batch: half a group is taken',
+    filter: 'SharedLogTakesAGroup',
+  },
+  {
     name: 'filled_in_place',
     like: 'a copy that is filled has later batches before earlier ones, and looks damaged for good',
     filter: 'FillingThatIsCutShortByAPowerLoss',
@@ -266,6 +271,38 @@ export const inTheCore = [
 
 /** In the pure parts of src: `find` is replaced while the tests run. `title`: of the tests. */
 export const inTypeScript = [
+  {
+    name: 'answers_dropped_at_the_end',
+    like: 'a thread detaches from a log, and what it has asked for never settles',
+    file: 'src/api/attached_calls.ts',
+    find: 'for (const pending of [...this.#pending.values()]) pending.reject(error);',
+    replace: '',
+    tests: 'test/api/attach.test.ts',
+  },
+  {
+    name: 'room_wanted_by_who_has_gone',
+    like: 'a thread that waited for room has gone, and standbys are dropped for its sake for ever',
+    file: 'src/api/attachments.ts',
+    find: 'for (const wait of this.#waits.get(from)?.values() ?? []) wait.abort();',
+    replace: '',
+    tests: 'test/api/attach.test.ts',
+  },
+  {
+    name: 'owner_that_has_gone_not_told',
+    like: 'the thread that has a log ends, and others wait for it for ever',
+    file: 'src/api/attached_calls.ts',
+    find: 'this.#onOwnerGone();',
+    replace: '',
+    tests: 'test/api/attach.test.ts',
+  },
+  {
+    name: 'log_memory_looked_at_unheld',
+    like: 'bytes are sent that another thread is writing over',
+    file: 'src/transport/feeder.ts',
+    find: '(isLarge || native.state[State.SHARED] === 1)',
+    replace: 'isLarge',
+    tests: 'test/transport/feeder.test.ts',
+  },
   {
     name: 'acknowledgement_on_faith',
     like: 'PostgreSQL: any 64-bit number of a standby releases the waiting commits',

@@ -1,0 +1,384 @@
+import { loadBinding } from '../native/binding.js';
+import type { NativeAttachedLog } from '../native/native_log.js';
+import type { CommitResult } from '../replication/commit_waiters.js';
+import { type CommitLevel, commitLevels } from '../replication/level.js';
+import { type AppendedRange, measured, requireFits } from './append_many.js';
+import { reentrant, requireEnd } from './appender.js';
+import { AttachedClient, type AttachedTo, ownerGone } from './attached_calls.js';
+import type { LogHandle } from './attachments.js';
+import { WalError } from './errors.js';
+import { asUnknown, closedError, cutShortByClose, withOutcome } from './failure.js';
+import type { CommitOptions, WaitOptions } from './log.js';
+import { type RecordData, tooLarge } from './record.js';
+import { SharedAppends } from './shared_appends.js';
+import type { LogStatus } from './status.js';
+import * as check from './validate.js';
+
+/** Asks of one level that are under way: those that come then share the next one. */
+const MAX_COMMITS = 256;
+
+/**
+ * A log that another thread of this process has open (`Log.attach`): appends go straight into its
+ * memory, one native call each, and get their LSNs in one order with those of all other threads;
+ * what has to be waited for is asked of the thread that opened it. So a commit here settles as one
+ * there would, when its event loop comes to it. It ends with that log: after the log was closed, or
+ * its thread has ended, every call and wait ends with WAL_CLOSED.
+ *
+ * Reading, trimming, roles and events are for the `Log` itself.
+ */
+export class AttachedLog {
+  readonly #native: NativeAttachedLog;
+  readonly #client: AttachedClient;
+  readonly #about: AttachedTo;
+  readonly #appends: SharedAppends;
+  readonly #next = new Map<CommitLevel | 'own', NextCommit>();
+  readonly #underWay = new Map<CommitLevel | 'own', number>();
+  #last = 0;
+  #endOfTurn = false;
+  #inCallback = false;
+  #closed: WalError | undefined;
+  #closing: Promise<void> | undefined;
+
+  private constructor(native: NativeAttachedLog, client: AttachedClient, about: AttachedTo) {
+    this.#native = native;
+    this.#client = client;
+    this.#about = about;
+    this.#appends = new SharedAppends(native, about.maxRecordBytes);
+  }
+
+  /** What `Log.attach` does. */
+  static async attach(handle: unknown, options: unknown): Promise<AttachedLog> {
+    const { signal: asked } = check.optionsObject(options, 'attach', ['signal']);
+    const signal = check.abortSignal(asked, 'signal');
+    signal?.throwIfAborted();
+    const native = find(handleId(handle));
+    let log: AttachedLog | undefined;
+    const client: AttachedClient = new AttachedClient(native, () => {
+      if (log === undefined) client.end(ownerGone('refused'));
+      else log.#end(ownerGone('unknown'));
+    });
+    try {
+      log = new AttachedLog(native, client, await client.ask('attach', {}, signal));
+      return log;
+    } catch (error) {
+      client.end(closedError());
+      throw error;
+    }
+  }
+
+  get name(): string {
+    return this.#about.name;
+  }
+
+  get dir(): string {
+    return this.#about.dir;
+  }
+
+  /** Largest record that `append` takes, in bytes. */
+  get maxRecordBytes(): number {
+    return this.#about.maxRecordBytes;
+  }
+
+  /**
+   * Takes a record and returns its LSN, as `Log.append` does. Other threads may append between two
+   * calls. What a thread has appended when it ends stays in the log.
+   */
+  append(data: RecordData): number {
+    const lsn = this.#take(() => this.#appends.append(data));
+    this.#last = lsn;
+    return lsn;
+  }
+
+  /** Takes all of these records or none, with LSNs in a row, as `Log.appendMany` does. */
+  appendMany(items: Iterable<RecordData>): AppendedRange {
+    const group = measured(items, this.maxRecordBytes);
+    if (group.records.length === 0) return { first: this.#last + 1, last: this.#last };
+    requireFits(this.#about.layout, group);
+    const first = this.#take(() => this.#appends.appendGroup(group));
+    this.#last = first + group.records.length - 1;
+    return { first, last: this.#last };
+  }
+
+  /**
+   * Lets `encode` write a record of at most `maxBytes`, as `Log.appendInto` does, into memory of
+   * its own, which is then copied.
+   */
+  appendInto(maxBytes: number, encode: (buffer: Buffer, offset: number) => number): number {
+    check.callback(encode, 'appendInto(maxBytes, encode)');
+    check.integer(maxBytes, 'appendInto(maxBytes)', 0, Number.MAX_SAFE_INTEGER);
+    if (maxBytes > this.maxRecordBytes) {
+      throw tooLarge(maxBytes, this.maxRecordBytes, 'appendInto');
+    }
+    this.#requireAttached();
+    const scratch = Buffer.alloc(maxBytes);
+    this.#inCallback = true;
+    let end: number;
+    try {
+      end = encode(scratch, 0);
+    } finally {
+      this.#inCallback = false;
+    }
+    requireEnd(end, 0, maxBytes);
+    return this.append(scratch.subarray(0, end));
+  }
+
+  /**
+   * Whether the log memory, or the segment with none ready behind it, is nearly full: time to await
+   * `drain()`. Other threads may fill it in between, and an append then throws WAL_RING_FULL.
+   */
+  get needsDrain(): boolean {
+    this.#requireAttached();
+    return this.#native.needsDrain();
+  }
+
+  /**
+   * Waits for room, as `Log.drain` does. What it resolved for is kept for nobody: where other
+   * threads were faster, an append throws WAL_RING_FULL, and is to be drained for again.
+   */
+  async drain(bytes?: number, options?: WaitOptions): Promise<void> {
+    const { signal: asked } = check.optionsObject(options, 'drain', ['signal']);
+    const signal = check.abortSignal(asked, 'signal');
+    if (bytes !== undefined) check.integer(bytes, 'drain(bytes)', 0, Number.MAX_SAFE_INTEGER);
+    this.#requireAttached();
+    await this.#client.ask('drain', { bytes }, signal);
+  }
+
+  /**
+   * Waits as `Log.commit` does; without `lsn`, for all that this thread has appended. Rejects as
+   * that does, and with WAL_CLOSED where the log is closed meanwhile.
+   */
+  commit(lsn?: number, options?: CommitOptions): Promise<CommitResult> {
+    try {
+      const raw = check.optionsObject(options, 'commit', ['level', 'signal']);
+      const level = raw.level === undefined ? 'own' : check.oneOf(raw.level, 'level', commitLevels);
+      const signal = check.abortSignal(raw.signal, 'signal');
+      const max = Number.MAX_SAFE_INTEGER;
+      const target = lsn === undefined ? this.#last : check.integer(lsn, 'commit(lsn)', 0, max);
+      this.#requireAttached();
+      const wait = this.#commitSoon(level, target);
+      return signal === undefined ? wait : cancelled(wait, target, signal);
+    } catch (error) {
+      return Promise.reject(unknownEnd(error));
+    }
+  }
+
+  /** `append`, then `commit` of that record. */
+  appendAndCommit(data: RecordData, options?: CommitOptions): Promise<CommitResult> {
+    let lsn: number;
+    try {
+      lsn = this.append(data);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    return this.commit(lsn, options);
+  }
+
+  /** The status of the log. */
+  async status(): Promise<LogStatus> {
+    this.#requireAttached();
+    return this.#client.ask('status', {});
+  }
+
+  /**
+   * Detaches: takes no more, waits until all that was appended is flushed, and ends every wait.
+   * A commit that is met by that flush still resolves; others reject with WAL_CLOSED, outcome
+   * unknown. The log stays open. Idempotent. Rejects if the flush failed.
+   */
+  close(): Promise<void> {
+    if (this.#inCallback) return Promise.reject(reentrant());
+    this.#closing ??= this.#detach();
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #detach(): Promise<void> {
+    if (this.#closed !== undefined) return;
+    this.#closed = closedError();
+    try {
+      for (const [level, next] of this.#next) this.#send(level, next);
+      await this.#client.ask('flush', {});
+    } catch (error) {
+      // Whoever has closed the log has flushed it, or could not, and was told so.
+      if (!(error instanceof WalError && error.code === 'WAL_CLOSED')) throw error;
+    } finally {
+      this.#end(cutShortByClose());
+    }
+  }
+
+  /** Nothing goes on: by `close`, or because the log has ended. */
+  #end(error: WalError): void {
+    this.#closed = withOutcome(error, 'refused');
+    for (const next of this.#next.values()) next.reject(error);
+    this.#next.clear();
+    this.#client.end(error);
+  }
+
+  #requireAttached(): void {
+    if (this.#inCallback) throw reentrant();
+    if (this.#closed !== undefined) throw this.#closed;
+  }
+
+  /** Runs an append. A batch is closed at the end of the turn in which something was appended. */
+  #take(append: () => number): number {
+    this.#requireAttached();
+    let lsn: number;
+    try {
+      lsn = append();
+    } catch (error) {
+      const known = WalError.from(error);
+      throw known instanceof WalError ? withOutcome(known, 'refused') : known;
+    }
+    if (lsn === 0) {
+      throw new WalError('WAL_RING_FULL', 'the log memory, or its segment, is full', {
+        outcome: 'refused',
+      });
+    }
+    if (!this.#endOfTurn) {
+      this.#endOfTurn = true;
+      setImmediate(this.#turnEnded);
+    }
+    return lsn;
+  }
+
+  readonly #turnEnded = (): void => {
+    this.#endOfTurn = false;
+    if (this.#closed !== undefined) return;
+    try {
+      this.#native.closeBatch();
+    } catch {
+      // Whoever closes it next hears of it; commits hear of a log that has failed.
+    }
+  };
+
+  /** Those of one turn are asked for together, and so are those for which there is no room. */
+  #commitSoon(level: CommitLevel | 'own', lsn: number): Promise<CommitResult> {
+    const known = this.#next.get(level);
+    const next = known ?? nextCommit(lsn);
+    if (lsn > next.lsn) next.lsn = lsn;
+    if (known === undefined) {
+      this.#next.set(level, next);
+      queueMicrotask(() => this.#sendNext(level));
+    }
+    return next.promise;
+  }
+
+  #sendNext(level: CommitLevel | 'own'): void {
+    const next = this.#next.get(level);
+    if (next === undefined || (this.#underWay.get(level) ?? 0) >= MAX_COMMITS) return;
+    this.#send(level, next);
+  }
+
+  #send(level: CommitLevel | 'own', next: NextCommit): void {
+    this.#next.delete(level);
+    this.#underWay.set(level, (this.#underWay.get(level) ?? 0) + 1);
+    const asked = level === 'own' ? undefined : level;
+    this.#client
+      .ask('commit', { lsn: next.lsn, level: asked })
+      .then(next.resolve, (error) => next.reject(unknownEnd(error)))
+      .finally(() => {
+        this.#underWay.set(level, (this.#underWay.get(level) ?? 0) - 1);
+        this.#sendNext(level);
+      });
+  }
+}
+
+/** Of a commit: the record that it is for may be in the log. */
+function unknownEnd(error: unknown): unknown {
+  return error instanceof WalError ? asUnknown(error) : error;
+}
+
+interface NextCommit {
+  lsn: number;
+  readonly promise: Promise<CommitResult>;
+  readonly resolve: (result: CommitResult) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+function nextCommit(lsn: number): NextCommit {
+  let resolve: NextCommit['resolve'] | undefined;
+  let reject: NextCommit['reject'] | undefined;
+  const promise = new Promise<CommitResult>((onResolve, onReject) => {
+    resolve = onResolve;
+    reject = onReject;
+  });
+  return { lsn, promise, resolve: resolve!, reject: reject! };
+}
+
+/** The wait of one caller, which alone its signal ends. */
+function cancelled(
+  wait: Promise<CommitResult>,
+  lsn: number,
+  signal: AbortSignal,
+): Promise<CommitResult> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(abortedError(lsn, signal));
+    if (signal.aborted) onAbort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    wait.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
+}
+
+function abortedError(lsn: number, signal: AbortSignal): WalError {
+  return new WalError('WAL_COMMIT_ABORTED', `the wait for the commit of LSN ${lsn} was cancelled`, {
+    lsn,
+    outcome: 'unknown',
+    cause: signal.reason,
+  });
+}
+
+function handleId(handle: unknown): string {
+  const id = (handle as Partial<LogHandle> | null | undefined)?.id;
+  if (typeof id === 'string') return id;
+  throw new TypeError(
+    `attach takes the handle of an open log (log.handle), got ${check.shown(handle)}`,
+  );
+}
+
+function find(id: string): NativeAttachedLog {
+  try {
+    return loadBinding().attach(id);
+  } catch (error) {
+    const known = WalError.from(error);
+    if (!(known instanceof WalError) || known.code !== 'WAL_CLOSED') throw known;
+    throw new WalError('WAL_CLOSED', 'no log that is open in this process has this handle', {
+      outcome: 'refused',
+      hint: 'Pass `log.handle` of a log that this process has open; another process has its own.',
+    });
+  }
+}
+
+/** Calls of `Log` that would work on what is the owner's alone: who calls them hears where to. */
+const ownersCalls = [
+  'read',
+  'readable',
+  'createReadStream',
+  'createWriteStream',
+  'writable',
+  'apply',
+  'waitFor',
+  'trim',
+  'scrub',
+  'connected',
+  'promote',
+  'setPolicy',
+  'reloadTls',
+  'serveStatus',
+  'on',
+  'once',
+  'off',
+  'ref',
+  'unref',
+] as const;
+
+for (const call of ownersCalls) {
+  Object.defineProperty(AttachedLog.prototype, call, {
+    value: () => {
+      throw new WalError('WAL_UNSUPPORTED', `${call} is not for a log that was attached to`, {
+        hint: `Call \`log.${call}\` in the thread that opened the log.`,
+      });
+    },
+  });
+}

@@ -1,0 +1,115 @@
+import { State } from '../native/native_log.js';
+import { type Answer, type Ask, type AttachedTo, sentError } from './attached_calls.js';
+import type { LogCore } from './core.js';
+import { logStatus } from './log_status.js';
+import * as check from './validate.js';
+
+/** What `Log.attach` takes. A plain object: it can be sent to any thread of the process. */
+export interface LogHandle {
+  /** Names the open log; means nothing in another process, or after it was closed. */
+  readonly id: string;
+  readonly dir: string;
+}
+
+/**
+ * Answers the threads that attached to a log, in the one that opened it. What they wait for is
+ * waited for here, as if this thread had asked: so it is met, timed out, cut short and refused by
+ * the same rules, and there is nothing of a policy, a fence or a failure that they could miss.
+ */
+export class Attachments {
+  readonly handle: LogHandle;
+  readonly #core: LogCore;
+  /** Waits that end early when nobody waits for them any more, by who asked and its number. */
+  readonly #waits = new Map<number, Map<number, AbortController>>();
+
+  constructor(core: LogCore) {
+    this.#core = core;
+    this.handle = Object.freeze({ id: core.native.handle(), dir: core.options.dir });
+    core.native.onHeard((from, text) => this.#heard(from, text));
+  }
+
+  #heard(from: number, text: string | undefined): void {
+    if (text === undefined) {
+      for (const wait of this.#waits.get(from)?.values() ?? []) wait.abort();
+      this.#waits.delete(from);
+      return;
+    }
+    const ask = JSON.parse(text) as Ask;
+    if (ask.call === 'cancel') {
+      this.#waits.get(from)?.get(ask.of)?.abort();
+      return;
+    }
+    const tell = (answer: Answer): void => this.#core.native.tell(from, JSON.stringify(answer));
+    this.#answer(from, ask).then(
+      (value) => tell({ id: ask.id, value }),
+      (error: unknown) => tell({ id: ask.id, error: sentError(error) }),
+    );
+  }
+
+  async #answer(from: number, ask: Ask): Promise<unknown> {
+    const core = this.#core;
+    if (ask.call === 'status') return logStatus(core);
+    core.requireOpen();
+    switch (ask.call) {
+      case 'attach':
+        core.appender.share();
+        return this.#attachedTo();
+      case 'commit':
+        return this.#commit(ask);
+      case 'drain':
+        await this.#cancellable(from, ask.id, (signal) => core.drains.wait(ask.bytes, signal));
+        return null;
+      case 'flush':
+        await this.#flushed();
+        return null;
+      default:
+        throw new TypeError(`an attached log asks for ${ask.call}`);
+    }
+  }
+
+  #attachedTo(): AttachedTo {
+    const { info, options, appender } = this.#core;
+    return {
+      name: options.name,
+      dir: options.dir,
+      maxRecordBytes: info.maxRecordBytes,
+      layout: appender.room.layout,
+    };
+  }
+
+  #commit({ lsn, level }: Extract<Ask, { call: 'commit' }>) {
+    const { appender, driver } = this.#core;
+    if (driver.commits === undefined) throw driver.refusal();
+    check.integer(lsn, 'commit(lsn)', 0, appender.lsn);
+    return driver.commits.commit(lsn, level, undefined);
+  }
+
+  async #flushed(): Promise<void> {
+    const core = this.#core;
+    core.appender.close();
+    const { state } = core.native;
+    const closed = state[State.CLOSED_POSITION] ?? 0;
+    await core.flushes.until(() => {
+      if (core.failure !== undefined) throw core.failure;
+      return (state[State.FLUSH_POSITION] ?? 0) >= closed;
+    });
+    // Behind the answers to the commits that this flush meets.
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  async #cancellable(
+    from: number,
+    id: number,
+    wait: (signal: AbortSignal) => Promise<void>,
+  ): Promise<void> {
+    const controller = new AbortController();
+    const waits = this.#waits.get(from) ?? new Map<number, AbortController>();
+    this.#waits.set(from, waits.set(id, controller));
+    try {
+      await wait(controller.signal);
+    } finally {
+      waits.delete(id);
+      if (waits.size === 0 && this.#waits.get(from) === waits) this.#waits.delete(from);
+    }
+  }
+}
