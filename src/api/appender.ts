@@ -145,6 +145,10 @@ export class Appender {
 
   // -- with other threads --
 
+  get isAccepting(): boolean {
+    return this.#accepting;
+  }
+
   get isShared(): boolean {
     return this.#sharing !== undefined;
   }

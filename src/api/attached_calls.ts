@@ -38,7 +38,7 @@ export type Ask = {
   [C in AttachedCall]: { readonly id: number; readonly call: C } & AttachedCalls[C]['ask'];
 }[AttachedCall];
 
-/** As it comes back. */
+/** As it comes back; `id` 0: the log was closed, and all of it is flushed. */
 export interface Answer {
   readonly id: number;
   readonly value?: unknown;
@@ -97,6 +97,7 @@ export class AttachedClient {
   readonly #onOwnerGone: () => void;
   #next = 1;
   #ended: WalError | undefined;
+  #isFlushed = false;
 
   constructor(native: NativeAttachedLog, onOwnerGone: () => void) {
     this.#native = native;
@@ -105,9 +106,9 @@ export class AttachedClient {
     native.onTold((text) => this.#told(text));
   }
 
-  /** How many wait for an answer. */
-  get waiting(): number {
-    return this.#pending.size;
+  /** Whether the owner, before it has closed the log, said that all is flushed. */
+  get isFlushed(): boolean {
+    return this.#isFlushed;
   }
 
   ask<C extends AttachedCall>(
@@ -162,6 +163,7 @@ export class AttachedClient {
       return;
     }
     const { id, value, error } = JSON.parse(text) as Answer;
+    if (id === 0) this.#isFlushed = true;
     const pending = this.#pending.get(id);
     if (error === undefined) pending?.resolve(value as never);
     else pending?.reject(receivedError(error));

@@ -34,6 +34,8 @@ export class AttachedLog {
   readonly #next = new Map<CommitLevel | 'own', NextCommit>();
   readonly #underWay = new Map<CommitLevel | 'own', number>();
   #last = 0;
+  /** LSN up to which a commit has said that all is flushed. */
+  #flushed = 0;
   #endOfTurn = false;
   #inCallback = false;
   #closed: WalError | undefined;
@@ -182,7 +184,8 @@ export class AttachedLog {
   /**
    * Detaches: takes no more, waits until all that was appended is flushed, and ends every wait.
    * A commit that is met by that flush still resolves; others reject with WAL_CLOSED, outcome
-   * unknown. The log stays open. Idempotent. Rejects if the flush failed.
+   * unknown. The log stays open. Idempotent. Rejects if the flush failed, and with WAL_CLOSED,
+   * outcome unknown, where the thread that opened the log has ended without saying that it is.
    */
   close(): Promise<void> {
     if (this.#inCallback) return Promise.reject(reentrant());
@@ -195,14 +198,18 @@ export class AttachedLog {
   }
 
   async #detach(): Promise<void> {
-    if (this.#closed !== undefined) return;
+    if (this.#closed !== undefined) {
+      if (this.#last > this.#flushed && !this.#client.isFlushed) throw ownerGone('unknown');
+      return;
+    }
     this.#closed = closedError();
+    // From here on it is flushed even where the owner ends before it comes to this.
+    this.#closeBatch();
     try {
       for (const [level, next] of this.#next) this.#send(level, next);
       await this.#client.ask('flush', {});
     } catch (error) {
-      // Whoever has closed the log has flushed it, or could not, and was told so.
-      if (!(error instanceof WalError && error.code === 'WAL_CLOSED')) throw error;
+      if (!this.#client.isFlushed) throw unknownEnd(error);
     } finally {
       this.#end(cutShortByClose());
     }
@@ -245,13 +252,16 @@ export class AttachedLog {
 
   readonly #turnEnded = (): void => {
     this.#endOfTurn = false;
-    if (this.#closed !== undefined) return;
+    if (this.#closed === undefined) this.#closeBatch();
+  };
+
+  #closeBatch(): void {
     try {
       this.#native.closeBatch();
     } catch {
       // Whoever closes it next hears of it; commits hear of a log that has failed.
     }
-  };
+  }
 
   /** Those of one turn are asked for together, and so are those for which there is no room. */
   #commitSoon(level: CommitLevel | 'own', lsn: number): Promise<CommitResult> {
@@ -277,7 +287,13 @@ export class AttachedLog {
     const asked = level === 'own' ? undefined : level;
     this.#client
       .ask('commit', { lsn: next.lsn, level: asked })
-      .then(next.resolve, (error) => next.reject(unknownEnd(error)))
+      .then(
+        (result) => {
+          if (result.level !== 'off') this.#flushed = Math.max(this.#flushed, result.lsn);
+          next.resolve(result);
+        },
+        (error) => next.reject(unknownEnd(error)),
+      )
       .finally(() => {
         this.#underWay.set(level, (this.#underWay.get(level) ?? 0) - 1);
         this.#sendNext(level);

@@ -21,6 +21,8 @@ export class Attachments {
   readonly #core: LogCore;
   /** Waits that end early when nobody waits for them any more, by who asked and its number. */
   readonly #waits = new Map<number, Map<number, AbortController>>();
+  readonly #members = new Set<number>();
+  #ended = false;
 
   constructor(core: LogCore) {
     this.#core = core;
@@ -28,12 +30,27 @@ export class Attachments {
     core.native.onHeard((from, text) => this.#heard(from, text));
   }
 
+  /** What was asked before the log is closed has been heard after that. */
+  async heard(): Promise<void> {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  /** The log is about to be closed: waits end. `flushed`: all that was appended is. */
+  end(flushed: boolean): void {
+    this.#ended = true;
+    if (!flushed) return;
+    const text = JSON.stringify({ id: 0 } satisfies Answer);
+    for (const member of this.#members) this.#core.native.tell(member, text);
+  }
+
   #heard(from: number, text: string | undefined): void {
     if (text === undefined) {
       for (const wait of this.#waits.get(from)?.values() ?? []) wait.abort();
       this.#waits.delete(from);
+      this.#members.delete(from);
       return;
     }
+    this.#members.add(from);
     const ask = JSON.parse(text) as Ask;
     if (ask.call === 'cancel') {
       this.#waits.get(from)?.get(ask.of)?.abort();
@@ -49,7 +66,13 @@ export class Attachments {
   async #answer(from: number, ask: Ask): Promise<unknown> {
     const core = this.#core;
     if (ask.call === 'status') return logStatus(core);
-    core.requireOpen();
+    if (ask.call === 'flush') {
+      await this.#flushed();
+      return null;
+    }
+    // What was appended before the log is closed may still be met by the flush of that.
+    const isClosing = core.state === 'closing' && core.failure === undefined && !this.#ended;
+    if (!(ask.call === 'commit' && isClosing)) core.requireOpen();
     switch (ask.call) {
       case 'attach':
         core.appender.share();
@@ -58,9 +81,6 @@ export class Attachments {
         return this.#commit(ask);
       case 'drain':
         await this.#cancellable(from, ask.id, (signal) => core.drains.wait(ask.bytes, signal));
-        return null;
-      case 'flush':
-        await this.#flushed();
         return null;
       default:
         throw new TypeError(`an attached log asks for ${ask.call}`);
@@ -86,12 +106,15 @@ export class Attachments {
 
   async #flushed(): Promise<void> {
     const core = this.#core;
+    const last = core.appender.lsn;
     core.appender.close();
     const { state } = core.native;
-    const closed = state[State.CLOSED_POSITION] ?? 0;
     await core.flushes.until(() => {
       if (core.failure !== undefined) throw core.failure;
-      return (state[State.FLUSH_POSITION] ?? 0) >= closed;
+      if ((state[State.FLUSH_LSN] ?? 0) >= last) return true;
+      // In another role by now, no batch is open that anybody could close.
+      const closed = state[State.CLOSED_POSITION] ?? 0;
+      return !core.appender.isAccepting && (state[State.FLUSH_POSITION] ?? 0) >= closed;
     });
     // Behind the answers to the commits that this flush meets.
     await new Promise((resolve) => setImmediate(resolve));

@@ -62,8 +62,10 @@ function tooLate({ native }: LogCore, timeoutMs: number): WalError {
 }
 
 async function finish(core: LogCore): Promise<void> {
+  await core.attached?.heard();
   // The flush may not have been reported yet: commits that it meets resolve, and standbys hear.
   if (core.failure === undefined) core.driver.progressed();
+  core.attached?.end(core.failure === undefined);
   core.endWaits(cutShortByClose());
   await core.control?.close().catch(() => undefined);
   await Promise.all([...core.pages].map((page) => page.close()));

@@ -97,6 +97,11 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     return this.#attachments;
   }
 
+  /** The same, if the handle was ever asked for. */
+  get attached(): Attachments | undefined {
+    return this.#attachments;
+  }
+
   get driver(): Driver {
     if (this.#driver === undefined) throw new Error('the log has no role yet');
     return this.#driver;

@@ -383,6 +383,28 @@ describe('the end', () => {
     expect(await texts(await reopen(log))).toEqual(['x']);
   });
 
+  it('of both at once waits for the flush, which meets what was committed before', async () => {
+    const core = await openCore({ ...small, dir: freshDir() });
+    const other = await Log.attach(core.attachments.handle);
+    other.append('x');
+    const committed = other.commit(1);
+    await Promise.resolve();
+    const closing = closeLog(core);
+    await other.close();
+    expect(core.native.state[State.FLUSH_LSN]).toBe(1);
+    expect(await committed).toMatchObject({ lsn: 1, level: 'local' });
+    await closing;
+  });
+
+  it('of the owner, without a word of the flush, is no close that is safe', async () => {
+    const core = await openCore({ ...small, dir: freshDir() });
+    const other = await Log.attach(core.attachments.handle);
+    other.append('x');
+    core.closeAtExit();
+    const unknown = { code: 'WAL_CLOSED', outcome: 'unknown' };
+    expect(await walError(() => other.close())).toMatchObject(unknown);
+  });
+
   it('of one who attached settles all that it waits for, and leaves the log as it is', async () => {
     const { log, other } = await pair({ ...anyOne, listen: { port: 0 } });
     const second = await attached(log);

@@ -21,6 +21,7 @@ it.each([
   ['terminated', '{"kept":true,"whole":true}'],
   ['endsAtOnce', '100'],
   ['ownerTerminated', '{"codes":["WAL_CLOSED"],"after":["WAL_CLOSED","WAL_CLOSED","WAL_CLOSED"]}'],
+  ['closedAsTheOwnerEnds', '{"end":"WAL_CLOSED unknown","found":["mine"]}'],
   ['exits', 'true'],
   ['closedInTheMiddle', 'ended'],
 ])(

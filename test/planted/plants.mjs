@@ -296,6 +296,22 @@ export const inTypeScript = [
     tests: 'test/api/attach.test.ts',
   },
   {
+    name: 'detached_without_the_flush',
+    like: 'a thread detaches, and is told that all is flushed where nobody knows',
+    file: 'src/api/attached_log.ts',
+    find: 'if (!this.#client.isFlushed) throw unknownEnd(error);',
+    replace: '',
+    tests: 'test/api/attach.test.ts',
+  },
+  {
+    name: 'commits_of_others_cut_short',
+    like: 'a log is closed, and what others had asked it to commit ends as unknown',
+    file: 'src/api/attachments.ts',
+    find: "const isClosing = core.state === 'closing' && core.failure === undefined && !this.#ended;",
+    replace: 'const isClosing = false;',
+    tests: 'test/api/attach.test.ts',
+  },
+  {
     name: 'log_memory_looked_at_unheld',
     like: 'bytes are sent that another thread is writing over',
     file: 'src/transport/feeder.ts',
