@@ -12,7 +12,12 @@ export interface AttachedCalls {
   /** Other threads append from now on. */
   attach: { readonly ask: object; readonly answer: AttachedTo };
   commit: {
-    readonly ask: { readonly lsn: number; readonly level?: CommitLevel | undefined };
+    readonly ask: {
+      readonly lsn: number;
+      readonly level?: CommitLevel | undefined;
+      /** When it was called, by `sharedClock`: its time-out counts from then. */
+      readonly since: number;
+    };
     readonly answer: CommitResult;
   };
   drain: { readonly ask: { readonly bytes?: number | undefined }; readonly answer: null };
@@ -82,8 +87,26 @@ export function ownerGone(outcome: Outcome): WalError {
 }
 
 interface Pending {
+  readonly id: number;
+  readonly text: string;
   readonly resolve: (value: never) => void;
   readonly reject: (error: unknown) => void;
+}
+
+/** Questions of one kind: some are asked, and the others wait in line here until one is answered. */
+interface Lane {
+  /** Asked, and not answered yet: who has cancelled one is answered too. */
+  asked: number;
+  readonly line: Set<Pending>;
+}
+
+/** So many notes of one kind may wait for an owner whose event loop is blocked. */
+const MAX_ASKED = 256;
+
+/** Milliseconds on a clock that all threads of the process share. */
+export function sharedClock(): number {
+  const [seconds, nanoseconds] = process.hrtime();
+  return seconds * 1000 + nanoseconds / 1e6;
 }
 
 /**
@@ -94,6 +117,9 @@ export class AttachedClient {
   readonly #native: NativeAttachedLog;
   readonly #keepAlive: KeepAlive;
   readonly #pending = new Map<number, Pending>();
+  readonly #lanes = new Map<string, Lane>();
+  /** The lanes of what is not answered yet. */
+  readonly #asked = new Map<number, Lane>();
   readonly #onOwnerGone: () => void;
   #next = 1;
   #ended: WalError | undefined;
@@ -111,30 +137,32 @@ export class AttachedClient {
     return this.#isFlushed;
   }
 
+  /** `name` of its lane: those of one do not wait for those of another to be answered. */
   ask<C extends AttachedCall>(
     call: C,
     about: AttachedCalls[C]['ask'],
     signal?: AbortSignal,
+    name: string = call,
   ): Promise<AttachedCalls[C]['answer']> {
     if (this.#ended !== undefined) return Promise.reject(this.#ended);
     if (signal?.aborted) return Promise.reject(signal.reason);
     const id = this.#next++;
-    if (!this.#native.ask(JSON.stringify({ ...about, id, call }))) {
-      return Promise.reject(ownerGone('unknown'));
-    }
+    const lane = this.#laneOf(name);
     return new Promise((resolve, reject) => {
-      this.#keepAlive.acquire();
       const end = (): void => {
         this.#pending.delete(id);
+        lane.line.delete(pending);
         this.#keepAlive.release();
         signal?.removeEventListener('abort', onAbort);
       };
       const onAbort = (): void => {
-        end();
-        this.#native.ask(JSON.stringify({ id: 0, call: 'cancel', of: id } satisfies Ask));
-        reject(signal?.reason);
+        const isAsked = !lane.line.has(pending);
+        pending.reject(signal?.reason);
+        if (isAsked) this.#cancel(id);
       };
-      this.#pending.set(id, {
+      const pending: Pending = {
+        id,
+        text: JSON.stringify({ ...about, id, call }),
         resolve: (value) => {
           end();
           resolve(value);
@@ -143,8 +171,12 @@ export class AttachedClient {
           end();
           reject(error);
         },
-      });
+      };
+      this.#keepAlive.acquire();
+      this.#pending.set(id, pending);
       signal?.addEventListener('abort', onAbort, { once: true });
+      lane.line.add(pending);
+      this.#advance(lane);
     });
   }
 
@@ -157,6 +189,37 @@ export class AttachedClient {
     this.#native.close();
   }
 
+  #laneOf(name: string): Lane {
+    const lane = this.#lanes.get(name) ?? { asked: 0, line: new Set() };
+    this.#lanes.set(name, lane);
+    return lane;
+  }
+
+  #advance(lane: Lane): void {
+    for (const pending of lane.line) {
+      if (lane.asked >= MAX_ASKED) return;
+      lane.line.delete(pending);
+      try {
+        if (this.#native.ask(pending.text)) {
+          lane.asked += 1;
+          this.#asked.set(pending.id, lane);
+        } else {
+          pending.reject(ownerGone('unknown'));
+        }
+      } catch (error) {
+        pending.reject(WalError.from(error));
+      }
+    }
+  }
+
+  #cancel(id: number): void {
+    try {
+      this.#native.ask(JSON.stringify({ id: 0, call: 'cancel', of: id } satisfies Ask));
+    } catch {
+      // No memory for it: the owner waits on until it is met, or until this thread detaches.
+    }
+  }
+
   #told(text: string | undefined): void {
     if (text === undefined) {
       this.#onOwnerGone();
@@ -165,6 +228,12 @@ export class AttachedClient {
     const { id, value, error } = JSON.parse(text) as Answer;
     if (id === 0) this.#isFlushed = true;
     const pending = this.#pending.get(id);
+    const lane = this.#asked.get(id);
+    if (lane !== undefined) {
+      this.#asked.delete(id);
+      lane.asked -= 1;
+      this.#advance(lane);
+    }
     if (error === undefined) pending?.resolve(value as never);
     else pending?.reject(receivedError(error));
   }

@@ -1,21 +1,19 @@
 import { loadBinding } from '../native/binding.js';
 import type { NativeAttachedLog } from '../native/native_log.js';
 import type { CommitResult } from '../replication/commit_waiters.js';
-import { type CommitLevel, commitLevels } from '../replication/level.js';
+import { commitLevels } from '../replication/level.js';
 import { type AppendedRange, measured, requireFits } from './append_many.js';
 import { reentrant, requireEnd } from './appender.js';
 import { AttachedClient, type AttachedTo, ownerGone } from './attached_calls.js';
+import { AttachedCommits, unknownEnd } from './attached_commits.js';
 import type { LogHandle } from './attachments.js';
 import { WalError } from './errors.js';
-import { asUnknown, closedError, cutShortByClose, withOutcome } from './failure.js';
+import { closedError, cutShortByClose, withOutcome } from './failure.js';
 import type { CommitOptions, WaitOptions } from './log.js';
 import { type RecordData, tooLarge } from './record.js';
 import { SharedAppends } from './shared_appends.js';
 import type { LogStatus } from './status.js';
 import * as check from './validate.js';
-
-/** Asks of one level that are under way: those that come then share the next one. */
-const MAX_COMMITS = 256;
 
 /**
  * A log that another thread of this process has open (`Log.attach`): appends go straight into its
@@ -31,11 +29,8 @@ export class AttachedLog {
   readonly #client: AttachedClient;
   readonly #about: AttachedTo;
   readonly #appends: SharedAppends;
-  readonly #next = new Map<CommitLevel | 'own', NextCommit>();
-  readonly #underWay = new Map<CommitLevel | 'own', number>();
+  readonly #commits: AttachedCommits;
   #last = 0;
-  /** LSN up to which a commit has said that all is flushed. */
-  #flushed = 0;
   #endOfTurn = false;
   #inCallback = false;
   #closed: WalError | undefined;
@@ -46,6 +41,7 @@ export class AttachedLog {
     this.#client = client;
     this.#about = about;
     this.#appends = new SharedAppends(native, about.maxRecordBytes);
+    this.#commits = new AttachedCommits(client);
   }
 
   /** What `Log.attach` does. */
@@ -157,8 +153,7 @@ export class AttachedLog {
       const max = Number.MAX_SAFE_INTEGER;
       const target = lsn === undefined ? this.#last : check.integer(lsn, 'commit(lsn)', 0, max);
       this.#requireAttached();
-      const wait = this.#commitSoon(level, target);
-      return signal === undefined ? wait : cancelled(wait, target, signal);
+      return this.#commits.commit(level, target, this.#last, signal);
     } catch (error) {
       return Promise.reject(unknownEnd(error));
     }
@@ -199,14 +194,14 @@ export class AttachedLog {
 
   async #detach(): Promise<void> {
     if (this.#closed !== undefined) {
-      if (this.#last > this.#flushed && !this.#client.isFlushed) throw ownerGone('unknown');
+      if (this.#last > this.#commits.flushed && !this.#client.isFlushed) throw ownerGone('unknown');
       return;
     }
     this.#closed = closedError();
     // From here on it is flushed even where the owner ends before it comes to this.
     this.#closeBatch();
     try {
-      for (const [level, next] of this.#next) this.#send(level, next);
+      this.#commits.send();
       await this.#client.ask('flush', {});
     } catch (error) {
       if (!this.#client.isFlushed) throw unknownEnd(error);
@@ -218,8 +213,7 @@ export class AttachedLog {
   /** Nothing goes on: by `close`, or because the log has ended. */
   #end(error: WalError): void {
     this.#closed = withOutcome(error, 'refused');
-    for (const next of this.#next.values()) next.reject(error);
-    this.#next.clear();
+    this.#commits.end(error);
     this.#client.end(error);
   }
 
@@ -262,87 +256,6 @@ export class AttachedLog {
       // Whoever closes it next hears of it; commits hear of a log that has failed.
     }
   }
-
-  /** Those of one turn are asked for together, and so are those for which there is no room. */
-  #commitSoon(level: CommitLevel | 'own', lsn: number): Promise<CommitResult> {
-    const known = this.#next.get(level);
-    const next = known ?? nextCommit(lsn);
-    if (lsn > next.lsn) next.lsn = lsn;
-    if (known === undefined) {
-      this.#next.set(level, next);
-      queueMicrotask(() => this.#sendNext(level));
-    }
-    return next.promise;
-  }
-
-  #sendNext(level: CommitLevel | 'own'): void {
-    const next = this.#next.get(level);
-    if (next === undefined || (this.#underWay.get(level) ?? 0) >= MAX_COMMITS) return;
-    this.#send(level, next);
-  }
-
-  #send(level: CommitLevel | 'own', next: NextCommit): void {
-    this.#next.delete(level);
-    this.#underWay.set(level, (this.#underWay.get(level) ?? 0) + 1);
-    const asked = level === 'own' ? undefined : level;
-    this.#client
-      .ask('commit', { lsn: next.lsn, level: asked })
-      .then(
-        (result) => {
-          if (result.level !== 'off') this.#flushed = Math.max(this.#flushed, result.lsn);
-          next.resolve(result);
-        },
-        (error) => next.reject(unknownEnd(error)),
-      )
-      .finally(() => {
-        this.#underWay.set(level, (this.#underWay.get(level) ?? 0) - 1);
-        this.#sendNext(level);
-      });
-  }
-}
-
-/** Of a commit: the record that it is for may be in the log. */
-function unknownEnd(error: unknown): unknown {
-  return error instanceof WalError ? asUnknown(error) : error;
-}
-
-interface NextCommit {
-  lsn: number;
-  readonly promise: Promise<CommitResult>;
-  readonly resolve: (result: CommitResult) => void;
-  readonly reject: (error: unknown) => void;
-}
-
-function nextCommit(lsn: number): NextCommit {
-  let resolve: NextCommit['resolve'] | undefined;
-  let reject: NextCommit['reject'] | undefined;
-  const promise = new Promise<CommitResult>((onResolve, onReject) => {
-    resolve = onResolve;
-    reject = onReject;
-  });
-  return { lsn, promise, resolve: resolve!, reject: reject! };
-}
-
-/** The wait of one caller, which alone its signal ends. */
-function cancelled(
-  wait: Promise<CommitResult>,
-  lsn: number,
-  signal: AbortSignal,
-): Promise<CommitResult> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(abortedError(lsn, signal));
-    if (signal.aborted) onAbort();
-    signal.addEventListener('abort', onAbort, { once: true });
-    wait.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
-  });
-}
-
-function abortedError(lsn: number, signal: AbortSignal): WalError {
-  return new WalError('WAL_COMMIT_ABORTED', `the wait for the commit of LSN ${lsn} was cancelled`, {
-    lsn,
-    outcome: 'unknown',
-    cause: signal.reason,
-  });
 }
 
 function handleId(handle: unknown): string {

@@ -1,5 +1,11 @@
 import { State } from '../native/native_log.js';
-import { type Answer, type Ask, type AttachedTo, sentError } from './attached_calls.js';
+import {
+  type Answer,
+  type Ask,
+  type AttachedTo,
+  sentError,
+  sharedClock,
+} from './attached_calls.js';
 import type { LogCore } from './core.js';
 import { logStatus } from './log_status.js';
 import * as check from './validate.js';
@@ -78,7 +84,7 @@ export class Attachments {
         core.appender.share();
         return this.#attachedTo();
       case 'commit':
-        return this.#commit(ask);
+        return this.#cancellable(from, ask.id, (signal) => this.#commit(ask, signal));
       case 'drain':
         await this.#cancellable(from, ask.id, (signal) => core.drains.wait(ask.bytes, signal));
         return null;
@@ -97,11 +103,12 @@ export class Attachments {
     };
   }
 
-  #commit({ lsn, level }: Extract<Ask, { call: 'commit' }>) {
+  async #commit({ lsn, level, since }: Extract<Ask, { call: 'commit' }>, signal: AbortSignal) {
     const { appender, driver } = this.#core;
     if (driver.commits === undefined) throw driver.refusal();
     check.integer(lsn, 'commit(lsn)', 0, appender.lsn);
-    return driver.commits.commit(lsn, level, undefined);
+    const sinceMs = performance.now() - Math.max(0, sharedClock() - since);
+    return driver.commits.commit(lsn, level, signal, sinceMs);
   }
 
   async #flushed(): Promise<void> {
@@ -120,16 +127,16 @@ export class Attachments {
     await new Promise((resolve) => setImmediate(resolve));
   }
 
-  async #cancellable(
+  async #cancellable<T>(
     from: number,
     id: number,
-    wait: (signal: AbortSignal) => Promise<void>,
-  ): Promise<void> {
+    wait: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
     const controller = new AbortController();
     const waits = this.#waits.get(from) ?? new Map<number, AbortController>();
     this.#waits.set(from, waits.set(id, controller));
     try {
-      await wait(controller.signal);
+      return await wait(controller.signal);
     } finally {
       waits.delete(id);
       if (waits.size === 0 && this.#waits.get(from) === waits) this.#waits.delete(from);

@@ -58,10 +58,12 @@ export class Commits {
     if (isRemote(level) && this.#host.policy().standbys === undefined) throw noStandbys(level);
   }
 
+  /** `sinceMs`: of `performance.now()`, where its time-out counts from a time before this. */
   commit(
     lsn: number,
     level: CommitLevel | undefined,
     signal: AbortSignal | undefined,
+    sinceMs?: number,
   ): Promise<CommitResult> {
     const { appender, waiters } = this.#host;
     if (level !== undefined) this.requireStandbys(level);
@@ -71,7 +73,9 @@ export class Commits {
     // at once, and the record must be visible by then.
     this.#host.refresh();
     const begin = (): Promise<CommitResult> =>
-      signal === undefined ? waiters.wait(asked, lsn) : waiters.waitWithSignal(asked, lsn, signal);
+      signal === undefined
+        ? waiters.wait(asked, lsn)
+        : waiters.waitWithSignal(asked, lsn, signal, sinceMs);
     const wait = channels.commit.hasSubscribers ? this.#traced(lsn, level, begin) : begin();
     const tally = this.#held(wait);
     // Only now: whoever listens to traces may have closed the batch meanwhile.

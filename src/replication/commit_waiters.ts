@@ -27,7 +27,7 @@ export interface CommitWaitersOptions {
 }
 
 interface Waiter {
-  /** Time of the first tick that saw it; -1 before. */
+  /** Time at which it began, or of the first tick that saw it; -1 before. */
   since: number;
   readonly resolve: (result: CommitResult) => void;
   readonly reject: (error: unknown) => void;
@@ -128,9 +128,14 @@ export class CommitWaiters {
 
   /**
    * The same, but the wait alone can be cancelled: WAL_COMMIT_ABORTED, with the signal's reason
-   * as cause.
+   * as cause. `since`: when it began, where that is not the first tick that sees it.
    */
-  waitWithSignal(level: CommitKind, lsn: number, signal: AbortSignal): Promise<CommitResult> {
+  waitWithSignal(
+    level: CommitKind,
+    lsn: number,
+    signal: AbortSignal,
+    since = -1,
+  ): Promise<CommitResult> {
     if (signal.aborted) return Promise.reject(abortedError(lsn, signal));
     const reached = this.#source.reached(level);
     if (lsn <= reached) return Promise.resolve(this.#result(level, reached));
@@ -145,7 +150,7 @@ export class CommitWaiters {
       };
       const done = (): void => signal.removeEventListener('abort', onAbort);
       const waiter: Waiter = {
-        since: -1,
+        since,
         resolve: (result) => {
           done();
           resolve(result);

@@ -319,6 +319,56 @@ describe('a commit of one who attached', () => {
     expect((await met).length).toBe(600);
   });
 
+  it('is met or refused for its own LSN alone', async () => {
+    const { log, other } = await pair({ ...anyOne, listen: { port: 0 } });
+    const met = other.commit(0);
+    other.append('x');
+    const unmet = walError(() => other.commit(1));
+    await expect(other.commit(99)).rejects.toThrow(RangeError);
+    expect(await met).toMatchObject({ lsn: 0 });
+    await until(() => log.status().commits.waiting === 1, 'it waits');
+    const local = { level: 'local' } as const;
+    const ends = await Promise.allSettled([other.commit(1, local), other.commit(99, local)]);
+    expect(ends.map(({ status }) => status)).toEqual(['fulfilled', 'rejected']);
+    await other.close();
+    expect(await unmet).toMatchObject({ code: 'WAL_CLOSED', outcome: 'unknown' });
+  });
+
+  it('leaves nothing at the owner when its signal ends it, and what is met needs no place', async () => {
+    const { log, other } = await pair({ ...anyOne, listen: { port: 0 } });
+    const { waiting } = log.status().commits;
+    other.append('x');
+    const controllers = Array.from({ length: 300 }, () => new AbortController());
+    const ends: Promise<WalError>[] = [];
+    for (const { signal } of controllers) {
+      ends.push(walError(() => other.commit(1, { signal })));
+      await Promise.resolve();
+      await Promise.resolve();
+    }
+    await until(() => log.status().commits.waiting === 256, 'all that is asked at once');
+    expect(await other.commit(0)).toMatchObject({ lsn: 0 });
+    for (const controller of controllers) controller.abort(new Error('enough'));
+    for (const { code } of await Promise.all(ends)) expect(code).toBe('WAL_COMMIT_ABORTED');
+    await until(() => log.status().commits.waiting === waiting, 'nobody waits any more');
+  });
+
+  it('goes on for one whose signal is not the one that ended', async () => {
+    const { log, other } = await pair({ ...anyOne, listen: { port: 0 } });
+    other.append('x');
+    const [one, two] = [new AbortController(), new AbortController()];
+    const first = walError(() => other.commit(1, { signal: one.signal }));
+    const second = other.commit(1, { signal: two.signal });
+    one.abort();
+    expect((await first).code).toBe('WAL_COMMIT_ABORTED');
+    const third = other.commit(1);
+    await until(() => log.status().commits.waiting === 2, 'they wait');
+    two.abort();
+    expect((await walError(() => second)).code).toBe('WAL_COMMIT_ABORTED');
+    await until(() => log.status().commits.waiting === 1, 'one waits on');
+    await log.setPolicy({ synchronousCommit: 'local', synchronousStandbys: '' });
+    expect(await third).toMatchObject({ lsn: 1, level: 'local' });
+  });
+
   it('hears of a fence, and so does every later call', async () => {
     const { log, other } = await pair({ ...anyOne, listen: { port: 0 } });
     const pending = walError(() => other.appendAndCommit('x'));

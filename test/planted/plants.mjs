@@ -312,6 +312,22 @@ export const inTypeScript = [
     tests: 'test/api/attach.test.ts',
   },
   {
+    name: 'commits_nobody_waits_for',
+    like: 'who waited for a commit has gone, and the owner waits on in its place for ever',
+    file: 'src/api/attached_commits.ts',
+    find: 'if (this.#waiting === 0) this.#gone.abort();',
+    replace: '',
+    tests: 'test/api/attach.test.ts',
+  },
+  {
+    name: 'wrong_lsn_of_another',
+    like: 'one commit asks for an LSN that nobody has appended, and those of others reject',
+    file: 'src/api/attached_commits.ts',
+    find: 'if (!isMet && lsn <= last)',
+    replace: 'if (!isMet)',
+    tests: 'test/api/attach.test.ts',
+  },
+  {
     name: 'log_memory_looked_at_unheld',
     like: 'bytes are sent that another thread is writing over',
     file: 'src/transport/feeder.ts',
