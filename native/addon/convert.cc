@@ -7,9 +7,13 @@ namespace walmirror {
 
 ByteView to_bytes(const Napi::Value& value) {
   if (!value.IsTypedArray()) throw Napi::TypeError::New(value.Env(), "a Uint8Array is needed");
-  Napi::TypedArray array = value.As<Napi::TypedArray>();
-  return {static_cast<uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset(),
-          array.ByteLength()};
+  // Not by its ArrayBuffer: a SharedArrayBuffer is none.
+  napi_env env = value.Env();
+  void* data = nullptr;
+  napi_status status =
+      napi_get_typedarray_info(env, value, nullptr, nullptr, &data, nullptr, nullptr);
+  if (status != napi_ok) throw Napi::Error::New(env);
+  return {static_cast<uint8_t*>(data), value.As<Napi::TypedArray>().ByteLength()};
 }
 
 uint64_t to_uint(const Napi::Value& value, const char* name) {

@@ -12,9 +12,10 @@ Napi::Value NativeLog::get_handle(const Napi::CallbackInfo& info) {
         log_, bridge_, [ear = ear_](Napi::Env now, uint64_t from, const std::string* text) {
           if (ear->log != nullptr) ear->log->heard(now, from, text);
         });
+    // Told first: the disk may be long in coming, and the end of a thread waits for it.
     bridge_->on_teardown([log = log_, shared = shared_] {
-      log->close();
       shared->end();
+      log->close();
     });
   }
   return Napi::String::New(env, shared_->handle());
