@@ -15,10 +15,10 @@ export interface AppendedRange {
  */
 export function appendMany(appender: Appender, items: Iterable<RecordData>): AppendedRange {
   const group = measured(items, appender.maxRecord);
+  if (group.records.length > 0) appender.refuseUnlessAccepting();
   const first = appender.lsn + 1;
   if (group.records.length === 0) return { first, last: first - 1 };
   if (appender.isShared) return appender.appendShared(group);
-  appender.refuseUnlessAccepting();
   if (!appender.hasRoom(group.payload)) requireRoom(appender, group);
   try {
     appender.appendGroup(group.records);

@@ -129,7 +129,7 @@ export class Appender {
   stop(): void {
     // Nobody's append comes in between.
     this.#tellAccepting(false);
-    this.close();
+    this.#close(true);
     this.abandon();
   }
 
@@ -161,6 +161,7 @@ export class Appender {
     this.#native.share();
     this.#told = this.#state[State.CLOSED_POSITION] ?? 0;
     this.#sharing = new SharedAppends(this.#native, this.maxRecord);
+    this.#refused = undefined;
     this.#tellAccepting();
   }
 
@@ -190,6 +191,7 @@ export class Appender {
       this.noteClosed();
     }
     if (lsn === 0) throw this.full(ringSpace(this.#layout, this.room.closed, sizes), sizes);
+    this.#refused = undefined;
     this.#closeAtEndOfTurn();
     return lsn;
   }
@@ -260,6 +262,10 @@ export class Appender {
 
   /** Publishes the open batch, if it has records. Costs one native call. */
   close(): void {
+    this.#close(false);
+  }
+
+  #close(isLast: boolean): void {
     this.#due = false;
     if (this.#sharing === undefined ? this.#count === 0 : !this.#accepting) return;
     const payload = this.#at - this.#start;
@@ -268,6 +274,11 @@ export class Appender {
     try {
       this.#native.closeBatch(payload, count);
     } catch (error) {
+      // Shared, the engine has kept them: they are closed in a turn that has memory for it.
+      if (this.#sharing !== undefined && !isLast && this.#native.failure() === undefined) {
+        this.#closeAtEndOfTurn();
+        return;
+      }
       // Records with LSNs already given out would be missing: nothing after them may be written.
       this.#host.broken(error);
       return;

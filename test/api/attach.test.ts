@@ -52,6 +52,22 @@ describe('a log that was attached to', () => {
     expect(found.slice(0, 10)).toEqual(['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'h', '']);
   });
 
+  it('takes records of shared memory, of all and before it is shared too', async () => {
+    const log = await openLog(small);
+    const record = new Uint8Array(new SharedArrayBuffer(8), 2, 4).fill(65);
+    expect(log.append(record)).toBe(1);
+    const other = await attached(log);
+    expect([log.append(record), other.append(record)]).toEqual([2, 3]);
+    expect(other.append(record.buffer as never)).toBe(4);
+    expect([log.appendMany([record]), other.appendMany([record])]).toEqual([
+      { first: 5, last: 5 },
+      { first: 6, last: 6 },
+    ]);
+    await other.commit();
+    const same = 'AAAA';
+    expect(await texts(log)).toEqual([same, same, same, '\0\0AAAA\0\0', same, same]);
+  });
+
   it('keeps what was in the open batch when somebody attaches', async () => {
     const log = await openLog(small);
     const attaching = Log.attach(log.handle);
@@ -194,6 +210,25 @@ describe('a full log memory', () => {
     await drained;
     const last = other.append(record);
     expect(await other.commit(last, { level: 'local' })).toMatchObject({ lsn: last });
+  });
+
+  it('is wanted by the owner no more once a later append of it was taken', async () => {
+    const { core, pin, attach, record } = await held();
+    for (let i = 0; i < 45; i++) {
+      await core.drains.wait(record.length, undefined);
+      core.appender.append(record);
+    }
+    const group = Array(40).fill(record);
+    expect(await codeOf(() => core.appender.appendMany(group))).toBe('WAL_RING_FULL');
+    expect(core.drains.wanted).toBe(true);
+    await attach();
+    expect(core.appender.refused).toBeUndefined();
+    expect(await codeOf(() => core.appender.appendMany(group))).toBe('WAL_RING_FULL');
+    expect(core.drains.wanted).toBe(true);
+    core.appender.append('small');
+    expect(core.appender.refused).toBeUndefined();
+    expect(core.drains.wanted).toBe(false);
+    core.native.unpin(pin);
   });
 
   it('is waited for by each alone: one that goes leaves nothing, and takes nothing', async () => {
@@ -387,6 +422,25 @@ describe('a commit of one who attached', () => {
     expect(await walError(() => other.appendMany(['y']))).toMatchObject({ code: 'WAL_FENCED' });
     await until(() => log.status().role === 'fenced', 'the role');
     expect((await other.status()).role).toBe('fenced');
+  });
+
+  it('does without the memory for a batch, and is met in a turn that has it', async () => {
+    const core = await openCore({ ...small, dir: freshDir() });
+    onTestFinished(() => closeLog(core).catch(() => undefined));
+    const other = await Log.attach(core.attachments.handle);
+    const none = () => {
+      throw Object.assign(new Error('out of memory'), { code: 'WAL_NO_MEMORY' });
+    };
+    const closing = vi.spyOn(core.native, 'closeBatch').mockImplementationOnce(none);
+    core.appender.append('x');
+    const committed = core.driver.commits?.commit(1, undefined, undefined);
+    expect(await committed).toMatchObject({ lsn: 1 });
+    expect(closing.mock.calls.length).toBeGreaterThan(1);
+    closing.mockImplementationOnce(none);
+    core.appender.append('y');
+    await other.close();
+    expect(core.native.state[State.FLUSH_LSN]).toBe(2);
+    expect(core.failure).toBeUndefined();
   });
 
   it('hears of a failure, and so does every later call', async () => {

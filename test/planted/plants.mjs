@@ -328,6 +328,14 @@ export const inTypeScript = [
     tests: 'test/api/attach.test.ts',
   },
   {
+    name: 'closing_once_a_failure',
+    like: 'a thread is short of memory for a moment, and the log of all of them fails',
+    file: 'src/api/appender.ts',
+    find: 'this.#sharing !== undefined && !isLast && this.#native.failure() === undefined',
+    replace: 'false',
+    tests: 'test/api/attach.test.ts',
+  },
+  {
     name: 'log_memory_looked_at_unheld',
     like: 'bytes are sent that another thread is writing over',
     file: 'src/transport/feeder.ts',
