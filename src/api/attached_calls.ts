@@ -20,7 +20,18 @@ export interface AttachedCalls {
     };
     readonly answer: CommitResult;
   };
-  drain: { readonly ask: { readonly bytes?: number | undefined }; readonly answer: null };
+  drain: {
+    readonly ask: {
+      readonly bytes?: number | undefined;
+      readonly refused?: readonly number[] | undefined;
+    };
+    readonly answer: null;
+  };
+  /** Records of these sizes were refused for want of room; none: they are not wanted any more. */
+  refused: {
+    readonly ask: { readonly sizes?: readonly number[] | undefined };
+    readonly answer: null;
+  };
   status: { readonly ask: object; readonly answer: LogStatus };
   /** All that was appended is flushed. */
   flush: { readonly ask: object; readonly answer: null };

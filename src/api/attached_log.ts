@@ -11,7 +11,7 @@ import { WalError } from './errors.js';
 import { closedError, cutShortByClose, withOutcome } from './failure.js';
 import type { CommitOptions, WaitOptions } from './log.js';
 import { type RecordData, tooLarge } from './record.js';
-import { SharedAppends } from './shared_appends.js';
+import { SharedAppends, spaceOf } from './shared_appends.js';
 import type { LogStatus } from './status.js';
 import * as check from './validate.js';
 
@@ -31,6 +31,10 @@ export class AttachedLog {
   readonly #appends: SharedAppends;
   readonly #commits: AttachedCommits;
   #last = 0;
+  /** Payload bytes of the records that were refused last, where none were taken since. */
+  #refused: readonly number[] | undefined;
+  #toldRefused: readonly number[] | undefined;
+  #isTelling = false;
   #endOfTurn = false;
   #inCallback = false;
   #closed: WalError | undefined;
@@ -82,7 +86,10 @@ export class AttachedLog {
    * calls. What a thread has appended when it ends stays in the log.
    */
   append(data: RecordData): number {
-    const lsn = this.#take(() => this.#appends.append(data));
+    const lsn = this.#take(
+      () => this.#appends.append(data),
+      () => [spaceOf(data)],
+    );
     this.#last = lsn;
     return lsn;
   }
@@ -92,7 +99,10 @@ export class AttachedLog {
     const group = measured(items, this.maxRecordBytes);
     if (group.records.length === 0) return { first: this.#last + 1, last: this.#last };
     requireFits(this.#about.layout, group);
-    const first = this.#take(() => this.#appends.appendGroup(group));
+    const first = this.#take(
+      () => this.#appends.appendGroup(group),
+      () => group.sizes,
+    );
     this.#last = first + group.records.length - 1;
     return { first, last: this.#last };
   }
@@ -138,7 +148,7 @@ export class AttachedLog {
     const signal = check.abortSignal(asked, 'signal');
     if (bytes !== undefined) check.integer(bytes, 'drain(bytes)', 0, Number.MAX_SAFE_INTEGER);
     this.#requireAttached();
-    await this.#client.ask('drain', { bytes }, signal);
+    await this.#client.ask('drain', { bytes, refused: this.#refused }, signal);
   }
 
   /**
@@ -171,9 +181,11 @@ export class AttachedLog {
   }
 
   /** The status of the log. */
-  async status(): Promise<LogStatus> {
+  async status(options?: WaitOptions): Promise<LogStatus> {
+    const { signal: asked } = check.optionsObject(options, 'status', ['signal']);
+    const signal = check.abortSignal(asked, 'signal');
     this.#requireAttached();
-    return this.#client.ask('status', {});
+    return this.#client.ask('status', {}, signal);
   }
 
   /**
@@ -181,11 +193,22 @@ export class AttachedLog {
    * A commit that is met by that flush still resolves; others reject with WAL_CLOSED, outcome
    * unknown. The log stays open. Idempotent. Rejects if the flush failed, and with WAL_CLOSED,
    * outcome unknown, where the thread that opened the log has ended without saying that it is.
+   *
+   * `signal`: detaches at once, and this rejects with its reason; what was appended is flushed
+   * when the thread that opened the log comes to it.
    */
-  close(): Promise<void> {
+  close(options?: WaitOptions): Promise<void> {
     if (this.#inCallback) return Promise.reject(reentrant());
+    let signal: AbortSignal | undefined;
+    try {
+      const { signal: asked } = check.optionsObject(options, 'close', ['signal']);
+      signal = check.abortSignal(asked, 'signal');
+    } catch (error) {
+      return Promise.reject(error);
+    }
     this.#closing ??= this.#detach();
-    return this.#closing;
+    if (signal === undefined) return this.#closing;
+    return cutShort(this.#closing, signal, () => this.#end(cutShortByClose()));
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -223,7 +246,7 @@ export class AttachedLog {
   }
 
   /** Runs an append. A batch is closed at the end of the turn in which something was appended. */
-  #take(append: () => number): number {
+  #take(append: () => number, sizes: () => readonly number[]): number {
     this.#requireAttached();
     let lsn: number;
     try {
@@ -233,15 +256,35 @@ export class AttachedLog {
       throw known instanceof WalError ? withOutcome(known, 'refused') : known;
     }
     if (lsn === 0) {
+      this.#refused = sizes();
+      this.#tellRefused();
       throw new WalError('WAL_RING_FULL', 'the log memory, or its segment, is full', {
         outcome: 'refused',
       });
+    }
+    if (this.#refused !== undefined) {
+      this.#refused = undefined;
+      this.#tellRefused();
     }
     if (!this.#endOfTurn) {
       this.#endOfTurn = true;
       setImmediate(this.#turnEnded);
     }
     return lsn;
+  }
+
+  /** The owner has whoever holds the log memory let go of it, as for an append of its own. */
+  #tellRefused(): void {
+    if (this.#isTelling || this.#refused === this.#toldRefused) return;
+    this.#isTelling = true;
+    this.#toldRefused = this.#refused;
+    const answered = (): void => {
+      this.#isTelling = false;
+      if (this.#closed === undefined) this.#tellRefused();
+    };
+    this.#client.ask('refused', { sizes: this.#refused }).then(answered, () => {
+      this.#isTelling = false;
+    });
   }
 
   readonly #turnEnded = (): void => {
@@ -256,6 +299,19 @@ export class AttachedLog {
       // Whoever closes it next hears of it; commits hear of a log that has failed.
     }
   }
+}
+
+/** The same promise, unless the signal comes first. */
+function cutShort(closing: Promise<void>, signal: AbortSignal, cut: () => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      reject(signal.reason);
+      cut();
+    };
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true });
+    closing.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
 }
 
 function handleId(handle: unknown): string {

@@ -54,6 +54,7 @@ export class Attachments {
       for (const wait of this.#waits.get(from)?.values() ?? []) wait.abort();
       this.#waits.delete(from);
       this.#members.delete(from);
+      this.#core.drains.refusedElsewhere.delete(from);
       return;
     }
     this.#members.add(from);
@@ -86,7 +87,16 @@ export class Attachments {
       case 'commit':
         return this.#cancellable(from, ask.id, (signal) => this.#commit(ask, signal));
       case 'drain':
-        await this.#cancellable(from, ask.id, (signal) => core.drains.wait(ask.bytes, signal));
+        await this.#cancellable(from, ask.id, (signal) =>
+          core.drains.wait(ask.bytes, signal, () => ask.refused),
+        );
+        return null;
+      case 'refused':
+        if (ask.sizes === undefined) core.drains.refusedElsewhere.delete(from);
+        else {
+          core.drains.refusedElsewhere.set(from, ask.sizes);
+          core.appender.wantRing();
+        }
         return null;
       default:
         throw new TypeError(`an attached log asks for ${ask.call}`);

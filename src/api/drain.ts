@@ -17,6 +17,8 @@ const FRAMING = 8;
  */
 export class Drains {
   readonly waits = new Wakeups();
+  /** What threads that attached were refused, as `Appender.refused`, by who they are. */
+  readonly refusedElsewhere = new Map<number, readonly number[]>();
   readonly #appender: Appender;
   readonly #room: Room;
   readonly #low: number;
@@ -47,18 +49,28 @@ export class Drains {
   /** Whether somebody waits for room, or was refused for want of it and would be again. */
   get wanted(): boolean {
     if (this.waits.waiting) return true;
+    const { refused } = this.#appender;
+    if (refused !== undefined && this.#lacks(refused)) return true;
+    for (const sizes of this.refusedElsewhere.values()) if (this.#lacks(sizes)) return true;
+    return false;
+  }
+
+  #lacks(sizes: readonly number[]): boolean {
     const room = this.#room;
-    const { refused, openSpace: open } = this.#appender;
-    if (refused === undefined) return false;
-    return ringSpace(room.layout, room.closed + open, refused) > room.ringFree - open;
+    const open = this.#appender.openSpace;
+    return ringSpace(room.layout, room.closed + open, sizes) > room.ringFree - open;
   }
 
   /**
    * Resolves when records of `bytes` in all fit; without it, when there is comfortable room, and
    * for what was refused last.
    */
-  async wait(bytes: number | undefined, signal: AbortSignal | undefined): Promise<void> {
-    const met = bytes === undefined ? () => this.#comfortable() : this.#fits(bytes);
+  async wait(
+    bytes: number | undefined,
+    signal: AbortSignal | undefined,
+    refused = () => this.#appender.refused,
+  ): Promise<void> {
+    const met = bytes === undefined ? () => this.#comfortable(refused()) : this.#fits(bytes);
     try {
       await this.waits.until(() => this.#isMet(met), signal);
     } catch (error) {
@@ -79,11 +91,10 @@ export class Drains {
     return true;
   }
 
-  #comfortable(): boolean {
+  #comfortable(refused: readonly number[] | undefined): boolean {
     const appender = this.#appender;
     const room = this.#room;
     const open = appender.openSpace;
-    const { refused } = appender;
     const space = Math.max(
       room.mostForRecord(this.#largest, open, room.taken(open)),
       refused === undefined ? 0 : ringSpace(room.layout, room.closed + open, refused),

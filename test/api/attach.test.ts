@@ -231,6 +231,34 @@ describe('a full log memory', () => {
     core.native.unpin(pin);
   });
 
+  it('is wanted by one who attached, and was refused, until it has it or has gone', async () => {
+    const { core, pin, attach, record, waiting } = await held();
+    const [one, two] = [await attach(), await attach()];
+    for (let i = 0; i < 45; i++) {
+      await core.drains.wait(record.length, undefined);
+      core.appender.append(record);
+    }
+    const told = vi.spyOn(core.driver, 'ringWanted');
+    const group = Array(40).fill(record);
+    for (const log of [one, two]) {
+      expect(await codeOf(() => log.appendMany(group))).toBe('WAL_RING_FULL');
+      await until(() => core.drains.wanted, 'the owner hears of it');
+      expect(told).toHaveBeenCalled();
+      if (log === one) one.append('small');
+      else await two.close();
+      await until(() => !core.drains.wanted, 'it is not wanted any more');
+      told.mockClear();
+    }
+    const three = await attach();
+    expect(await codeOf(() => three.appendMany(group))).toBe('WAL_RING_FULL');
+    const drained = three.drain();
+    await until(() => waiting() === 1, 'it waits for as much as it was refused');
+    core.native.unpin(pin);
+    await drained;
+    expect(three.appendMany(group).last).toBe(46 + 40);
+    await until(() => core.drains.refusedElsewhere.size === 0, 'it has what it wanted');
+  });
+
   it('is waited for by each alone: one that goes leaves nothing, and takes nothing', async () => {
     const { core, pin, attach, record, waiting } = await held();
     const [one, two] = [await attach(), await attach()];
@@ -507,6 +535,25 @@ describe('the end', () => {
     core.closeAtExit();
     const unknown = { code: 'WAL_CLOSED', outcome: 'unknown' };
     expect(await walError(() => other.close())).toMatchObject(unknown);
+  });
+
+  it('is waited for no longer than its signal says, and neither is a status', async () => {
+    const core = await openCore({ ...small, dir: freshDir() });
+    onTestFinished(() => closeLog(core).catch(() => undefined));
+    const other = await Log.attach(core.attachments.handle);
+    vi.spyOn(core.flushes, 'until').mockReturnValueOnce(new Promise(() => undefined));
+    other.append('x');
+    const controller = new AbortController();
+    const { signal } = controller;
+    const status = other.status({ signal });
+    const committed = walError(() => other.commit(99));
+    const closing = other.close({ signal });
+    controller.abort(new Error('enough'));
+    await expect(status).rejects.toThrow('enough');
+    await expect(closing).rejects.toThrow('enough');
+    expect(await committed).toMatchObject({ code: 'WAL_CLOSED', outcome: 'unknown' });
+    expect(await codeOf(() => other.append('y'))).toBe('WAL_CLOSED');
+    await until(() => core.native.state[State.FLUSH_LSN] === 1, 'the flush all the same');
   });
 
   it('of one who attached settles all that it waits for, and leaves the log as it is', async () => {
