@@ -180,7 +180,8 @@ export class Log {
 
   /**
    * Whether the log memory, or the segment with none ready behind it, is nearly full: time to await
-   * `drain()`. While it is false the next record is taken, whatever its size. Cheap.
+   * `drain()`. While it is false the next record is taken, whatever its size; once other threads
+   * append too (`attach`), it may be refused all the same: they may have been faster. Cheap.
    */
   get needsDrain(): boolean {
     return this.#core.drains.needed;
@@ -191,6 +192,8 @@ export class Log {
    * bytes in all (count 8 more for each), or for comfortable room. What `drain(bytes)` resolved for
    * is kept for its caller until the end of this turn of the event loop: append it before anything
    * else is awaited. Several callers of `drain()` check `needsDrain` again when it has resolved.
+   * From other threads that append too (`attach`) nothing is kept: where one was faster, an append
+   * throws WAL_RING_FULL, and is to be drained for again.
    *
    * RangeError if that could never be. WAL_NO_SPACE where the disk has no room for a segment; the
    * log goes on, and takes appends again once there is space.

@@ -643,9 +643,11 @@ describe('a standby', () => {
     await until(() => b.status().flushLsn === last, 'the standby has all');
     expect(gone).toEqual([]);
     const [mine, theirs] = [await texts(log), [] as string[]];
+    await until(() => b.status().commitLsn === last, 'it knows that all is committed');
     for await (const batch of b.read({ live: false })) {
       for (const { data } of batch) theirs.push(data.toString());
     }
-    expect(theirs).toEqual(mine.slice(0, theirs.length));
+    expect(theirs.length).toBe(last);
+    expect(theirs).toEqual(mine);
   });
 });

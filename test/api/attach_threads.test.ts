@@ -5,8 +5,8 @@ import { freshDir } from '../helpers/temp.js';
 
 const fixture = fileURLToPath(new URL('./fixtures/attached.mjs', import.meta.url));
 
-function run(scenario: string) {
-  const args = ['--expose-gc', fixture, scenario, freshDir()];
+function run(scenario: string, dir = freshDir()) {
+  const args = ['--expose-gc', fixture, scenario, dir];
   const { status, signal, stdout, stderr } = spawnSync(process.execPath, args, {
     encoding: 'utf8',
     timeout: 60_000,
@@ -16,13 +16,12 @@ function run(scenario: string) {
 
 it.each([
   ['several', '{"right":true,"all":true}'],
-  ['blocked', '{"flushed":50,"last":50,"blocked":true}'],
+  ['blocked', '{"appended":50,"flushed":50,"last":50}'],
   ['secondOpen', 'WAL_LOCKED'],
   ['terminated', '{"kept":true,"whole":true}'],
   ['endsAtOnce', '100'],
   ['ownerTerminated', '{"codes":["WAL_CLOSED"],"after":["WAL_CLOSED","WAL_CLOSED","WAL_CLOSED"]}'],
   ['closedAsTheOwnerEnds', '{"end":"WAL_CLOSED unknown","found":["mine"]}'],
-  ['exits', 'true'],
   ['closedInTheMiddle', 'ended'],
 ])(
   '%s: threads that attach to a log',
@@ -31,3 +30,9 @@ it.each([
   },
   90_000,
 );
+
+it('exits: a process with threads that append leaves all that it had appended', () => {
+  const dir = freshDir();
+  expect(run('exits', dir)).toEqual({ status: 0, signal: null, stdout: 'true', stderr: '' });
+  expect(run('left', dir).stdout).toBe('{"own":101,"inOrder":true,"whole":true}');
+}, 90_000);
