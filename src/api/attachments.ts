@@ -38,7 +38,8 @@ export class Attachments {
 
   /** What was asked before the log is closed has been heard after that. */
   async heard(): Promise<void> {
-    await new Promise((resolve) => setImmediate(resolve));
+    // The first may come before the loop has looked for what other threads have sent.
+    for (let i = 0; i < 2; i++) await new Promise((resolve) => setImmediate(resolve));
   }
 
   /** The log is about to be closed: waits end. `flushed`: all that was appended is. */
