@@ -104,7 +104,7 @@ interface Pending {
   readonly reject: (error: unknown) => void;
 }
 
-/** Questions of one kind: some are asked, and the others wait in line here until one is answered. */
+/** Questions of one kind: some are asked, the others wait in line until one is answered. */
 interface Lane {
   /** Asked, and not answered yet: who has cancelled one is answered too. */
   asked: number;

@@ -79,8 +79,8 @@ export class Attachments {
       return null;
     }
     // What was appended before the log is closed may still be met by the flush of that.
-    const isClosing = core.state === 'closing' && core.failure === undefined && !this.#ended;
-    if (!(ask.call === 'commit' && isClosing)) core.requireOpen();
+    const isMetYet = core.state === 'closing' && core.failure === undefined && !this.#ended;
+    if (!(ask.call === 'commit' && isMetYet)) core.requireOpen();
     switch (ask.call) {
       case 'attach':
         core.appender.share();

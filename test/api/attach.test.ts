@@ -397,7 +397,7 @@ describe('a commit of one who attached', () => {
     expect(await unmet).toMatchObject({ code: 'WAL_CLOSED', outcome: 'unknown' });
   });
 
-  it('leaves nothing at the owner when its signal ends it, and what is met needs no place', async () => {
+  it('leaves nothing at the owner when cancelled; what is met needs no place', async () => {
     const { log, other } = await pair({ ...anyOne, listen: { port: 0 } });
     const { waiting } = log.status().commits;
     other.append('x');

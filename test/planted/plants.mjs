@@ -307,8 +307,8 @@ export const inTypeScript = [
     name: 'commits_of_others_cut_short',
     like: 'a log is closed, and what others had asked it to commit ends as unknown',
     file: 'src/api/attachments.ts',
-    find: "const isClosing = core.state === 'closing' && core.failure === undefined && !this.#ended;",
-    replace: 'const isClosing = false;',
+    find: "if (!(ask.call === 'commit' && isMetYet)) core",
+    replace: 'core',
     tests: 'test/api/attach.test.ts',
   },
   {
