@@ -1,4 +1,5 @@
 /** The micro-benchmarks: what a call costs the thread that makes it, driven by tinybench. */
+import { subscribe, tracingChannel } from 'node:diagnostics_channel';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { Bench } from 'tinybench';
@@ -11,6 +12,7 @@ import { Trimmer } from './trimmer.js';
 
 export const microTasks = [
   'append-128',
+  'append-128-told',
   'append-into-128',
   'append-many-128',
   'append-string-32',
@@ -157,7 +159,22 @@ function appendString(log: Log): Appending {
   };
 }
 
+/** What a tracer would take; the process ends with its task, and they with it. */
+function listen(): void {
+  const hear = (message: unknown): void => void message;
+  subscribe('walmirror:append', hear);
+  subscribe('walmirror:flush', hear);
+  tracingChannel('walmirror:commit').subscribe({
+    start: hear,
+    end: hear,
+    asyncStart: hear,
+    asyncEnd: hear,
+    error: hear,
+  });
+}
+
 async function measureAppends(request: MicroRequest): Promise<MicroResult> {
+  if (request.task === 'append-128-told') listen();
   const log = await Log.open({ dir: request.dir });
   const trimmer = new Trimmer(log);
   const { run, expected } = appending(request.task, log);

@@ -9,6 +9,7 @@ const program = new URL('../agents/micro_agent.js', import.meta.url);
 
 const tasks: Readonly<Record<MicroTask, { readonly note: string; readonly bytes?: number }>> = {
   'append-128': { note: 'one by one, checksummed, no commit' },
+  'append-128-told': { note: 'the same, while somebody listens to the diagnostics channels' },
   'append-into-128': { note: 'the encoder writes into log memory' },
   'append-many-128': { note: '64 a call' },
   'append-string-32': { note: 'not ASCII' },
