@@ -40,8 +40,8 @@ export default defineConfig({
     // Forks: an addon with threads of its own, and tests that change the process (signals,
     // descriptors).
     pool: 'forks',
-    // Twice the two processors: tests wait for the disk and for each other much of the time.
-    maxWorkers: 4,
+    // One more than processors: tests wait for the disk and for each other a fifth of the time.
+    maxWorkers: 3,
     sequence: { sequencer: LongestFirst },
     projects: [
       {

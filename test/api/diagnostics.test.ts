@@ -44,10 +44,12 @@ describe('diagnostics channels', () => {
     await log.commit();
     await log.appendAndCommit('more');
     await until(() => flushes.at(-1)?.lsn === 101, 'the flush is told');
-    expect(appends).toMatchObject([
-      { log: 'n', dir: log.dir, firstLsn: 1, lastLsn: 100 },
-      { log: 'n', dir: log.dir, firstLsn: 101, lastLsn: 101 },
-    ]);
+    // Two batches, or some more where this process had to wait for its processor meanwhile.
+    expect(appends.length).toBeLessThan(50);
+    const firsts = [1, ...appends.map(({ lastLsn }) => Number(lastLsn) + 1)];
+    expect(appends.map(({ firstLsn }) => firstLsn)).toEqual(firsts.slice(0, -1));
+    expect(firsts.at(-1)).toBe(102);
+    for (const message of appends) expect(message).toMatchObject({ log: 'n', dir: log.dir });
     const bytes = appends.reduce((sum, message) => sum + Number(message.bytes), 0);
     expect(bytes).toBe(flushes.reduce((sum, message) => sum + Number(message.bytes), 0));
     expect(flushes.every(({ milliseconds }) => Number(milliseconds) > 0)).toBe(true);
