@@ -3,8 +3,8 @@
     {
       "target_name": "walmirror",
       # A few files that include the others: what headers cost is paid once each (native/units.mjs).
-      "sources": ["<!@(node native/units.mjs build/units/addon 4 native/core/*.cc native/addon/*.cc)"],
-      "include_dirs": ["<!@(node -p \"require('node-addon-api').include_dir\")", "native/core"],
+      "sources": ["<!@(node native/units.mjs build/units/addon 4 native/core/*.cc native/simulated/*.cc native/addon/*.cc)"],
+      "include_dirs": ["<!@(node -p \"require('node-addon-api').include_dir\")", "native/core", "native/simulated"],
       "defines": [
         "NAPI_VERSION=8",
         "NODE_ADDON_API_DISABLE_DEPRECATED",

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 
-export const modes = ['sync', 'async', 'planted'] as const;
+export const modes = ['sync', 'async', 'planted', 'automatic'] as const;
 export type Mode = (typeof modes)[number];
 
 export interface Options {
@@ -16,13 +16,14 @@ export interface Options {
 export const usageText = `Usage: npm run demo -- [options]
 
   --seed N      moves the moments at which processes are killed (default 1)
-  --mode MODE   only this one: sync, async, or planted (may be given several times; default all)
+  --mode MODE   only this one: sync, async, planted or automatic (may be given several times;
+                default all)
   --rows N      a smaller catalogue (default: all of it, 135,233 places)
   --dir DIR     where files go meanwhile (default .tmp-demo)
   --help        this text
 
-Exit code 1: something acknowledged was lost in sync mode, or nothing was found lost
-in the planted run.
+Exit code 1: something acknowledged was lost in sync mode or in the automatic run, or
+nothing was found lost in the planted run.
 `;
 
 export function parseOptions(args: readonly string[]): Options {

@@ -16,6 +16,7 @@ export interface Outcome {
   /** Records that the primary had and the standby had not, when the standby was started again. */
   readonly behind: number;
   readonly catchUpMs: number;
+  /** Automatic: from the kill to the new role. */
   readonly promoteMs: number;
   /** From the kill to the first acknowledgement of the promoted standby. */
   readonly outageMs: number;
@@ -38,6 +39,10 @@ export function judge(outcome: Outcome): Verdict {
       if (lost > 0) return { ok: false, text: `sync mode lost ${lost} acknowledged records` };
       if (digest !== expectedDigest) return { ok: false, text: 'sync mode: the digests differ' };
       return { ok: true, text: 'sync: nothing that was acknowledged was lost' };
+    case 'automatic':
+      if (lost > 0) return { ok: false, text: `automatic: ${lost} acknowledged records were lost` };
+      if (digest !== expectedDigest) return { ok: false, text: 'automatic: the digests differ' };
+      return { ok: true, text: 'automatic: the standby took over, and nothing was lost' };
     case 'async':
       return { ok: true, text: `async: ${asyncLoss(outcome)}` };
     case 'planted':

@@ -18,6 +18,7 @@ export function print(line = ''): void {
 const titles: Record<Mode, string> = {
   sync: 'sync: acknowledged means flushed on the primary and on the standby',
   async: 'async: acknowledged means flushed on the primary; the standby follows',
+  automatic: 'automatic: as sync, and a referee decides who is the master: nobody promotes',
   planted:
     'planted: sync again, but the standby acknowledges before it flushes, and loses its tail',
 };

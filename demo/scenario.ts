@@ -1,5 +1,6 @@
 /** One run: load, kill the standby, catch up, kill the primary, promote, go on. */
 import { readFile } from 'node:fs/promises';
+import { type AddressInfo, createServer, type Server } from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Agent } from '../bench/harness/agent.js';
@@ -10,7 +11,7 @@ import type { Mode } from './options.js';
 import type { Outcome } from './outcome.js';
 import { loadPlaces, type Place, rowOf } from './places.js';
 import type { ClientProgram, RunResult } from './programs/client.js';
-import type { NodeProgram } from './programs/node.js';
+import type { GroupPlan, NodeProgram } from './programs/node.js';
 import { seeded } from './random.js';
 import { count, millis, Story } from './report.js';
 
@@ -49,6 +50,7 @@ class Scenario {
   readonly #random: () => number;
   readonly #agents = new Set<NodeAgent | ClientAgent>();
   #primaryPort = 0;
+  #ports: readonly [number, number] | undefined;
   #places: ReadonlyMap<number, Place> | undefined;
 
   constructor(options: ScenarioOptions) {
@@ -93,8 +95,10 @@ class Scenario {
     if (this.#options.mode === 'planted') {
       standby = await this.#losePower(standby, control, underWay);
     }
-    const promoteMs = await standby.call('promote');
-    this.#story.tell(`standby promoted in ${millis(promoteMs)}`, 'green');
+    const promoteMs =
+      this.#options.mode === 'automatic'
+        ? await this.#takesOver(standby, killedAt)
+        : await this.#promote(standby);
     const goneOn = await this.#goOn(client, standby, acknowledged);
     const all = parseAcknowledgements(await readFile(file, 'utf8'));
     const found = await this.#compare(standby, all.slice(0, acknowledged), killedAt);
@@ -109,6 +113,25 @@ class Scenario {
     };
   }
 
+  async #promote(standby: NodeAgent): Promise<number> {
+    const promoteMs = await standby.call('promote');
+    this.#story.tell(`standby promoted in ${millis(promoteMs)}`, 'green');
+    return promoteMs;
+  }
+
+  /** Nobody tells it to; the old primary is started again, as what the referee lets it be. */
+  async #takesOver(standby: NodeAgent, killedAt: number): Promise<number> {
+    const lsn = await standby.call('tookOver');
+    const tookMs = performance.timeOrigin + performance.now() - killedAt;
+    this.#story.tell(`the standby took over by itself, after ${millis(tookMs)}`, 'green');
+    const old = await this.#startPrimary();
+    await old.call('rejoined');
+    this.#story.tell('old primary started again: it is a standby now', 'green');
+    await standby.call('caughtUp', { lsn });
+    await standby.call('keep');
+    return tookMs;
+  }
+
   async stop(): Promise<void> {
     await Promise.all([...this.#agents].map((agent) => agent.kill()));
   }
@@ -116,7 +139,8 @@ class Scenario {
   async #startPrimary(): Promise<NodeAgent> {
     const agent = this.#track(Agent.start<NodeProgram>(nodeProgram));
     const synchronous = this.#options.mode !== 'async';
-    const port = await agent.call('start', { dir: this.#dir('a'), name: 'a', synchronous });
+    const group = await this.#groupOf('a');
+    const port = await agent.call('start', { dir: this.#dir('a'), name: 'a', synchronous, group });
     if (port === undefined) throw new Error('the primary does not listen');
     this.#primaryPort = port;
     return agent;
@@ -126,8 +150,17 @@ class Scenario {
     const agent = this.#track(Agent.start<NodeProgram>(nodeProgram));
     const followPort = this.#primaryPort;
     const dir = this.#dir('b');
-    await agent.call('start', { dir, name: 'b', followPort, synchronous: false });
+    const group = await this.#groupOf('b');
+    await agent.call('start', { dir, name: 'b', followPort, synchronous: false, group });
     return agent;
+  }
+
+  /** Members know each other's ports before they run. */
+  async #groupOf(name: 'a' | 'b'): Promise<GroupPlan | undefined> {
+    if (this.#options.mode !== 'automatic') return undefined;
+    this.#ports ??= await freePorts();
+    const [a, b] = this.#ports;
+    return { ports: name === 'a' ? [a, b] : [b, a], referee: this.#dir('referee') };
   }
 
   /** In sync mode everybody waits; in async mode the primary goes on alone. */
@@ -245,6 +278,18 @@ class Scenario {
     this.#agents.add(agent);
     return agent;
   }
+}
+
+/** That nobody listens at. */
+async function freePorts(): Promise<readonly [number, number]> {
+  const [a, b] = [createServer(), createServer()];
+  const portOf = async (server: Server): Promise<number> => {
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    return (server.address() as AddressInfo).port;
+  };
+  const ports = [await portOf(a), await portOf(b)] as const;
+  await Promise.all([a, b].map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
 }
 
 /** The last version of each place. */

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Log } from 'walmirror';
 import { exportMetrics } from 'walmirror/prometheus';
+import { MemoryStore, memoryReferee } from 'walmirror/referee';
 
 const log = await Log.open({ dir: './smoke-log' });
 const lsn = log.append('hello');
@@ -29,13 +30,36 @@ const { required } = JSON.parse(readFileSync(schemaFile, 'utf8')).$defs.log;
 const missing = required.filter((name) => !(name in log.status()));
 if (required.length === 0 || missing.length > 0) throw new Error(`no ${missing} in the status`);
 await log.close();
+
+// With a referee it is the primary, and says who granted that.
+const referee = memoryReferee({ store: new MemoryStore() });
+const refereed = await Log.open({ dir: './smoke-refereed', name: 'smoke', referee });
+await refereed.appendAndCommit('granted');
+const { lease } = refereed.status().referee;
+await refereed.close();
+if (lease !== 'held') throw new Error(`the lease is ${lease}`);
+
 if (lsn !== 1 || level !== 'local' || text !== 'hello') {
   throw new Error(`unexpected: ${JSON.stringify({ lsn, level, text })}`);
 }
 
-// Two nodes over TLS, and a stranger: what this takes of Node is not the same in all versions.
+// What this takes of Node is not the same in all versions.
 const dir = mkdtempSync(join(tmpdir(), 'walmirror-smoke-'));
 try {
+  // A log in a thread of its own, whose file has to be in the package, and one more that attaches.
+  const threaded = await Log.open({ dir: join(dir, 'threads'), replicationThread: 'worker' });
+  const attached = await Log.attach(threaded.handle);
+  const lsns = [threaded.append('from here'), attached.append('and here')];
+  const reached = await attached.commit();
+  await attached.close();
+  const texts = [];
+  for await (const { data } of threaded.createReadStream({ live: false })) texts.push(`${data}`);
+  await threaded.close();
+  if (`${lsns}` !== '1,2' || reached.lsn !== 2 || `${texts}` !== 'from here,and here') {
+    throw new Error(`unexpected: ${JSON.stringify({ lsns, reached, texts })}`);
+  }
+
+  // Two nodes over TLS, and a stranger.
   const [keyFile, certFile] = [join(dir, 'key'), join(dir, 'cert')];
   const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2'];
   const names = ['-subj', '/CN=smoke', '-addext', 'subjectAltName=DNS:a,DNS:b,DNS:c'];

@@ -1,6 +1,9 @@
 export type { AppendedRange } from './api/append_many.js';
-export type { Applier, ApplyFunction } from './api/applier.js';
+export type { Applier, ApplyFunction, ApplyOptions } from './api/applier.js';
+export type { AttachedLog } from './api/attached_log.js';
+export type { LogHandle } from './api/attachments.js';
 export type { Batch, LogRecord } from './api/batch.js';
+export type { DemoteOptions } from './api/demote.js';
 export type {
   AppendMessage,
   CommitTrace,
@@ -17,11 +20,16 @@ export {
   type WalErrorCode,
   type WalErrorDetails,
 } from './api/errors.js';
-export type { LogEventName, LogEvents, LogListener, StandbyChange } from './api/events.js';
+export type {
+  LogEventName,
+  LogEvents,
+  LogListener,
+  RoleReason,
+  StandbyChange,
+} from './api/events.js';
 export type { DurationBucket } from './api/flush_times.js';
 export { type FrameDecoderOptions, frameDecoder, frameEncoder } from './api/frames.js';
 export {
-  type ApplyOptions,
   type CloseOptions,
   type CommitOptions,
   Log,
@@ -29,13 +37,22 @@ export {
 } from './api/log.js';
 export type { Logger, LogLevel, LogLine } from './api/logger.js';
 export type { OldPrimary, UpstreamRule } from './api/old_primary.js';
-export type { FollowOptions, ListenOptions, OpenOptions } from './api/options.js';
+export type {
+  FollowOptions,
+  ListenOptions,
+  MemberOptions,
+  OpenOptions,
+  RejoinMode,
+  ThreadedOptions,
+} from './api/options.js';
 export type { PolicyOptions, WhenMissing } from './api/policy_options.js';
 export type { Promoted, PromoteOptions } from './api/promote.js';
 export type { ReadOptions } from './api/read_options.js';
 export type { LogReadStream, ReadStreamOptions } from './api/read_stream.js';
+export type { Rebuild, RebuildHook } from './api/rebuild.js';
 export type { RecordData } from './api/record.js';
 export type { StreamMode } from './api/record_source.js';
+export type { RejoinOptions } from './api/rejoin.js';
 export type { ScrubOptions, ScrubStatus } from './api/scrub.js';
 export type { SecurityOptions } from './api/security_options.js';
 export type { ServeStatusOptions } from './api/serve_status.js';
@@ -44,16 +61,22 @@ export type {
   CopyStatus,
   LastError,
   LogStatus,
+  MemberStatus,
   PolicyStatus,
   RecentEvent,
+  RefereeStatus,
+  RejoinStatus,
   StageLag,
   StandbyStatus,
   UpstreamStatus,
 } from './api/status.js';
+export type { SwitchedOver, SwitchoverOptions } from './api/switchover.js';
+export type { ThreadedLog } from './api/threaded_log.js';
 export type { ReadableOptions, WritableOptions } from './api/web_streams.js';
 export type { LogWriteStream, RecordChunk, WriteStreamOptions } from './api/write_stream.js';
 export type { DamagedRange, Role, Term } from './native/native_log.js';
 export type { StatusPage } from './observe/status_page.js';
+export type { LeaseState } from './referee/lease_keeper.js';
 export type { CommitResult } from './replication/commit_waiters.js';
 export type { CommitLevel } from './replication/level.js';
 export type { LinkSecurity, Pem, TlsOptions } from './transport/security.js';

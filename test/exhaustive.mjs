@@ -17,10 +17,21 @@ const parts = [
     ['--no-install', 'vitest', 'run', '--project', 'unit', 'test/native/out_of_memory.test.ts'],
     everything,
   ],
+  [
+    'TLS, each byte of a handshake',
+    'npx',
+    ['--no-install', 'vitest', 'run', '--project', 'unit', 'test/transport/hostile_tls.test.ts'],
+    everything,
+  ],
   ['planted bugs', process.execPath, ['test/planted/run.mjs']],
   ['fuzzing of the core', 'make', [...native, 'fuzz', 'FUZZ_SECONDS=60']],
   ['fuzzing of the wire format', 'npm', ['run', '--silent', 'test:fuzz-wire', '--', '60']],
-  ['each system call, full disks', 'npm', ['run', '--silent', 'test:system'], everything],
+  [
+    'each system call, full disks, failovers',
+    'npm',
+    ['run', '--silent', 'test:system'],
+    everything,
+  ],
 ];
 
 const results = parts.map(([name, command, args, more]) => {

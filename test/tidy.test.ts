@@ -93,10 +93,13 @@ describe('layers', () => {
     replication: ['wire', 'native/native_log', 'api/errors'],
     transport: ['replication', 'wire', 'native', 'api/errors'],
     control: ['api/errors'],
-    referee: ['api/errors', 'api/validate', 'native', 'replication/rule', 'transport/plaintext'],
+    referee: [
+      ...['api/errors', 'api/validate', 'native', 'replication/rule'],
+      ...['transport/environment', 'transport/plaintext'],
+    ],
     observe: ['api'],
     web: [],
-    cli: ['api', 'control', 'native', 'observe', 'replication/level'],
+    cli: ['api', 'control', 'native', 'observe', 'referee', 'replication/level'],
   };
 
   it.each(Object.entries(allowed))('%s imports only what it may', (layer, others) => {
@@ -124,6 +127,37 @@ describe('layers', () => {
   }
 });
 
+describe('replication', () => {
+  it('takes clocks, timers and random numbers from its environment: a seed decides them', () => {
+    const pattern =
+      /\b(Date\.now|Math\.random|performance\.now|(set|clear)(Timeout|Interval|Immediate))\(/;
+    // TLS has sockets of its own; etcd and a file have real clocks; threads are those of a real
+    // process; the others decide nothing.
+    const threads = [
+      'attached_log.ts',
+      'thread_client.ts',
+      'threaded_applier.ts',
+      'threaded_log.ts',
+      'tick.ts',
+    ];
+    const own = [
+      ...threads,
+      'environment.ts',
+      'listener.ts',
+      'policy_status.ts',
+      'write_stream.ts',
+    ];
+    const stores = /^src\/referee\/(etcd|file|memory)_/;
+    const files = src
+      .filter(({ path }) => /^src\/(transport|api|referee)\//.test(path) && !stores.test(path))
+      .filter(({ path }) => !own.some((name) => path.endsWith(`/${name}`)));
+    const importers = files.filter((file) => imports(file).includes('node:timers/promises'));
+    expect(importers.map(({ path }) => path)).toEqual([]);
+    const found = matches(codeOf(files), pattern);
+    expect(found.filter((line) => !/[eE]nvironment\.(set|clear)/.test(line))).toEqual([]);
+  });
+});
+
 describe('connections between nodes', () => {
   it('are dialled in one place and accepted in one: what keeps strangers out is there', () => {
     // The control socket is on no network, and the status page takes nothing from who reads it.
@@ -133,8 +167,13 @@ describe('connections between nodes', () => {
     const found = nodes.filter(({ text }) => makers.test(text));
     expect(found.map(({ path }) => path).sort()).toEqual([
       'src/transport/dial.ts',
-      'src/transport/listener.ts',
+      'src/transport/environment.ts',
       'src/transport/tls_door.ts',
+    ]);
+    const users = matches(codeOf(src), /environment\.(connect|createServer)\(/);
+    expect(users.map((line) => line.split(':')[0]).sort()).toEqual([
+      'src/transport/dial.ts',
+      'src/transport/listener.ts',
     ]);
   });
 });

@@ -3,7 +3,7 @@ import { type Log, WalError } from 'walmirror';
 /**
  * The LSN, or undefined where the log has no room now: memory, or a segment that is still prepared.
  */
-export function tryAppend(log: Log, record: Uint8Array): number | undefined {
+export function tryAppend(log: Pick<Log, 'append'>, record: Uint8Array): number | undefined {
   try {
     return log.append(record);
   } catch (error) {
@@ -13,7 +13,7 @@ export function tryAppend(log: Log, record: Uint8Array): number | undefined {
 }
 
 /** The wait that belongs to it. */
-export async function untilRoom(log: Log, bytes: number): Promise<void> {
+export async function untilRoom(log: Pick<Log, 'drain'>, bytes: number): Promise<void> {
   await log.drain(bytes);
   await nextTurn();
 }

@@ -1,4 +1,4 @@
-import type { Log } from 'walmirror';
+import type { Log, ThreadedLog } from 'walmirror';
 import { RecordHash } from '../harness/records.js';
 
 export interface Checked {
@@ -23,11 +23,11 @@ export interface CheckRequest {
 
 /** Hashes the last records up to `to`, as the log gives them back. */
 export async function checkTail(
-  log: Log,
+  log: Log | ThreadedLog,
   expected: Expected,
   { to, count }: CheckRequest,
 ): Promise<Checked> {
-  const from = Math.max(log.status().firstLsn, to - count + 1);
+  const from = Math.max((await log.status()).firstLsn, to - count + 1);
   const hash = new RecordHash();
   const signal = AbortSignal.timeout(PATIENCE_MS);
   for await (const batch of log.read({ from, to, signal })) {

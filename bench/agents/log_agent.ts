@@ -1,7 +1,14 @@
 /** A process with a log, as primary or as standby: what the rows of walmirror are measured in. */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Log, type OpenOptions, type TlsOptions } from 'walmirror';
+import {
+  Log,
+  type OpenOptions,
+  type SwitchedOver,
+  type ThreadedLog,
+  type TlsOptions,
+} from 'walmirror';
+import { etcdReferee } from 'walmirror/referee';
 import { serve } from '../harness/agent.js';
 import { type BulkWriter, runBulk, runCommitters } from '../harness/driver.js';
 import { type Memory, MemoryWatch, readMemory } from '../harness/memory.js';
@@ -9,7 +16,19 @@ import type { Sample, Schedule } from '../harness/plan.js';
 import { RecordSource } from '../harness/records.js';
 import { nextTurn, tryAppend, untilRoom } from './append.js';
 import { type Checked, type CheckRequest, checkTail } from './check_tail.js';
+import { Load } from './load.js';
 import { Trimmer } from './trimmer.js';
+
+/** A node of a group that goes on by itself. */
+export interface GroupRequest {
+  readonly port: number;
+  /** Ports of all nodes. */
+  readonly members: readonly number[];
+  /** URL. */
+  readonly etcd: string;
+  readonly memory: string;
+  readonly openAlone: boolean;
+}
 
 export interface OpenRequest {
   readonly dir: string;
@@ -17,9 +36,18 @@ export interface OpenRequest {
   readonly segmentBytes?: number | undefined;
   readonly listen: boolean;
   readonly followPort?: number | undefined;
+  readonly rejoin?: 'auto';
+  /** Where it listens; any without. */
+  readonly listenPort?: number | undefined;
+  /** Of all nodes of the group. */
+  readonly memberPorts?: readonly number[] | undefined;
+  readonly openAlone?: boolean;
+  readonly group?: GroupRequest;
   readonly tls?: TlsOptions | undefined;
   /** Commits wait for one standby's flush; else for the own one. */
   readonly synchronous: boolean;
+  /** The log runs in a thread of its own. */
+  readonly threaded?: boolean | undefined;
   /** Trim all the time, so that segments are recycled. */
   readonly trim: boolean;
 }
@@ -54,7 +82,9 @@ const POLL_MS = 1;
 const DELAY_RESOLUTION_MS = 1;
 
 let log: Log | undefined;
+let threaded: ThreadedLog | undefined;
 let trimmer: Trimmer | undefined;
+let load: Load | undefined;
 const memory = new MemoryWatch();
 
 function theLog(): Log {
@@ -62,16 +92,37 @@ function theLog(): Log {
   return log;
 }
 
+/** For what a log in a thread of its own can do as well. */
+function anyLog(): Log | ThreadedLog {
+  return threaded ?? theLog();
+}
+
 function toOptions(request: OpenRequest): OpenOptions {
-  const { dir, name, segmentBytes, followPort, listen, synchronous } = request;
+  const { dir, name, segmentBytes, followPort, listen, synchronous, rejoin } = request;
+  const { listenPort = 0, memberPorts, openAlone } = request;
   const tls = request.tls === undefined ? {} : { tls: request.tls };
   return {
     dir,
     name,
     ...(segmentBytes === undefined ? {} : { segmentBytes, maxRecordBytes: segmentBytes / 2 }),
-    ...(listen ? { listen: { host: HOST, port: 0, ...tls } } : {}),
+    ...(listen ? { listen: { host: HOST, port: listenPort, ...tls } } : {}),
+    ...(memberPorts === undefined
+      ? {}
+      : { members: memberPorts.map((port) => ({ host: HOST, port, ...tls })) }),
+    ...(openAlone === undefined ? {} : { openAlone }),
     ...(followPort === undefined ? {} : { follow: { host: HOST, port: followPort, ...tls } }),
+    ...(rejoin === undefined ? {} : { rejoin }),
+    ...(request.group === undefined ? {} : groupOptions(request.group)),
     ...(synchronous ? { synchronousCommit: 'remote_flush', synchronousStandbys: 'ANY 1 (*)' } : {}),
+  };
+}
+
+function groupOptions({ port, members, etcd, memory, openAlone }: GroupRequest) {
+  return {
+    listen: { host: HOST, port },
+    members: members.map((each) => ({ host: HOST, port: each })),
+    openAlone,
+    referee: etcdReferee({ endpoints: [etcd], group: 'bench', memory }),
   };
 }
 
@@ -112,16 +163,59 @@ function bulkWriter(size: number): BulkWriter {
 const handlers = {
   async open(request: OpenRequest): Promise<Opened> {
     const start = performance.now();
-    log = await Log.open(toOptions(request));
+    const options = toOptions(request);
+    if (request.threaded === true) {
+      threaded = await Log.open({ ...options, replicationThread: 'worker' });
+    } else log = await Log.open(options);
     const milliseconds = performance.now() - start;
-    const { listening, io, ring, flushLsn } = log.status();
-    if (request.trim) trimmer = new Trimmer(log);
+    const { listening, io, ring, flushLsn } = await anyLog().status();
+    if (request.trim) trimmer = new Trimmer(theLog());
     const port = listening?.port ?? null;
     return { port, io, ringBytes: ring.bytes, flushLsn, milliseconds };
   },
 
   async connected(): Promise<void> {
-    await theLog().connected({ signal: AbortSignal.timeout(30_000) });
+    await anyLog().connected({ signal: AbortSignal.timeout(30_000) });
+  },
+
+  /** This standby is the primary; its records go on from where those of the old one end. */
+  async promote(): Promise<{ readonly port: number | null }> {
+    await theLog().promote({ primaryStopped: true });
+    return { port: theLog().status().listening?.port ?? null };
+  },
+
+  /** The same, with its first commit: of the record after the last. */
+  async promoteAndCommit({ size }: { readonly size: number }): Promise<void> {
+    const target = theLog();
+    const source = new RecordSource(size);
+    await target.promote({ primaryStopped: true });
+    await target.commit(target.append(source.at(target.status().appendLsn + 1)));
+  },
+
+  async switchover(request: { readonly to: string }): Promise<SwitchedOver> {
+    return await theLog().switchover(request);
+  },
+
+  /** Commits without end, whenever this log is the primary. */
+  load({ committers, size }: { readonly committers: number; readonly size: number }): void {
+    load = new Load(theLog(), new RecordSource(size), committers);
+  },
+
+  async committedMore({ count }: { readonly count: number }): Promise<void> {
+    await load?.committedMore(count);
+  },
+
+  async endLoad(): Promise<void> {
+    await load?.end();
+  },
+
+  /** One record, as soon as this node is the primary: its LSN once it is committed. */
+  async commitAsPrimary({ size }: { readonly size: number }): Promise<number> {
+    const target = theLog();
+    while (target.status().role !== 'primary') await sleep(POLL_MS);
+    const lsn = target.append(new RecordSource(size).at(target.status().appendLsn + 1));
+    await target.commit(lsn);
+    return lsn;
   },
 
   async commit(request: {
@@ -129,9 +223,9 @@ const handlers = {
     readonly size: number;
     readonly schedule: Schedule;
   }): Promise<Measured> {
-    const target = theLog();
+    const target = anyLog();
     const source = new RecordSource(request.size);
-    let lsn = target.status().appendLsn;
+    let lsn = (await target.status()).appendLsn;
     const whenThereIsRoom = async (): Promise<unknown> => {
       await untilRoom(target, request.size);
       return await next();
@@ -185,7 +279,7 @@ const handlers = {
 
   /** Resolves when this node has flushed so far: milliseconds since the link was up. */
   async flushedSinceConnected({ lsn }: { readonly lsn: number }): Promise<number> {
-    await theLog().connected();
+    if (theLog().status().role !== 'primary') await theLog().connected();
     const start = performance.now();
     while (theLog().status().flushLsn < lsn) await sleep(POLL_MS);
     return performance.now() - start;
@@ -208,14 +302,15 @@ const handlers = {
   /** Reads the last records up to `to` back and hashes them. */
   async check(request: CheckRequest & { readonly size: number }): Promise<Checked> {
     await trimmer?.stop();
-    return await checkTail(theLog(), new RecordSource(request.size), request);
+    return await checkTail(anyLog(), new RecordSource(request.size), request);
   },
 
   async close(): Promise<void> {
     await trimmer?.stop();
     trimmer = undefined;
-    await log?.close();
+    await anyLog().close();
     log = undefined;
+    threaded = undefined;
   },
 };
 

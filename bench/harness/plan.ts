@@ -31,6 +31,7 @@ export interface Plan {
   readonly recycleBytes: number;
   readonly catchUpBytes: number;
   readonly recoverBytes: number;
+  readonly divergedBytes: number;
   readonly behindBytes: number;
   /** Repetitions of what is measured once a process: catch-up, recovery. */
   readonly rounds: number;
@@ -59,6 +60,7 @@ export function fullPlan({ seconds, runs }: { seconds: number; runs: number }): 
     recycleBytes: GIB,
     catchUpBytes: GIB,
     recoverBytes: 4 * GIB,
+    divergedBytes: GIB,
     behindBytes: 2 * GIB,
     rounds: runs,
     checkedBytes: 64 * MIB,
@@ -76,6 +78,7 @@ export function quickPlan(): Plan {
     recycleBytes: 8 * MIB,
     catchUpBytes: 8 * MIB,
     recoverBytes: 8 * MIB,
+    divergedBytes: 8 * MIB,
     behindBytes: 8 * MIB,
     rounds: 1,
     checkedBytes: 4 * MIB,

@@ -1,10 +1,14 @@
 import type { Benchmark } from '../harness/benchmark.js';
+import { hasEtcd } from '../harness/etcd.js';
 import { bulkBenchmarks } from './bulk.js';
 import { catchUpBenchmark } from './catch_up.js';
 import { commitBenchmarks } from './commit.js';
+import { failoverBenchmark } from './failover.js';
 import { memoryBenchmark } from './memory.js';
 import { microBenchmarks } from './micro.js';
 import { recoverBenchmark } from './recover.js';
+import { rejoinBenchmark } from './rejoin.js';
+import { switchoverBenchmarks } from './switchover.js';
 
 export function ownBenchmarks(): Benchmark[] {
   return [
@@ -13,6 +17,9 @@ export function ownBenchmarks(): Benchmark[] {
     ...bulkBenchmarks(),
     catchUpBenchmark(),
     recoverBenchmark(),
+    rejoinBenchmark(),
+    ...switchoverBenchmarks(),
+    ...(hasEtcd() ? [failoverBenchmark()] : []),
     memoryBenchmark(),
   ];
 }

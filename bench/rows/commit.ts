@@ -10,16 +10,24 @@ const QUICK_COMMITS = 8;
 
 export function commitBenchmarks(): Benchmark[] {
   const both: readonly Segments[] = ['recycled', 'fresh'];
-  return [false, true].flatMap((replicated) =>
+  const rows = [false, true].flatMap((replicated) =>
     committerCounts.flatMap((count) =>
       both.map((segments) => commitBenchmark(replicated, count, segments)),
     ),
   );
+  const threaded = committerCounts.map((count) => commitBenchmark(true, count, 'fresh', true));
+  return [...rows, ...threaded];
 }
 
-function commitBenchmark(replicated: boolean, committers: number, segments: Segments): Benchmark {
+function commitBenchmark(
+  replicated: boolean,
+  committers: number,
+  segments: Segments,
+  threaded = false,
+): Benchmark {
   const kind = replicated ? 'remote-flush' : 'local';
-  const name = `commit-${kind}-${committers}${segments === 'fresh' ? '-fresh' : ''}`;
+  const suffix = `${segments === 'fresh' ? '-fresh' : ''}${threaded ? '-worker' : ''}`;
+  const name = `commit-${kind}-${committers}${suffix}`;
   return {
     rows: [name],
     async run(context) {
@@ -28,6 +36,7 @@ function commitBenchmark(replicated: boolean, committers: number, segments: Segm
       const size = recordSize;
       const { samples, ...measured } = await measureThroughput(context, {
         replicated,
+        threaded,
         segments,
         size,
         schedule: context.plan.schedule(QUICK_COMMITS * committers),

@@ -15,6 +15,8 @@ export interface GroupOptions {
   readonly synchronous: boolean;
   /** Replication is encrypted. */
   readonly tls?: boolean;
+  /** Each log runs in a thread of its own. */
+  readonly threaded?: boolean;
   /**
    * Whose segments are recycled. A primary that trims may let go of what a standby that is away
    * lacks.
@@ -106,7 +108,8 @@ export class Group {
     const asked = this.#options.trim;
     const trim = asked === 'all' || asked === name;
     const tls = this.#tls;
-    return { dir, name, segmentBytes, trim, tls, listen: false, synchronous: false };
+    const { threaded } = this.#options;
+    return { dir, name, segmentBytes, trim, tls, threaded, listen: false, synchronous: false };
   }
 
   /** Runs a measurement, and says what its processes used meanwhile. */

@@ -11,6 +11,8 @@ export interface Throughput<M extends Measured> {
   readonly replicated: boolean;
   readonly segments: Segments;
   readonly tls?: boolean;
+  /** Each log runs in a thread of its own; with fresh segments only. */
+  readonly threaded?: boolean;
   /** Bytes of a record. */
   readonly size: number;
   readonly schedule: Schedule;
@@ -37,6 +39,7 @@ export async function measureThroughput<M extends Measured>(
     synchronous: replicated,
     trim,
     tls: row.tls === true,
+    threaded: row.threaded === true,
   });
   try {
     return recycled ? await onRecycled(context, group, row) : await onFresh(group, row);

@@ -6,6 +6,7 @@ import { writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Log } from 'walmirror';
+import { fileReferee } from 'walmirror/referee';
 import { serve } from '../../bench/harness/agent.js';
 import { Catalogue } from '../catalogue.js';
 import { LineSplitter } from '../line_splitter.js';
@@ -17,6 +18,14 @@ export interface StartOptions {
   readonly followPort?: number | undefined;
   /** Acknowledge only what a standby has flushed too. */
   readonly synchronous: boolean;
+  /** Failover by itself, in a group of these two nodes; `referee`: a directory. */
+  readonly group?: GroupPlan | undefined;
+}
+
+export interface GroupPlan {
+  /** Of this node and of the other one. */
+  readonly ports: readonly [own: number, other: number];
+  readonly referee: string;
 }
 
 export interface Progress {
@@ -66,11 +75,39 @@ async function listenForClients(): Promise<number> {
   return (server.address() as net.AddressInfo).port;
 }
 
+/** From the first record, since it is in memory alone. */
+function buildCopy(standby: Log): void {
+  standby.apply({ from: 1 }, (batch) => {
+    for (const { data } of batch) catalogue.put(data.toString());
+    appliedLsn = batch.lastLsn;
+  });
+}
+
+/** The same call on both nodes: the referee decides which of them is the master. */
+async function startInGroup(
+  { dir, name }: StartOptions,
+  { ports, referee }: GroupPlan,
+): Promise<number | undefined> {
+  log = await Log.open({
+    dir,
+    name,
+    listen: { host: HOST, port: ports[0] },
+    members: ports.map((port) => ({ host: HOST, port })),
+    // Only who begins a log opens it although nobody answers.
+    openAlone: name === 'a',
+    synchronousStandbys: 'ANY 1 (*)',
+    referee: fileReferee({ directory: referee, memory: `${dir}.referee` }),
+  });
+  if (log.status().role !== 'primary') buildCopy(log);
+  return log.status().listening?.port;
+}
+
 const handlers = {
   /** The port for standbys, of a primary. */
   async start(options: StartOptions): Promise<number | undefined> {
-    const { dir, name, followPort, synchronous } = options;
+    const { dir, name, followPort, synchronous, group } = options;
     const common = { dir, name };
+    if (group !== undefined) return await startInGroup(options, group);
     if (followPort === undefined) {
       const policy = synchronous
         ? ({ synchronousCommit: 'remote_flush', synchronousStandbys: 'ANY 1 (*)' } as const)
@@ -80,10 +117,7 @@ const handlers = {
     }
     log = await Log.open({ ...common, follow: { host: HOST, port: followPort } });
     // The copy is in memory, so it is built from the first record, from this node's own log.
-    log.apply({ from: 1 }, (batch) => {
-      for (const { data } of batch) catalogue.put(data.toString());
-      appliedLsn = batch.lastLsn;
-    });
+    buildCopy(log);
     return undefined;
   },
 
@@ -97,6 +131,23 @@ const handlers = {
     const milliseconds = performance.now() - start;
     promoted = catalogue.copy();
     return milliseconds;
+  },
+
+  /** Resolves when this node is the master, with the last record of its log. */
+  async tookOver(): Promise<number> {
+    while (theLog().status().role !== 'primary') await sleep(POLL_MS);
+    return theLog().status().flushLsn;
+  },
+
+  /** Resolves when it follows, though it was the master once. */
+  async rejoined(): Promise<void> {
+    while (theLog().status().role !== 'standby') await sleep(POLL_MS);
+    await theLog().connected();
+  },
+
+  /** Keeps the catalogue as it is now, for `dumpPromoted`. */
+  keep(): void {
+    promoted = catalogue.copy();
   },
 
   progress(): Progress {

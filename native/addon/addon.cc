@@ -1,6 +1,7 @@
 // The addon's exports: src/native/native_log.ts has the contract.
 #include <napi.h>
 
+#include "attached_log.h"
 #include "convert.h"
 #include "crc32c.h"
 #include "memory.h"
@@ -8,6 +9,7 @@
 #include "native_log.h"
 #include "native_reader.h"
 #include "native_scrub.h"
+#include "simulated_disk.h"
 
 namespace walmirror {
 namespace {
@@ -59,8 +61,10 @@ Napi::Value allocate_aligned(const Napi::CallbackInfo& info) {
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   NativeLog::define(env, exports);
   NativeReader::define(env, exports);
+  AttachedLog::define(env, exports);
   define_scrub(env, exports);
   define_host(env, exports);
+  define_simulated_disk(env, exports);
   exports.Set("crc32c", Napi::Function::New(env, safely<checksum>, "crc32c"));
   exports.Set("crc32cWith", Napi::Function::New(env, safely<checksum_with>, "crc32cWith"));
   exports.Set("crc32cImplementations",

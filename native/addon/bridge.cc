@@ -2,25 +2,29 @@
 
 namespace walmirror {
 
-std::shared_ptr<Bridge> Bridge::create(Napi::Env env) {
+std::shared_ptr<Bridge> Bridge::create(Napi::Env env, bool wakes) {
   std::shared_ptr<Bridge> bridge(new Bridge());
-  Napi::String name = Napi::String::New(env, "walmirror");
-  // The function's context keeps the bridge until the environment has finished with it.
-  auto* context = new std::shared_ptr<Bridge>(bridge);
-  auto finalize = [](napi_env, void* data, void*) {
-    delete static_cast<std::shared_ptr<Bridge>*>(data);
-  };
-  napi_status status = napi_create_threadsafe_function(
-      env, nullptr, nullptr, name, 0, 1, context, finalize, context, call_js, &bridge->function_);
-  if (status != napi_ok) {
-    delete context;
-    throw Napi::Error::New(env, "cannot create a thread-safe function");
-  }
-  napi_unref_threadsafe_function(env, bridge->function_);
+  if (wakes) bridge->make_function(env);
   bridge->attached_ = true;
   bridge->env_ = env;
   napi_add_env_cleanup_hook(env, clean_up, bridge.get());
   return bridge;
+}
+
+void Bridge::make_function(Napi::Env env) {
+  Napi::String name = Napi::String::New(env, "walmirror");
+  // The function's context keeps the bridge until the environment has finished with it.
+  auto* context = new std::shared_ptr<Bridge>(shared_from_this());
+  auto finalize = [](napi_env, void* data, void*) {
+    delete static_cast<std::shared_ptr<Bridge>*>(data);
+  };
+  napi_status status = napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, context,
+                                                       finalize, context, call_js, &function_);
+  if (status != napi_ok) {
+    delete context;
+    throw Napi::Error::New(env, "cannot create a thread-safe function");
+  }
+  napi_unref_threadsafe_function(env, function_);
 }
 
 Bridge::~Bridge() = default;
@@ -37,7 +41,13 @@ void Bridge::clean_up(void* data) {
 void Bridge::wake() {  // with mutex_ held
   if (!attached_ || woken_) return;
   woken_ = true;
-  napi_call_threadsafe_function(function_, nullptr, napi_tsfn_nonblocking);
+  if (function_ != nullptr)
+    napi_call_threadsafe_function(function_, nullptr, napi_tsfn_nonblocking);
+}
+
+bool Bridge::has_news() {
+  std::lock_guard<std::mutex> guard(mutex_);
+  return woken_;
 }
 
 void Bridge::signal() {
@@ -100,11 +110,13 @@ bool Bridge::run(Napi::Env env, const Completion& completion) {
 }
 
 void Bridge::hold(Napi::Env env) {
-  if (holds_++ == 0 && attached_) napi_ref_threadsafe_function(env, function_);
+  if (holds_++ == 0 && attached_ && function_ != nullptr)
+    napi_ref_threadsafe_function(env, function_);
 }
 
 void Bridge::let_go(Napi::Env env) {
-  if (--holds_ == 0 && attached_) napi_unref_threadsafe_function(env, function_);
+  if (--holds_ == 0 && attached_ && function_ != nullptr)
+    napi_unref_threadsafe_function(env, function_);
 }
 
 void Bridge::detach() {
@@ -119,7 +131,7 @@ void Bridge::detach() {
   }
   while (dropped != nullptr) dropped = std::move(dropped->next);
   napi_remove_env_cleanup_hook(env_, clean_up, this);
-  napi_release_threadsafe_function(function_, napi_tsfn_release);
+  if (function_ != nullptr) napi_release_threadsafe_function(function_, napi_tsfn_release);
 }
 
 }  // namespace walmirror

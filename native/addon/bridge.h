@@ -24,7 +24,8 @@ class Bridge : public std::enable_shared_from_this<Bridge> {
   static std::shared_ptr<Note> note(Completion completion);
 
   /// JavaScript's thread. `on_progress` runs there after any number of `signal`s.
-  static std::shared_ptr<Bridge> create(Napi::Env env);
+  /// Not `wakes`: the loop is never woken, what there is to tell waits for `deliver`.
+  static std::shared_ptr<Bridge> create(Napi::Env env, bool wakes = true);
   ~Bridge();
 
   /// Any thread; never blocks for long.
@@ -34,6 +35,8 @@ class Bridge : public std::enable_shared_from_this<Bridge> {
   void complete(Completion completion) { complete(note(std::move(completion))); }
 
   // -- JavaScript's thread --
+  bool has_news();
+  void deliver(Napi::Env env) { drain(env); }
   void on_progress(Completion callback) { progress_ = std::move(callback); }
   /// Runs when the environment ends, after `detach`.
   void on_teardown(std::function<void()> callback) { teardown_ = std::move(callback); }
@@ -44,6 +47,7 @@ class Bridge : public std::enable_shared_from_this<Bridge> {
 
  private:
   Bridge() = default;
+  void make_function(Napi::Env env);
   void wake();
   void drain(Napi::Env env);
   static void clean_up(void* bridge);

@@ -7,9 +7,13 @@ namespace walmirror {
 
 ByteView to_bytes(const Napi::Value& value) {
   if (!value.IsTypedArray()) throw Napi::TypeError::New(value.Env(), "a Uint8Array is needed");
-  Napi::TypedArray array = value.As<Napi::TypedArray>();
-  return {static_cast<uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset(),
-          array.ByteLength()};
+  // Not by its ArrayBuffer: a SharedArrayBuffer is none.
+  napi_env env = value.Env();
+  void* data = nullptr;
+  napi_status status =
+      napi_get_typedarray_info(env, value, nullptr, nullptr, &data, nullptr, nullptr);
+  if (status != napi_ok) throw Napi::Error::New(env);
+  return {static_cast<uint8_t*>(data), value.As<Napi::TypedArray>().ByteLength()};
 }
 
 uint64_t to_uint(const Napi::Value& value, const char* name) {
@@ -51,6 +55,14 @@ std::vector<std::string> get_texts(const Napi::Object& object, const char* key) 
     texts.push_back(item.As<Napi::String>().Utf8Value());
   }
   return texts;
+}
+
+ByteView to_bytes(const Napi::Value& value, const Napi::Value& size) {
+  ByteView bytes = to_bytes(value);
+  uint64_t first = to_uint(size, "bytes");
+  if (first > bytes.size)
+    throw Napi::RangeError::New(value.Env(), "there are not so many bytes in the buffer");
+  return {bytes.data, first};
 }
 
 Napi::Value number(Napi::Env env, uint64_t value) {
@@ -202,6 +214,24 @@ Role to_role(const Napi::Value& value) {
   throw Napi::TypeError::New(value.Env(), "role takes 'primary', 'standby' or 'fenced'");
 }
 
+Cut to_cut(const Napi::Value& value) {
+  std::string how = value.IsUndefined() ? "unseen" : value.ToString().Utf8Value();
+  if (how == "unseen") return Cut::kUnseen;
+  if (how == "seen") return Cut::kSeen;
+  if (how == "returning") return Cut::kReturning;
+  throw Napi::TypeError::New(value.Env(), "a cut is 'unseen', 'seen' or 'returning'");
+}
+
+Napi::Object recovery_object(Napi::Env env, const RecoveryReport& report) {
+  Napi::Object recovery = Napi::Object::New(env);
+  recovery.Set("clean", Napi::Boolean::New(env, report.clean));
+  recovery.Set("scannedBytes", number(env, report.scanned_bytes));
+  recovery.Set("cutBytes", number(env, report.cut_bytes));
+  recovery.Set("rewrittenBytes", number(env, report.rewritten_bytes));
+  recovery.Set("milliseconds", Napi::Number::New(env, report.milliseconds));
+  return recovery;
+}
+
 Napi::Object info_object(Napi::Env env, const Control& control, const Term& term,
                          const History& history) {
   Napi::Object info = Napi::Object::New(env);
@@ -229,12 +259,33 @@ Napi::Object info_object(Napi::Env env, const Control& control, const Term& term
   info.Set("maxRecordBytes", number(env, control.max_record_bytes));
   info.Set("start", place_object(env, control.start_position, control.start_lsn));
   info.Set("commit", place_object(env, control.commit.position, control.commit.lsn));
+  info.Set("quorumLsn", number(env, control.quorum_lsn));
+  info.Set("quorumMostLsn", number(env, control.quorum_most_lsn));
+  info.Set("isRuleOfEarlierTerm", Napi::Boolean::New(env, control.rule_of_earlier_term));
+  info.Set("isRuleUntold", Napi::Boolean::New(env, control.rule_untold));
+  info.Set("isRuleUndercut", Napi::Boolean::New(env, control.rule_undercut));
+  info.Set("isCommitExact", Napi::Boolean::New(env, control.commit_exact));
+  info.Set("rebuild", env.Null());
+  if (control.rebuild_from != 0) {
+    Napi::Object rebuild = Napi::Object::New(env);
+    rebuild.Set("from", number(env, control.rebuild_from));
+    rebuild.Set("to", number(env, control.rebuild_to));
+    info.Set("rebuild", rebuild);
+  }
   return info;
 }
 
 Napi::Error no_memory(Napi::Env env) {
   Napi::Error error = Napi::Error::New(env, "out of memory");
   error.Value().Set("code", "WAL_NO_MEMORY");
+  return error;
+}
+
+Napi::Error part_taken(Napi::Env env, const PartTaken& failure) {
+  Napi::Error error = Napi::Error::New(env, failure.what());
+  Napi::Object value = error.Value();
+  value.Set("code", "WAL_FAILED");
+  value.Set("outcome", "unknown");
   return error;
 }
 

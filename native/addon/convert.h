@@ -4,6 +4,7 @@
 #include <napi.h>
 
 #include "control_file.h"
+#include "log.h"
 #include "walker.h"
 
 namespace walmirror {
@@ -15,6 +16,8 @@ struct ByteView {
 
 /// What a Uint8Array shows; throws a TypeError for anything else.
 ByteView to_bytes(const Napi::Value& value);
+/// Of its first so many bytes.
+ByteView to_bytes(const Napi::Value& value, const Napi::Value& size);
 
 /// A safe integer >= 0; throws a TypeError that names the argument.
 uint64_t to_uint(const Napi::Value& value, const char* name);
@@ -37,14 +40,21 @@ Napi::Array copies_array(Napi::Env env, const std::vector<CopyStatus>& copies);
 Napi::Object info_object(Napi::Env env, const Control& control, const Term& term,
                          const History& history);
 
+/// What the opening found (NativeInfo's `recovery`).
+Napi::Object recovery_object(Napi::Env env, const RecoveryReport& report);
+
 const char* role_name(Role role);
 Role to_role(const Napi::Value& value);
+Cut to_cut(const Napi::Value& value);
 
 /// An Error with `code`, `file`, `offset`, `lsn`, `errno`.
 Napi::Error to_error(Napi::Env env, const WalFailure& failure);
 
 /// WAL_NO_MEMORY. Takes none of the addon's own.
 Napi::Error no_memory(Napi::Env env);
+
+/// WAL_FAILED, outcome unknown. Takes no memory of the addon's own.
+Napi::Error part_taken(Napi::Env env, const PartTaken& failure);
 
 /// A new object of a class of the addon, whose constructor allocates outside of what can be
 /// guarded.
@@ -57,6 +67,8 @@ auto translated(Napi::Env env, Body& body) {
     return body();
   } catch (const WalFailure& failure) {
     throw to_error(env, failure);
+  } catch (const PartTaken& failure) {
+    throw part_taken(env, failure);
   } catch (const std::out_of_range& error) {
     throw Napi::RangeError::New(env, error.what());
   } catch (const std::invalid_argument& error) {

@@ -10,29 +10,6 @@
 namespace walmirror {
 namespace {
 
-/// Indices of the state array: `State` in src/native/native_log.ts.
-enum StateIndex {
-  kCursor,
-  kCapacity,
-  kClosedPosition,
-  kClosedLsn,
-  kFlushPosition,
-  kFlushLsn,
-  kRingFloor,
-  kRingFree,
-  kLastCrc,
-  kFailed,
-  kStartPosition,
-  kStartLsn,
-  kSegmentFree,
-  kSlowFlushes,
-  kScrubNews,
-  kCopyNews,
-  kFlushes,
-  kFlushMs,
-  kStateLength = 18,
-};
-
 /// An ArrayBuffer over memory that `keeper` keeps; empty where this build of Node allows none.
 Napi::Value external_buffer(Napi::Env env, void* data, size_t size, std::shared_ptr<Log> keeper) {
   auto* kept = new std::shared_ptr<Log>(std::move(keeper));
@@ -51,49 +28,65 @@ Napi::Value external_buffer(Napi::Env env, void* data, size_t size, std::shared_
 
 void NativeLog::define(Napi::Env env, Napi::Object exports) {
   using Self = NativeLog;
-  Napi::Function constructor = DefineClass(env, "NativeLog",
-                                           {
-                                               InstanceAccessor<&Self::get_ring>("ring"),
-                                               InstanceAccessor<&Self::get_state>("state"),
-                                               InstanceAccessor<&Self::get_words>("words"),
-                                               InstanceMethod<&Self::get_info>("info"),
-                                               InstanceMethod<&Self::flush_times>("flushTimes"),
-                                               InstanceMethod<&Self::failure>("failure"),
-                                               InstanceMethod<&Self::on_progress>("onProgress"),
-                                               InstanceMethod<&Self::ref>("ref"),
-                                               InstanceMethod<&Self::unref>("unref"),
-                                               InstanceMethod<&Self::promise>("promise"),
-                                               InstanceMethod<&Self::reserve>("reserve"),
-                                               InstanceMethod<&Self::close_batch>("closeBatch"),
-                                               InstanceMethod<&Self::wake_ticker>("wakeTicker"),
-                                               InstanceMethod<&Self::put>("put"),
-                                               InstanceMethod<&Self::open_term>("openTerm"),
-                                               InstanceMethod<&Self::begin_ingest>("beginIngest"),
-                                               InstanceMethod<&Self::ingest>("ingest"),
-                                               InstanceMethod<&Self::received>("received"),
-                                               InstanceMethod<&Self::truncate>("truncate"),
-                                               InstanceMethod<&Self::store_role>("storeRole"),
-                                               InstanceMethod<&Self::store_rule>("storeRule"),
-                                               InstanceMethod<&Self::store_contact>("storeContact"),
-                                               InstanceMethod<&Self::set_commit>("setCommit"),
-                                               InstanceMethod<&Self::read_into>("readInto"),
-                                               InstanceMethod<&Self::read_ring>("readRing"),
-                                               InstanceMethod<&Self::locate>("locate"),
-                                               InstanceMethod<&Self::checksum_at>("checksumAt"),
-                                               InstanceMethod<&Self::pin>("pin"),
-                                               InstanceMethod<&Self::move_pin>("movePin"),
-                                               InstanceMethod<&Self::unpin>("unpin"),
-                                               InstanceMethod<&Self::retain>("retain"),
-                                               InstanceMethod<&Self::move_retain>("moveRetain"),
-                                               InstanceMethod<&Self::release>("release"),
-                                               InstanceMethod<&Self::trim>("trim"),
-                                               InstanceMethod<&Self::set_scrub>("setScrub"),
-                                               InstanceMethod<&Self::scrub_now>("scrubNow"),
-                                               InstanceMethod<&Self::scrub_status>("scrubStatus"),
-                                               InstanceMethod<&Self::repair_from>("repairFrom"),
-                                               InstanceMethod<&Self::close>("close"),
-                                               InstanceMethod<&Self::close_sync>("closeSync"),
-                                           });
+  Napi::Function constructor =
+      DefineClass(env, "NativeLog",
+                  {
+                      InstanceAccessor<&Self::get_ring>("ring"),
+                      InstanceAccessor<&Self::get_state>("state"),
+                      InstanceAccessor<&Self::get_words>("words"),
+                      InstanceMethod<&Self::get_info>("info"),
+                      InstanceMethod<&Self::flush_times>("flushTimes"),
+                      InstanceMethod<&Self::failure>("failure"),
+                      InstanceMethod<&Self::on_progress>("onProgress"),
+                      InstanceMethod<&Self::ref>("ref"),
+                      InstanceMethod<&Self::unref>("unref"),
+                      InstanceMethod<&Self::promise>("promise"),
+                      InstanceMethod<&Self::reserve>("reserve"),
+                      InstanceMethod<&Self::close_batch>("closeBatch"),
+                      InstanceMethod<&Self::wake_ticker>("wakeTicker"),
+                      InstanceMethod<&Self::put>("put"),
+                      InstanceMethod<&Self::open_term>("openTerm"),
+                      InstanceMethod<&Self::mark_forced>("markForced"),
+                      InstanceMethod<&Self::begin_ingest>("beginIngest"),
+                      InstanceMethod<&Self::ingest>("ingest"),
+                      InstanceMethod<&Self::received>("received"),
+                      InstanceMethod<&Self::truncate>("truncate"),
+                      InstanceMethod<&Self::store_role>("storeRole"),
+                      InstanceMethod<&Self::store_rebuilt>("storeRebuilt"),
+                      InstanceMethod<&Self::store_rule>("storeRule"),
+                      InstanceMethod<&Self::undercut>("storeUndercut"),
+                      InstanceMethod<&Self::end_commits>("endCommits"),
+                      InstanceMethod<&Self::store_contact>("storeContact"),
+                      InstanceMethod<&Self::set_commit>("setCommit"),
+                      InstanceMethod<&Self::read_into>("readInto"),
+                      InstanceMethod<&Self::read_ring>("readRing"),
+                      InstanceMethod<&Self::locate>("locate"),
+                      InstanceMethod<&Self::checksum_at>("checksumAt"),
+                      InstanceMethod<&Self::pin>("pin"),
+                      InstanceMethod<&Self::move_pin>("movePin"),
+                      InstanceMethod<&Self::unpin>("unpin"),
+                      InstanceMethod<&Self::retain>("retain"),
+                      InstanceMethod<&Self::move_retain>("moveRetain"),
+                      InstanceMethod<&Self::release>("release"),
+                      InstanceMethod<&Self::trim>("trim"),
+                      InstanceMethod<&Self::set_scrub>("setScrub"),
+                      InstanceMethod<&Self::scrub_now>("scrubNow"),
+                      InstanceMethod<&Self::scrub_status>("scrubStatus"),
+                      InstanceMethod<&Self::repair_from>("repairFrom"),
+                      InstanceMethod<&Self::get_handle>("handle"),
+                      InstanceMethod<&Self::on_heard>("onHeard"),
+                      InstanceMethod<&Self::tell>("tell"),
+                      InstanceMethod<&Self::share>("share"),
+                      InstanceMethod<&Self::refuse_appends>("refuseAppends"),
+                      InstanceMethod<&Self::append>("append"),
+                      InstanceMethod<&Self::append_group>("appendGroup"),
+                      InstanceMethod<&Self::last_appended>("lastAppended"),
+                      InstanceMethod<&Self::due>("due"),
+                      InstanceMethod<&Self::step>("step"),
+                      InstanceMethod<&Self::abandon>("abandon"),
+                      InstanceMethod<&Self::close>("close"),
+                      InstanceMethod<&Self::close_sync>("closeSync"),
+                  });
   auto* reference = new Napi::FunctionReference(Napi::Persistent(constructor));
   env.SetInstanceData(reference);
   exports.Set("open", Napi::Function::New(env, safely<open>, "open"));
@@ -102,7 +95,9 @@ void NativeLog::define(Napi::Env env, Napi::Object exports) {
 NativeLog::NativeLog(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<NativeLog>(info), env_(info.Env()) {}
 
-NativeLog::~NativeLog() = default;
+NativeLog::~NativeLog() {
+  if (ear_ != nullptr) ear_->log = nullptr;
+}
 
 Napi::Value NativeLog::open(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -183,6 +178,7 @@ Log& NativeLog::log(Napi::Env env) const {
 
 void NativeLog::refresh() {
   if (cutting_) return;
+  auto owning = log_->own();
   const Chain& closed = log_->closed();
   Place flushed = log_->flushed();
   Place start = log_->start();
@@ -205,6 +201,8 @@ void NativeLog::refresh() {
   state[kFlushMs] = static_cast<double>(log_->flush_nanoseconds()) / 1e6;
   state[kScrubNews] = static_cast<double>(log_->scrubber().news_count());
   state[kCopyNews] = static_cast<double>(log_->copy_news());
+  state[kOpenBytes] = static_cast<double>(log_->open_bytes());
+  state[kShared] = log_->shared() ? 1 : 0;
   if (words_copy_ != nullptr) *words_copy_ = log_->tick_word()->load(std::memory_order_relaxed);
 }
 
@@ -221,6 +219,7 @@ void NativeLog::retry_opening(Napi::Env env) {
     Opening& opening = openings_[i];
     std::optional<WalFailure> failed = log_->failure();
     try {
+      auto owning = log_->own();
       if (!failed && opening.position == 0 && log_->frame_opening())
         opening.position = log_->closed().position;
     } catch (const WalFailure& failure) {
@@ -276,57 +275,6 @@ Napi::Value NativeLog::get_state(const Napi::CallbackInfo&) { return state_.Valu
 
 Napi::Value NativeLog::get_words(const Napi::CallbackInfo&) { return words_.Value(); }
 
-Napi::Value NativeLog::get_info(const Napi::CallbackInfo& info) {
-  Napi::Env env = info.Env();
-  if (log_ == nullptr) throw to_error(env, WalFailure("WAL_CLOSED", "the log is closed"));
-  Napi::Object object = info_object(env, log_->control(), log_->term(), log_->history());
-  const RecoveryReport& report = log_->recovery();
-  LogStatistics statistics = log_->statistics();
-  Place start = log_->start();
-  object.Set("created", Napi::Boolean::New(env, report.created));
-  object.Set("ringBytes", number(env, log_->ring()->size()));
-  object.Set("maxBatchBytes", number(env, log_->max_batch_bytes()));
-  object.Set("opened", number(env, log_->opened()));
-  object.Set("start", place_object(env, start.position, start.lsn));
-  object.Set("io", log_->direct() ? "direct" : "buffered");
-  Napi::Object recovery = Napi::Object::New(env);
-  recovery.Set("clean", Napi::Boolean::New(env, report.clean));
-  recovery.Set("scannedBytes", number(env, report.scanned_bytes));
-  recovery.Set("cutBytes", number(env, report.cut_bytes));
-  recovery.Set("rewrittenBytes", number(env, report.rewritten_bytes));
-  recovery.Set("milliseconds", Napi::Number::New(env, report.milliseconds));
-  object.Set("recovery", recovery);
-  object.Set("flushes", number(env, statistics.flushes));
-  object.Set("flushedBytes", number(env, statistics.flushed_bytes));
-  object.Set("slowestFlushMs", Napi::Number::New(env, statistics.slowest_flush_ms));
-  object.Set("slowFlushes", number(env, statistics.slow_flushes));
-  object.Set("lastSlowFlushMs", Napi::Number::New(env, statistics.last_slow_flush_ms));
-  object.Set("segments", number(env, log_->segment_count()));
-  object.Set("spareSegments", number(env, log_->spare_count()));
-  object.Set("copies", copies_array(env, log_->copies()));
-  object.Set("copiesAcknowledging", number(env, log_->copies_acknowledging()));
-  return object;
-}
-
-Napi::Value NativeLog::flush_times(const Napi::CallbackInfo& info) {
-  Napi::Env env = info.Env();
-  const DurationHistogram durations = log(env).statistics().durations;
-  Napi::Array pairs = Napi::Array::New(env);
-  uint32_t length = 0;
-  for (size_t bucket = 0; bucket < DurationHistogram::kBuckets; bucket++) {
-    if (durations.count(bucket) == 0) continue;
-    pairs.Set(length++, Napi::Number::New(env, DurationHistogram::limit_ms(bucket)));
-    pairs.Set(length++, number(env, durations.count(bucket)));
-  }
-  return pairs;
-}
-
-Napi::Value NativeLog::failure(const Napi::CallbackInfo& info) {
-  std::optional<WalFailure> failure = log_->failure();
-  if (!failure) return info.Env().Undefined();
-  return to_error(info.Env(), *failure).Value();
-}
-
 void NativeLog::on_progress(const Napi::CallbackInfo& info) {
   if (!info[0].IsFunction()) throw Napi::TypeError::New(info.Env(), "onProgress takes a function");
   callback_ = Napi::Persistent(info[0].As<Napi::Function>());
@@ -343,7 +291,11 @@ void NativeLog::unref(const Napi::CallbackInfo& info) {
 Napi::Value NativeLog::promise(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   Log& log = this->log(env);
-  bool done = guarded(env, [&] { return log.promise(to_uint(info[0], "bytes")); });
+  uint64_t bytes = to_uint(info[0], "bytes");
+  bool done = guarded(env, [&] {
+    auto owning = log.own();
+    return log.promise(bytes);
+  });
   refresh();
   return Napi::Number::New(env, done ? 0 : 1);
 }
@@ -351,10 +303,19 @@ Napi::Value NativeLog::promise(const Napi::CallbackInfo& info) {
 Napi::Value NativeLog::reserve(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   Log& log = this->log(env);
-  bool done = guarded(env, [&] {
-    return log.reserve(to_uint(info[0], "payloadBytes"),
-                       static_cast<uint32_t>(to_uint(info[1], "count")), to_uint(info[2], "need"));
-  });
+  uint64_t payload = to_uint(info[0], "payloadBytes");
+  auto count = static_cast<uint32_t>(to_uint(info[1], "count"));
+  uint64_t need = to_uint(info[2], "need");
+  bool done = false;
+  try {
+    done = guarded(env, [&] {
+      auto owning = log.own();
+      return log.reserve(payload, count, need);
+    });
+  } catch (...) {
+    refresh();  // the open batch may be closed all the same
+    throw;
+  }
   refresh();
   return Napi::Number::New(env, done ? 0 : 1);
 }
@@ -362,9 +323,11 @@ Napi::Value NativeLog::reserve(const Napi::CallbackInfo& info) {
 void NativeLog::close_batch(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   Log& log = this->log(env);
+  uint64_t payload = to_uint(info[0], "payloadBytes");
+  auto count = static_cast<uint32_t>(to_uint(info[1], "count"));
   guarded(env, [&] {
-    log.close_batch(to_uint(info[0], "payloadBytes"),
-                    static_cast<uint32_t>(to_uint(info[1], "count")));
+    auto owning = log.own();
+    log.close_batch(payload, count);
   });
   refresh();
 }
@@ -377,7 +340,12 @@ void NativeLog::wake_ticker(const Napi::CallbackInfo& info) {
 void NativeLog::put(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   ByteView bytes = to_bytes(info[1]);
-  guarded(env, [&] { log(env).put(to_uint(info[0], "at"), bytes.data, bytes.size); });
+  uint64_t at = to_uint(info[0], "at");
+  Log& log = this->log(env);
+  guarded(env, [&] {
+    auto owning = log.own();
+    log.put(at, bytes.data, bytes.size);
+  });
   if (words_copy_ != nullptr) *words_copy_ = log_->tick_word()->load(std::memory_order_relaxed);
 }
 
@@ -403,7 +371,12 @@ Napi::Value NativeLog::open_term(const Napi::CallbackInfo& info) {
 
 void NativeLog::begin_ingest(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  guarded(env, [&] { log(env).begin_ingest(to_history(info[0])); });
+  History history = to_history(info[0]);
+  Log& log = this->log(env);
+  guarded(env, [&] {
+    auto owning = log.own();
+    log.begin_ingest(std::move(history));
+  });
   refresh();
 }
 
@@ -417,7 +390,10 @@ Napi::Value NativeLog::ingest(const Napi::CallbackInfo& info) {
   Log& log = this->log(env);
   uint64_t taken = 0;
   try {
-    taken = guarded(env, [&] { return log.ingest(bytes.data + start, end - start); });
+    taken = guarded(env, [&] {
+      auto owning = log.own();
+      return log.ingest(bytes.data + start, end - start);
+    });
   } catch (...) {
     refresh();
     throw;
@@ -427,7 +403,9 @@ Napi::Value NativeLog::ingest(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value NativeLog::received(const Napi::CallbackInfo& info) {
-  return number(info.Env(), log(info.Env()).received());
+  Log& log = this->log(info.Env());
+  auto owning = log.own();
+  return number(info.Env(), log.received());
 }
 
 Napi::Value NativeLog::truncate(const Napi::CallbackInfo& info) {
@@ -436,6 +414,7 @@ Napi::Value NativeLog::truncate(const Napi::CallbackInfo& info) {
   std::string side_file = info[1].As<Napi::String>().Utf8Value();
   if (!is_side_file_name(side_file))
     throw Napi::TypeError::New(info.Env(), "sideFile takes a plain name that ends in .diverged");
+  Cut how = to_cut(info[2]);
   Napi::Env env = info.Env();
   // Whatever happens, the owner's fields are the owner's again.
   auto over = [this](Napi::Env) {
@@ -446,42 +425,17 @@ Napi::Value NativeLog::truncate(const Napi::CallbackInfo& info) {
   try {
     return run_task(
         env,
-        [this, position, side_file] {
-          log_->truncate(position, side_file);
-          return [](Napi::Env settled) { return settled.Undefined(); };
+        [this, position, side_file, how] {
+          std::string aside = log_->truncate(position, side_file, how);
+          return [aside](Napi::Env settled) -> Napi::Value {
+            return Napi::String::New(settled, aside);
+          };
         },
         over);
   } catch (...) {
     cutting_ = false;
     throw;
   }
-}
-
-Napi::Value NativeLog::store_role(const Napi::CallbackInfo& info) {
-  Role role = to_role(info[0]);
-  Term term = to_term(info[1]);
-  std::string primary = info[2].ToString().Utf8Value();
-  std::string address = info[3].ToString().Utf8Value();
-  return run_task(info.Env(), [this, role, term, primary, address] {
-    log_->store_role(role, term, primary, address);
-    return [](Napi::Env env) { return env.Undefined(); };
-  });
-}
-
-Napi::Value NativeLog::store_rule(const Napi::CallbackInfo& info) {
-  Rule rule = to_rule(info[0]);
-  return run_task(info.Env(), [this, rule] {
-    log_->store_rule(rule);
-    return [](Napi::Env env) { return env.Undefined(); };
-  });
-}
-
-Napi::Value NativeLog::store_contact(const Napi::CallbackInfo& info) {
-  uint64_t wall_clock_us = to_uint(info[0], "wallClockMs") * 1000;
-  return run_task(info.Env(), [this, wall_clock_us] {
-    log_->store_contact(wall_clock_us);
-    return [](Napi::Env env) { return env.Undefined(); };
-  });
 }
 
 void NativeLog::set_commit(const Napi::CallbackInfo& info) {
@@ -524,15 +478,22 @@ Napi::Value NativeLog::read_ring(const Napi::CallbackInfo& info) {
   ReadOutcome outcome;
   uint64_t from = to_uint(info[1], "from");
   uint64_t up_to = to_uint(info[2], "upTo");
-  bool there = guarded(
-      env, [&] { return log(env).read_ring(bytes.data, bytes.size, from, up_to, outcome); });
+  Log& log = this->log(env);
+  bool there = guarded(env, [&] {
+    auto owning = log.own();
+    return log.read_ring(bytes.data, bytes.size, from, up_to, outcome);
+  });
   return there ? read_object(env, outcome) : env.Undefined();
 }
 
 Napi::Value NativeLog::locate(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   uint64_t lsn = to_uint(info[0], "lsn");
-  auto found = guarded(env, [&] { return log(env).locate_in_ring(lsn); });
+  Log& log = this->log(env);
+  auto found = guarded(env, [&] {
+    auto owning = log.own();
+    return log.locate_in_ring(lsn);
+  });
   if (found && log_->start().lsn < lsn) {
     auto deferred = Napi::Promise::Deferred::New(env);
     deferred.Resolve(number(env, *found));
@@ -549,7 +510,13 @@ Napi::Value NativeLog::checksum_at(const Napi::CallbackInfo& info) {
   uint64_t position = to_uint(info[0], "position");
   auto deferred = Napi::Promise::Deferred::New(env);
   try {
-    if (std::optional<uint32_t> found = log(env).checksum_in_ring(position)) {
+    Log& log = this->log(env);
+    std::optional<uint32_t> found;
+    {
+      auto owning = log.own();
+      found = log.checksum_in_ring(position);
+    }
+    if (found) {
       deferred.Resolve(number(env, *found));
       return deferred.Promise();
     }
@@ -566,7 +533,13 @@ Napi::Value NativeLog::checksum_at(const Napi::CallbackInfo& info) {
 Napi::Value NativeLog::pin(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   uint64_t position = to_uint(info[0], "position");
-  int pin = guarded(env, [&] { return log(env).pin(position); });
+  Log& log = this->log(env);
+  int pin = guarded(env, [&] {
+    auto owning = log.own();
+    if (position < log.ring_floor())
+      throw WalFailure("WAL_LSN_GONE", "these bytes are not in the log memory any more");
+    return log.pin(position);
+  });
   refresh();  // the ring may have less room now
   return Napi::Number::New(env, pin);
 }
@@ -622,6 +595,8 @@ void NativeLog::finish(Napi::Env env) {
   callback_.Reset();
   std::vector<Opening> waiting;
   waiting.swap(openings_);
+  if (shared_ != nullptr) shared_->end();
+  heard_.Reset();
   bridge_->detach();
   // JavaScript may keep the view for long; its memory goes back now.
   log_->ring()->discard();
@@ -649,7 +624,11 @@ Napi::Value NativeLog::close(const Napi::CallbackInfo& info) {
         return settled.Undefined();
       };
     };
-    std::thread([settlement, body = std::move(close_log)] { settlement->run(body); }).detach();
+    if (stepped_) {
+      settlement->run(close_log);
+    } else {
+      std::thread([settlement, body = std::move(close_log)] { settlement->run(body); }).detach();
+    }
   } catch (const std::exception&) {
     // No memory for a thread, or no thread: it is closed on this one, rather than never.
     if (settlement != nullptr) settlement->abandon(env);

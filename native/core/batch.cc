@@ -123,6 +123,15 @@ void make_segment_header(const LogIdentity& identity, uint64_t start, uint64_t l
   std::memcpy(out, &header, sizeof header);
 }
 
+void make_tail_header(const LogIdentity& identity, const Chain& from, const Chain& to,
+                      uint8_t* out) {
+  make_segment_header(identity, from.position, from.lsn, from.crc, out);
+  TailHeader tail{to.position, to.lsn};
+  std::memcpy(out + kTailHeaderAt, &tail, sizeof tail);
+  uint32_t crc = crc32c(0, out + 8, kSegmentHeaderBytes - 8);
+  std::memcpy(out + offsetof(SegmentHeader, crc), &crc, sizeof crc);
+}
+
 bool check_segment_header(const uint8_t* bytes, const char** reason) {
   SegmentHeader header;
   std::memcpy(&header, bytes, sizeof header);

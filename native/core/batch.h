@@ -69,6 +69,10 @@ bool records_fill(const uint8_t* payload, uint64_t size, uint32_t count);
 void make_segment_header(const LogIdentity& identity, uint64_t start, uint64_t lsn,
                          uint32_t prev_crc, uint8_t* out);
 
+/// Fills `out` (4096 bytes) with the header of a file that holds the log from `from` up to `to`.
+void make_tail_header(const LogIdentity& identity, const Chain& from, const Chain& to,
+                      uint8_t* out);
+
 /// Whether these 4096 bytes are a segment header, of any log. `reason` says what is wrong.
 bool check_segment_header(const uint8_t* bytes, const char** reason);
 

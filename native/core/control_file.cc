@@ -76,6 +76,7 @@ Control decode(const ControlBlock& block) {
   control.role = static_cast<Role>(block.role);
   control.clean = (block.flags & kControlClean) != 0;
   control.cut_under_way = (block.flags & kControlCutUnderWay) != 0;
+  control.commit_exact = (block.flags & kControlCommitExact) != 0;
   control.fork_position = block.fork_position;
   control.term = {block.epoch, block.opener, block.incarnation};
   control.watermark = {block.watermark_position, block.watermark_lsn, block.watermark_crc};
@@ -87,12 +88,19 @@ Control decode(const ControlBlock& block) {
   control.primary_name = get_text(block.primary_name, sizeof block.primary_name);
   control.primary_address = get_text(block.primary_address, sizeof block.primary_address);
   control.contact_us = block.contact_us;
+  control.rebuild_from = block.rebuild_from;
+  control.rebuild_to = block.rebuild_to;
+  control.quorum_lsn = block.quorum_lsn;
+  control.quorum_most_lsn = block.quorum_most_lsn;
   if (block.rule_level != 0) {
     const Id* ids = block.rule_member_ids;
     control.rule = Rule{static_cast<CommitLevel>(block.rule_level),
                         get_text(block.rule_standbys, sizeof block.rule_standbys),
                         {ids, ids + block.rule_members},
                         (block.rule_flags & kRuleDegraded) != 0};
+    control.rule_of_earlier_term = (block.rule_flags & kRuleOfEarlierTerm) != 0;
+    control.rule_untold = (block.rule_flags & kRuleUntold) != 0;
+    control.rule_undercut = (block.rule_flags & kRuleUndercut) != 0;
   }
   control.membership = get_membership(block);
   control.own_copy = block.own_copy;
@@ -127,8 +135,9 @@ void encode_control(const Control& control, uint64_t sequence, uint8_t* out) {
   block.segment_bytes = control.segment_bytes;
   block.max_record_bytes = control.max_record_bytes;
   block.role = static_cast<uint32_t>(control.role);
-  block.flags =
-      (control.clean ? kControlClean : 0) | (control.cut_under_way ? kControlCutUnderWay : 0);
+  block.flags = (control.clean ? kControlClean : 0) |
+                (control.cut_under_way ? kControlCutUnderWay : 0) |
+                (control.commit_exact ? kControlCommitExact : 0);
   block.epoch = control.term.epoch;
   block.opener = control.term.opener;
   block.incarnation = control.term.incarnation;
@@ -145,12 +154,19 @@ void encode_control(const Control& control, uint64_t sequence, uint8_t* out) {
   put_text(block.primary_name, sizeof block.primary_name, control.primary_name);
   put_text(block.primary_address, sizeof block.primary_address, control.primary_address);
   block.contact_us = control.contact_us;
+  block.rebuild_from = control.rebuild_from;
+  block.rebuild_to = control.rebuild_to;
+  block.quorum_lsn = control.quorum_lsn;
+  block.quorum_most_lsn = control.quorum_most_lsn;
   if (control.rule) {
     const Rule& rule = *control.rule;
     block.rule_level = static_cast<uint32_t>(rule.level);
     block.rule_members = static_cast<uint32_t>(rule.members.size());
     std::copy(rule.members.begin(), rule.members.end(), block.rule_member_ids);
-    block.rule_flags = rule.degraded ? kRuleDegraded : 0;
+    block.rule_flags = (rule.degraded ? kRuleDegraded : 0) |
+                       (control.rule_of_earlier_term ? kRuleOfEarlierTerm : 0) |
+                       (control.rule_undercut ? kRuleUndercut : 0) |
+                       (control.rule_untold ? kRuleUntold : 0);
     put_text(block.rule_standbys, sizeof block.rule_standbys, rule.standbys);
   }
   size_t first = control.history.size() > kMaxHistory ? control.history.size() - kMaxHistory : 0;

@@ -35,10 +35,35 @@ struct Control {
   std::string primary_name;
   std::string primary_address;
   uint64_t contact_us = 0;  // standby: when its primary was last heard of, 0 unknown
+  /// Records that a cut removed though an application may have seen them, which has not been told
+  /// yet; from 0: there are none.
+  uint64_t rebuild_from = 0;
+  uint64_t rebuild_to = 0;
+  /// Last record of this log that is known to be committed by a quorum, under whichever rule, and
+  /// the last that may be, under one that this rule took the place of. They never fall.
+  uint64_t quorum_lsn = 0;
+  uint64_t quorum_most_lsn = 0;
   /// The rule of the primary of this term; on a standby, as that primary told it.
   std::optional<Rule> rule;
+  /// It is that of the last term in the history, whose records are judged by it, and not of `term`.
+  /// Where `term` is of nobody yet (incarnation 0) and this is false, it is of the term before it,
+  /// and the log has no opening of that.
+  bool rule_of_earlier_term = false;
+  /// Of a term that was heard of since, and that is not in the history, no rule was told.
+  bool rule_untold = false;
+  /// Some commits were acknowledged at a level below it.
+  bool rule_undercut = false;
+  /// Of the last term in the history nothing past `commit` was acknowledged, and nothing will be.
+  bool commit_exact = false;
   Membership membership;
   Id own_copy{};  // of the directory that was read; each has its own
+
+  void forget_rule() {
+    rule.reset();
+    rule_of_earlier_term = false;
+    rule_untold = false;
+    rule_undercut = false;
+  }
 };
 
 class ControlFile {

@@ -100,6 +100,14 @@ struct SegmentHeader {
 };
 static_assert(offsetof(SegmentHeader, start) == 40 && offsetof(SegmentHeader, prev_crc) == 64);
 
+/// Behind the segment header that begins a file in which a cut set its tail aside.
+struct TailHeader {
+  uint64_t end;  // position at which the tail ends
+  uint64_t last_lsn;
+};
+constexpr uint64_t kTailHeaderAt = sizeof(SegmentHeader);
+static_assert(kTailHeaderAt == 72);
+
 struct DiskHistoryEntry {
   uint64_t epoch;
   Id opener;
@@ -151,7 +159,11 @@ struct ControlBlock {
   char primary_name[64];
   char primary_address[128];
   uint64_t contact_us;
-  uint8_t reserved[56];
+  uint64_t rebuild_from;  // 0: nobody has to be told
+  uint64_t rebuild_to;
+  uint64_t quorum_lsn;
+  uint64_t quorum_most_lsn;
+  uint8_t reserved[24];
   DiskHistoryEntry history[kMaxHistory];
   uint32_t rule_level;  // 0: no rule is recorded
   uint32_t rule_members;
@@ -169,7 +181,8 @@ struct ControlBlock {
 static_assert(offsetof(ControlBlock, segment_bytes) == 64 && offsetof(ControlBlock, epoch) == 88);
 static_assert(offsetof(ControlBlock, watermark_position) == 120 &&
               offsetof(ControlBlock, name) == 192);
-static_assert(offsetof(ControlBlock, contact_us) == 448 && offsetof(ControlBlock, history) == 512);
+static_assert(offsetof(ControlBlock, contact_us) == 448 &&
+              offsetof(ControlBlock, quorum_lsn) == 472 && offsetof(ControlBlock, history) == 512);
 static_assert(offsetof(ControlBlock, rule_level) == 12800 &&
               offsetof(ControlBlock, rule_member_ids) == 12816 &&
               offsetof(ControlBlock, rule_standbys) == 13840);
@@ -178,8 +191,12 @@ static_assert(offsetof(ControlBlock, generation) == 15888 &&
 static_assert(sizeof(ControlBlock) <= kControlCopyBytes);
 
 constexpr uint32_t kRuleDegraded = 1;
+constexpr uint32_t kRuleOfEarlierTerm = 2;
+constexpr uint32_t kRuleUndercut = 4;
+constexpr uint32_t kRuleUntold = 8;
 constexpr uint32_t kControlClean = 1;
 constexpr uint32_t kControlCutUnderWay = 2;
+constexpr uint32_t kControlCommitExact = 4;
 
 constexpr uint64_t align_up(uint64_t value, uint64_t unit) {
   return (value + unit - 1) / unit * unit;

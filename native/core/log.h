@@ -2,11 +2,13 @@
 // reading, trimming.
 //
 // Threads. The *owner* is the one thread that opened the log (JavaScript's): it alone appends,
-// ingests and reads the ring. The *writer* takes closed batches from the ring and flushes them. The
-// *housekeeper* prepares segments and stores watermarks. The *task* thread runs reads and control
-// changes, one after the other. With several directories, the *keeper* looks after their copies,
-// and each has threads of its own for calls (lanes.h). The owner's fields are touched by a task
-// only while the owner waits for that task.
+// ingests and reads the ring, until it shares the log: then other threads append too, and whoever
+// calls what is the owner's holds `own()`. The *writer* takes closed batches from the ring and
+// flushes them. The *housekeeper* prepares segments and stores watermarks. The *task* thread runs
+// reads and control changes, one after the other. With several directories, the *keeper* looks
+// after their copies, and each has threads of its own for calls (lanes.h). The owner's fields are
+// touched by a task only while the owner waits for that task, the closed end with `own()` held; no
+// append of another thread is taken meanwhile.
 //
 // Durability. `closed` is framed in memory and may be sent; `flushed` is on stable storage here. A
 // failed write or flush is final: `failure` is set, `flushed` never moves again (SAFETY 5.4).
@@ -30,6 +32,7 @@
 #include "recovery.h"
 #include "ring.h"
 #include "scrubber.h"
+#include "surroundings.h"
 
 namespace walmirror {
 
@@ -82,12 +85,14 @@ struct LogStatistics {
 class Log {
  public:
   static constexpr size_t kPins = 64;
+  static constexpr size_t kMaxForcedBytes = 1024;
   enum TickWord : int32_t { kAsleep = 0, kRunning = 1, kDue = 2 };
 
   /// `progress` is called from the engine's threads whenever there is news for the owner: a flush,
   /// a failure, room for a segment. It must not block. Throws WalFailure.
-  static std::unique_ptr<Log> open(const LogOptions& options, std::shared_ptr<FileSystem> files,
-                                   std::function<void()> progress);
+  static std::unique_ptr<Log> open(
+      const LogOptions& options, std::shared_ptr<FileSystem> files, std::function<void()> progress,
+      std::shared_ptr<Surroundings> surroundings = real_surroundings());
   /// Ends the threads; what is closed and not flushed is flushed first. `close` is the orderly way.
   ~Log();
   Log(const Log&) = delete;
@@ -144,9 +149,42 @@ class Log {
   void put(uint64_t at, const uint8_t* data, uint64_t size);
   /// Frames the opening of the current term. False: no room yet, call again after progress.
   bool frame_opening();
+  /// Frames, with no batch open, the record that the promotion of this term was forced, and why.
+  /// False as above.
+  bool frame_forced(const std::string& why);
   bool appending() const { return appending_; }
   /// Where the opening that was framed here ends; 0 before there is one.
   uint64_t opened() const { return opened_; }
+
+  // -- several threads append (log_shared.cc) --
+  /// For who calls what is the owner's, where others than the owner may. Never held over a call of
+  /// the operating system that may wait.
+  [[nodiscard]] std::unique_lock<std::mutex> own() const { return std::unique_lock(own_); }
+  /// The open batch, which has no records, is the engine's from here on: whoever holds `own()` may
+  /// `append`, and `reserve` and `close_batch` are called with no records of the caller's.
+  void share();
+  bool shared() const { return shared_; }
+  /// From here on appends are taken. Before the first call: WAL_CLOSED.
+  void take_appends() { taking_ = true; }
+  /// From here on none is, and each throws this; nothing: WAL_CLOSED. Takes no memory.
+  void refuse_appends(std::optional<WalFailure> why = {}) {
+    taking_ = false;
+    refusal_ = std::move(why);
+  }
+  /// Puts a record into the open batch, closing and rolling as needed, and returns its LSN. 0: no
+  /// room, nothing was taken. Throws as `reserve` does, and what refuses appends.
+  uint64_t append(const uint8_t* data, uint64_t size);
+  /// All or none of `count` records, framed as in a payload. Returns the first LSN, or 0. Throws
+  /// PartTaken where the log fails, or memory runs out, behind the first batch.
+  uint64_t append_group(const uint8_t* records, uint64_t bytes, uint32_t count);
+  /// Publishes the open batch, if it has records that may still be published.
+  void close_shared();
+  /// LSN of the last record, of the open batch too.
+  uint64_t appended() const { return chain_.lsn + open_count_; }
+  /// Bytes of the log that the open batch takes as it is.
+  uint64_t open_bytes() const;
+  /// Whether the ring is nearly full, or the next record might not be taken.
+  bool nearly_full() const;
 
   // -- the owner: receiving --
   void begin_ingest(History history);
@@ -165,18 +203,44 @@ class Log {
   /// False: the log is closing, the task will not run.
   bool post(std::function<void()> task);
   /// `rule`: what this primary's acknowledgements will mean; stored with the term, so before any.
+  /// Throws WAL_NO_SPACE, and stores nothing, where there is no room for the opening.
   void store_term(const Term& term, const std::optional<Rule>& rule = {});
-  /// A rule that was told by the primary of another term is forgotten.
+  /// The rule of the log's last term is kept until another is stored, or the log is cut.
   void store_role(Role role, const Term& term, const std::string& primary,
                   const std::string& address);
   void store_rule(const Rule& rule);
+  /// Before a commit is acknowledged at a level below the rule of this term.
+  void store_undercut();
+  /// No commit is acknowledged from now on: the place that `set_commit` told last is all there is.
+  void end_commits();
   /// Standby: when its primary was last heard of.
   void store_contact(uint64_t wall_clock_us);
-  void truncate(uint64_t position, const std::string& side_file);
+  /// Cuts the log where a batch ends. What goes is first set aside, flushed, in a file of this name
+  /// or, where that is taken, of one like it. Returns its path; empty where nothing goes. Throws
+  /// WAL_COMMITTED_LOST where it would go below the commit position, unless it is `kReturning`, and
+  /// always below what a quorum is known to have committed.
+  std::string truncate(uint64_t position, const std::string& side_file, Cut how = Cut::kUnseen);
+  /// The application was told what it has to rebuild.
+  void store_rebuilt();
   void trim(uint64_t position);
   ReadOutcome read_into(uint8_t* buffer, uint64_t size, uint64_t from, uint64_t up_to);
   uint64_t locate(uint64_t lsn);
   uint32_t checksum_at(uint64_t position);
+
+  // -- without threads (Surroundings), the owner: what they would do (log_step.cc) --
+  enum class Work { kFlushBegins, kFlushEnds, kHousekeeping, kTask };
+  /// What there is to do, as of now.
+  struct Due {
+    bool flush_begins = false;
+    bool flush_ends = false;
+    bool housekeeping = false;
+    bool task = false;
+    bool watermark = false;  // housekeeping is due once the log was idle
+  };
+  Due due();
+  /// A flush takes what is closed when it begins, and is on disk when it ends. False: there was
+  /// nothing to do, or of housekeeping: there is no more.
+  bool step(Work which);
 
   void set_commit(uint64_t position, uint64_t lsn);
   int pin(uint64_t position);
@@ -231,6 +295,7 @@ class Log {
   // log_append.cc
   uint64_t room(uint64_t position) const;
   void set_capacity(uint64_t need);
+  void touch(uint64_t until) { ring_touched_ = std::max(ring_touched_, until); }
   void frame(Kind kind, uint64_t payload, uint32_t count, std::optional<History> history = {});
   void frame_filler();
   bool roll(uint64_t need);
@@ -238,6 +303,13 @@ class Log {
   void note_index(uint64_t position, uint64_t lsn);
   uint64_t clock_us();
   void check_usable() const;
+  void write_record(uint64_t at, const uint8_t* data, uint64_t size);
+  // log_shared.cc
+  void check_taken();
+  bool batch_due() const;
+  void begin_shared_batch();
+  void publish_at_the_end();
+  uint64_t space_of(const uint8_t* records, uint64_t bytes) const;
   // log_ingest.cc
   void parse_received();
   void parse_or_drop();
@@ -248,31 +320,47 @@ class Log {
   // log_writer.cc
   void writer_main();
   Place take_target() const;
+  bool flush_to(Place target, std::unique_lock<std::mutex>& lock);
   bool flush(const Place& from, const Place& target);
   void write_range(uint64_t from, uint64_t to);
   void write_part(const std::shared_ptr<Segment>& segment, uint64_t from, uint64_t to);
   void tick(std::chrono::steady_clock::time_point now);
   void housekeeper_main();
+  enum class House { kMore, kDone, kFailed };
+  House keep_house(std::unique_lock<std::mutex>& lock);
+  size_t spares_due() const;
   void wake_housekeeper();
   /// Fill of a segment from which on the next ones are prepared.
   uint64_t spares_from() const { return identity_.segment_bytes / 8; }
   bool watermark_due(std::chrono::steady_clock::time_point now) const;
   void store_watermark(bool clean);
   void task_main();
+  bool run_task(std::unique_lock<std::mutex>& lock);
   void fail(const WalFailure& failure);
   void fail_as_caught();
   void wait_until_flushed();
   void refresh_control(Control& control) const;
+  // log_step.cc
+  void step_to_the_end();
+  void step_flushes();
+  // log_set_aside.cc
+  std::string set_aside(const Chain& from, const std::string& side_file);
+  void reserve_aside(const std::string& path, uint64_t size);
+  void write_tail(File& file, const Chain& from);
   // log_control.cc
+  void require_not_older(const Term& term) const;
   void store(const std::function<void(Control&)>& change,
              ControlFile::Copies copies = ControlFile::Copies::kBoth);
-  void write_side_file(const Chain& from, uint64_t to, const std::string& side_file);
-  void cut(const Chain& end);
+  void forget_exact();
+  void make_room_to_open();
+  uint64_t quorum_committed() const;
+  void cut(const Chain& end, Cut how);
   void finish_cut(const Chain& end);
   Scrubber::Facts facts() const;
   Chain chain_at(uint64_t position);
   void name_lsn(uint64_t position, WalFailure& failure);
 
+  std::shared_ptr<Surroundings> surroundings_;
   std::shared_ptr<FileSystem> files_;
   std::string directory_;
   std::function<void()> progress_;
@@ -299,12 +387,21 @@ class Log {
   uint64_t opened_ = 0;    // where the opening of the term ends
   uint64_t received_ = 0;  // standby: bytes received up to here
   uint64_t ring_valid_from_ = 0;
+  uint64_t ring_touched_ = 0;    // the ring may hold bytes up to here, whatever became of them
   uint64_t promised_until_ = 0;  // nobody may newly hold on to what appends up to here overwrite
   uint64_t last_indexed_ = 0;
-  bool appending_ = false;
+  std::atomic<bool> appending_{false};  // ended by the task that stores another role
   bool ingesting_ = false;
   History session_history_;
   uint64_t last_clock_us_ = 0;
+
+  // The owner's too, where several threads append.
+  mutable std::mutex own_;  // taken before mutex_
+  bool shared_ = false;
+  uint64_t open_payload_ = 0;  // of the open batch, which has
+  uint32_t open_count_ = 0;    // so many records
+  bool taking_ = false;
+  std::optional<WalFailure> refusal_;  // where it takes none
 
   // Shared, under mutex_.
   mutable std::mutex mutex_;
@@ -322,9 +419,12 @@ class Log {
   bool stopping_ = false;
   bool closed_down_ = false;
   bool all_ended_ = false;
+  bool started_ = false;
+  std::optional<Place> under_way_;  // without threads: what the flush under way takes
   Term term_;
   History history_;
   Place commit_;
+  bool commit_exact_ = false;
   uint64_t start_position_ = kFirstBatch;
   uint64_t start_lsn_ = 0;
   std::atomic<uint64_t> cuts_{0};
@@ -343,6 +443,10 @@ class Log {
   std::atomic<uint64_t> flush_count_{0};
   std::atomic<uint64_t> flush_nanoseconds_{0};
   std::array<std::atomic<uint64_t>, kPins> pins_;
+  // The housekeeper's.
+  uint64_t lap_ends_ = 0;  // from there on all of the ring has been written
+  uint64_t spares_told_ = 0;
+
   std::atomic<int32_t> tick_{kAsleep};
   std::chrono::steady_clock::time_point next_tick_{};
   int idle_ticks_ = 0;

@@ -18,6 +18,8 @@ void Log::check_usable() const {
 uint64_t Log::ring_floor() const {
   uint64_t open = capacity_ > 0 ? kBatchHeaderBytes + capacity_ : 0;
   uint64_t reserved = std::max({received_, chain_.position + open, promised_until_});
+  // What was received or open, and came to nothing, has overwritten the ring all the same.
+  if (!PLANTED(overwritten_and_forgotten)) reserved = std::max(reserved, ring_touched_);
   return std::max(ring_valid_from_, reserved > ring_->size() ? reserved - ring_->size() : 0);
 }
 
@@ -66,6 +68,7 @@ void Log::set_capacity(uint64_t need) {
   uint64_t most = std::min({std::max(max_batch_bytes_, need), in_ring, room(chain_.position)});
   most = align_down(most, 4);  // or a record could fit, and not its padding
   capacity_ = most < 4 || most < need ? 0 : most;
+  if (capacity_ > 0) touch(chain_.position + kBatchHeaderBytes + capacity_);
 }
 
 bool Log::reserve(uint64_t payload, uint32_t count, uint64_t need) {
@@ -104,15 +107,18 @@ void Log::frame_filler() {
 }
 
 uint64_t Log::clock_us() {
-  auto now = std::chrono::system_clock::now().time_since_epoch();
-  auto us =
-      static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(now).count());
+  uint64_t us = surroundings_->wall_clock_us();
   last_clock_us_ = PLANTED(clock_falls) ? us : std::max(last_clock_us_, us);
   wall_clock_us_.store(last_clock_us_, std::memory_order_relaxed);
   return last_clock_us_;
 }
 
 void Log::close_batch(uint64_t payload, uint32_t count) {
+  if (shared_) {
+    if (count > 0) throw std::invalid_argument("the open batch of a shared log is the engine's");
+    payload = open_payload_;
+    count = open_count_;
+  }
   if (count == 0) return;
   check_usable();
   if (!appending_) throw WalFailure("WAL_IS_STANDBY", "the log takes no appends in this role");
@@ -122,6 +128,8 @@ void Log::close_batch(uint64_t payload, uint32_t count) {
     throw std::invalid_argument("the record lengths do not add up to the batch");
   }
   frame(Kind::kData, payload, count);
+  open_payload_ = 0;
+  open_count_ = 0;
   set_capacity(0);
   int32_t due = kDue;
   tick_.compare_exchange_strong(due, kRunning, std::memory_order_relaxed);
@@ -198,17 +206,22 @@ void Log::wake_ticker() {
   std::lock_guard<std::mutex> guard(mutex_);
   if (tick_.load(std::memory_order_relaxed) != kAsleep) return;
   tick_.store(kRunning, std::memory_order_relaxed);
-  next_tick_ = std::chrono::steady_clock::now() + batch_delay_;
+  next_tick_ = surroundings_->now() + batch_delay_;
   idle_ticks_ = 0;
   writer_wakes_.notify_one();
 }
 
 void Log::put(uint64_t at, const uint8_t* data, uint64_t size) {
   check_usable();
+  if (shared_) throw std::invalid_argument("the open batch of a shared log is the engine's");
   if (at % 4 != 0 || size > max_record_bytes_ || at > capacity_ ||
       record_bytes(size) > capacity_ - at) {
     throw std::invalid_argument("the record does not fit what was reserved");
   }
+  write_record(at, data, size);
+}
+
+void Log::write_record(uint64_t at, const uint8_t* data, uint64_t size) {
   uint8_t* record = ring_->at(chain_.position) + kBatchHeaderBytes + at;
   auto length = static_cast<uint32_t>(size);
   std::memcpy(record, &length, sizeof length);
@@ -243,6 +256,20 @@ bool Log::frame_opening() {
   opened_ = chain_.position;
   opening_ = false;
   appending_ = true;
+  set_capacity(0);
+  return true;
+}
+
+bool Log::frame_forced(const std::string& why) {
+  check_usable();
+  if (!appending_) throw WalFailure("WAL_IS_STANDBY", "the log takes no appends in this role");
+  if (why.size() > kMaxForcedBytes) throw std::out_of_range("the reason is too long");
+  uint64_t size = why.size();
+  if (size > room(chain_.position) && !roll(size)) return false;
+  if (kBatchHeaderBytes + size + identity_.align > ring_free()) return false;
+  capacity_ = 0;
+  if (size > 0) std::memcpy(ring_->at(chain_.position) + kBatchHeaderBytes, why.data(), size);
+  frame(Kind::kForcedPromotion, size, 0);
   set_capacity(0);
   return true;
 }

@@ -7,31 +7,6 @@
 #include "planted.h"
 
 namespace walmirror {
-namespace {
-
-constexpr const char* kSideFileEnd = ".diverged";
-
-bool same_content(File& a, File& b) {
-  if (a.size() != b.size()) return false;
-  AlignedBuffer one(1u << 20);
-  AlignedBuffer other(1u << 20);
-  for (uint64_t at = 0, size = a.size(); at < size; at += one.size()) {
-    uint64_t piece = std::min<uint64_t>(one.size(), size - at);
-    if (a.read(at, one.data(), piece) != piece || b.read(at, other.data(), piece) != piece ||
-        std::memcmp(one.data(), other.data(), piece) != 0) {
-      return false;
-    }
-  }
-  return true;
-}
-
-}  // namespace
-
-bool is_side_file_name(const std::string& name) {
-  return name.size() > std::strlen(kSideFileEnd) && name.ends_with(kSideFileEnd) &&
-         name[0] != '.' && name.find_first_of(std::string("/\0", 2)) == std::string::npos;
-}
-
 Term Log::term() const {
   std::lock_guard<std::mutex> guard(mutex_);
   return term_;
@@ -68,29 +43,99 @@ static void require_fits(const Rule& rule) {
   }
 }
 
+/// Whether what is committed under it is on a quorum.
+static bool waits_for_standbys(const std::optional<Rule>& rule) {
+  return rule && rule->level >= CommitLevel::kRemoteWrite && !rule->standbys.empty() &&
+         !rule->degraded;
+}
+
+/// Before the rule, its term or its commit place changes: what is committed under one in force is
+/// on a quorum, and stays known to be, whatever the rule is later.
+static void note_quorum(Control& control) {
+  if (!waits_for_standbys(control.rule) || control.history.empty()) return;
+  const HistoryEntry& opening = control.history.back();
+  // The commit place passes the opening when that meets the rule, and all before with it (1.5).
+  if (!(opening.term == control.term) || control.commit.position <= opening.position) return;
+  if (!PLANTED(quorum_forgotten))
+    control.quorum_lsn = std::max(control.quorum_lsn, control.commit.lsn);
+}
+
+/// Under such a term, whose opening is not in the log, nobody has acknowledged anything.
+static bool is_own_and_never_began(const Control& control) {
+  return control.term.incarnation != 0 && control.term.opener == control.node_id &&
+         !PLANTED(rule_of_a_term_that_never_began);
+}
+
+/// The records of the log's last term are judged by its rule until the log is a part of the new
+/// primary's. A term whose opening never reached the log says nothing of the terms before. An epoch
+/// that a candidate has not opened changes nothing of what was acknowledged: the next promotion
+/// goes by the rule that it finds (3.4).
+static void keep_rule(Control& control, const Term& term) {
+  if (control.term == term) return;
+  bool has_opening = !control.history.empty() && control.history.back().term == control.term;
+  if (control.rule_of_earlier_term) {
+    // Of a term that was heard of, and whose rule never was: that it was there is not forgotten.
+    if (control.term.incarnation != 0 && !PLANTED(untold_rule_forgotten))
+      control.rule_untold = !has_opening;
+    return;
+  }
+  if (control.rule && has_opening && !PLANTED(rule_forgotten_with_its_term)) {
+    control.rule_of_earlier_term = true;
+  } else if (term.incarnation != 0 || is_own_and_never_began(control) ||
+             PLANTED(fence_forgets_the_rule)) {
+    control.forget_rule();
+  }
+}
+
+/// Who has stored a term has promised it: what comes late of an older one changes nothing.
+void Log::require_not_older(const Term& term) const {
+  uint64_t known = control().term.epoch;
+  if (term.epoch >= known || PLANTED(older_term_stored)) return;
+  throw WalFailure("WAL_FENCED", "epoch " + std::to_string(known) + " is stored, epoch " +
+                                     std::to_string(term.epoch) + " is below it");
+}
+
+/// For the opening of a term, and for the word that it was forced. Throws WAL_NO_SPACE.
+void Log::make_room_to_open() {
+  size_t terms = std::min<size_t>(history().size() + 1, kMaxHistory);
+  uint64_t size = encode_history(History(terms)).size() + kBatchHeaderBytes + kMaxForcedBytes;
+  if (room(chain_.position) >= size + identity_.align) return;
+  while (segments_->ready() == 0) {
+    segments_->prepare(1);
+    segments_->want(1);
+  }
+}
+
 void Log::store_term(const Term& term, const std::optional<Rule>& rule) {
   if (rule) require_fits(*rule);
+  require_not_older(term);
   wait_until_flushed();
+  // First: of a term that cannot begin nothing is stored.
+  if (!PLANTED(term_stored_without_room)) make_room_to_open();
+  forget_exact();
   store([&](Control& control) {
     if (PLANTED(term_not_stored)) return;
+    note_quorum(control);
     control.role = Role::kPrimary;
     control.term = term;
     control.primary_name.clear();
     control.primary_address.clear();
     control.contact_us = 0;
+    control.forget_rule();
     control.rule = rule;
   });
-  bool may_roll = room(chain_.position) < encode_history(History(kMaxHistory)).size();
-  while (may_roll && segments_->spare_count() == 0 && segments_->prepare(1)) {
-  }
   std::lock_guard<std::mutex> guard(mutex_);
   term_ = term;
 }
 
 void Log::store_role(Role role, const Term& term, const std::string& primary,
                      const std::string& address) {
+  require_not_older(term);
+  if (role == Role::kStandby) forget_exact();
+  if (role != Role::kPrimary && !PLANTED(fenced_still_appends)) appending_ = false;
   store([&](Control& control) {
-    if (!(control.term == term)) control.rule.reset();
+    note_quorum(control);
+    keep_rule(control, term);
     control.role = role;
     control.term = term;
     control.primary_name = primary;
@@ -102,7 +147,33 @@ void Log::store_role(Role role, const Term& term, const std::string& primary,
 
 void Log::store_rule(const Rule& rule) {
   require_fits(rule);
-  store([&](Control& control) { control.rule = rule; });
+  store([&](Control& control) {
+    note_quorum(control);
+    // A standby hears late of what is committed; a primary knows.
+    if (waits_for_standbys(control.rule) && !waits_for_standbys(rule) &&
+        control.role == Role::kStandby) {
+      std::lock_guard<std::mutex> guard(mutex_);
+      uint64_t last = pending_.empty() ? flushed_.lsn : pending_.back().lsn;
+      control.quorum_most_lsn = std::max(control.quorum_most_lsn, last);
+    }
+    if (control.rule_of_earlier_term) control.forget_rule();
+    control.rule = rule;
+  });
+}
+
+void Log::store_undercut() {
+  store([](Control& control) { control.rule_undercut = true; });
+}
+
+void Log::end_commits() {
+  std::lock_guard<std::mutex> guard(mutex_);
+  commit_exact_ = true;
+}
+
+/// Others acknowledge from now on, or this node does again.
+void Log::forget_exact() {
+  std::lock_guard<std::mutex> guard(mutex_);
+  commit_exact_ = false;
 }
 
 void Log::store_contact(uint64_t wall_clock_us) {
@@ -134,35 +205,68 @@ Chain Log::chain_at(uint64_t position) {
   throw WalFailure("WAL_DIVERGED", "no batch ends at position " + std::to_string(position));
 }
 
-void Log::truncate(uint64_t position, const std::string& side_file) {
+std::string Log::truncate(uint64_t position, const std::string& side_file, Cut how) {
   if (!is_side_file_name(side_file))
     throw std::invalid_argument("a side file is a plain name that ends in .diverged");
   if (appending_) throw WalFailure("WAL_NOT_STANDBY", "a primary cuts nothing from its log");
+  Control known = control();
+  if (how == Cut::kReturning &&
+      (known.role == Role::kPrimary || known.term.epoch <= chain_.term.epoch)) {
+    throw WalFailure("WAL_NOT_STANDBY", "a newer epoch is stored before its primary is rejoined");
+  }
   wait_until_flushed();
-  if (position == chain_.position) return;
+  if (position == chain_.position) return {};
   if (position > chain_.position || position < start().position) {
     throw WalFailure("WAL_DIVERGED",
                      "the fork point " + std::to_string(position) + " is outside of the log");
   }
   {
     std::lock_guard<std::mutex> guard(mutex_);
-    if (position < commit_.position && !PLANTED(committed_cut)) {
+    if (position < commit_.position && how != Cut::kReturning && !PLANTED(committed_cut)) {
       throw WalFailure("WAL_COMMITTED_LOST", "a cut at " + std::to_string(position) +
                                                  " would remove what is known to be committed");
     }
   }
   Chain end = chain_at(position);
-  write_side_file(end, chain_.position, side_file);
+  if (end.lsn < quorum_committed() && !PLANTED(quorum_cut)) {
+    throw WalFailure("WAL_COMMITTED_LOST", "a cut behind LSN " + std::to_string(end.lsn) +
+                                               " would remove what a quorum has committed");
+  }
+  if (how == Cut::kReturning && !scrubber_->hold_repairs())
+    throw WalFailure("WAL_IO",
+                     "a damaged range of the log is being repaired; the cut waits for it");
+  std::shared_ptr<void> over(nullptr, [this](void*) { scrubber_->resume_repairs(); });
+  std::string aside = set_aside(end, side_file);
   try {
-    cut(end);
+    cut(end, how);
   } catch (...) {
     // Half cut: what is in memory and on the disk may differ. Opening it again repeats the cut.
     fail_as_caught();
     throw;
   }
+  return aside;
 }
 
-void Log::cut(const Chain& end) {
+/// Last record that a quorum is known to have committed, as of now.
+uint64_t Log::quorum_committed() const {
+  Control now = control();
+  refresh_control(now);
+  note_quorum(now);
+  return now.quorum_lsn;
+}
+
+/// What the application has to be told of, until it was.
+static void note_rebuild(Control& control, uint64_t first, uint64_t last, Cut how) {
+  bool had = control.rebuild_from != 0;
+  if (how != Cut::kUnseen && first <= last && !PLANTED(rebuild_not_stored)) {
+    control.rebuild_from = had ? std::min(control.rebuild_from, first) : first;
+    control.rebuild_to = std::max(control.rebuild_to, last);
+  } else if (had) {
+    control.rebuild_from = std::min(control.rebuild_from, first);
+  }
+}
+
+void Log::cut(const Chain& end, Cut how) {
   {
     // First in memory: a watermark that the housekeeper stores meanwhile must not lie past the cut.
     std::lock_guard<std::mutex> guard(mutex_);
@@ -171,52 +275,41 @@ void Log::cut(const Chain& end) {
     cuts_++;
     stored_watermark_ = flushed_;
     flush_position_.store(end.position);
+    // What another term writes there is not committed yet (docs/adr/0006).
+    bool committed = commit_.position > end.position;
+    if (committed && !PLANTED(commit_outlives_the_cut)) commit_ = end.place();
+    commit_exact_ = false;
   }
+  // One step: what has a tail is fenced, and what follows has none, whenever the power goes.
   store([&](Control& control) {
     control.cut_under_way = !PLANTED(cut_not_stored);
     control.fork_position = end.position;
+    note_rebuild(control, end.lsn + 1, chain_.lsn, how);
+    // What is left may be of a term before that.
+    if (control.rule_of_earlier_term) control.forget_rule();
+    if (how == Cut::kReturning) control.role = Role::kStandby;
   });
   finish_cut(end);
-  chain_ = end;
-  received_ = end.position;
-  ingesting_ = false;
-  ring_valid_from_ = align_down(end.position, kBlock);
-  last_indexed_ = end.position;
+  {
+    // Where other threads have attached, the owner may be asked for the end of the log meanwhile.
+    std::unique_lock<std::mutex> owning = own();
+    chain_ = end;
+    received_ = end.position;
+    ingesting_ = false;
+    ring_valid_from_ = align_down(end.position, kBlock);
+    ring_touched_ = 0;
+    promised_until_ = 0;
+    last_indexed_ = end.position;
+  }
   load_tail(end.position, end.position, false);
   store([](Control& control) { control.cut_under_way = false; });
 }
 
-void Log::write_side_file(const Chain& from, uint64_t to, const std::string& side_file) {
-  std::string path = directory_ + "/" + side_file;
-  std::string fresh = path + ".new";
-  files_->remove(fresh);
-  auto file = files_->open(fresh, OpenMode::kCreate, false);
-  uint8_t header[kSegmentHeaderBytes];
-  make_segment_header(identity_, from.position, from.lsn, from.crc, header);
-  Slice slice{header, sizeof header};
-  file->write(0, &slice, 1, false);
-  uint64_t offset = sizeof header;
-  AlignedBuffer piece(1u << 20);
-  for (uint64_t at = from.position; at < to;) {
-    std::shared_ptr<Segment> segment = segments_->find(identity_.segment_of(at));
-    uint64_t block = align_down(at, kBlock);
-    uint64_t end = std::min({to, identity_.segment_end(at), block + piece.size()});
-    segment->file()->read(block % identity_.segment_bytes, piece.data(),
-                          align_up(end - block, kBlock));
-    Slice part{piece.data() + (at - block), end - at};
-    file->write(offset, &part, 1, false);
-    offset += end - at;
-    at = end;
-  }
-  if (!PLANTED(side_file_not_flushed)) file->sync();
-  // What is aside already stays. The same cut, repeated after a crash, finds its own file there.
-  std::string stem = path.substr(0, path.size() - std::strlen(kSideFileEnd));
-  for (int n = 2; files_->exists(path); n++) {
-    if (same_content(*file, *files_->open(path, OpenMode::kRead, false))) break;
-    path = stem + "-" + std::to_string(n) + kSideFileEnd;
-  }
-  files_->rename(fresh, path);
-  files_->sync_directory(directory_);
+void Log::store_rebuilt() {
+  store([](Control& control) {
+    control.rebuild_from = 0;
+    control.rebuild_to = 0;
+  });
 }
 
 /// Makes sure that nothing after `end` can be taken for a part of the log again, nor for a proof

@@ -43,6 +43,7 @@ uint64_t Log::ingest(const uint8_t* bytes, uint64_t size) {
     if (piece == 0) break;
     std::memcpy(ring_->at(received_), bytes + taken, piece);
     received_ += piece;
+    touch(received_);
     taken += piece;
     parse_or_drop();
   }

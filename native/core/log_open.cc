@@ -7,12 +7,11 @@
 #include "copy_opening.h"
 #include "log.h"
 #include "planted.h"
-#include "random.h"
 
 namespace walmirror {
 namespace {
 
-Control fresh_control(const LogOptions& options) {
+Control fresh_control(const LogOptions& options, Surroundings& surroundings) {
   // The largest record, or the longest history, beside a filler.
   uint64_t least = kSegmentHeaderBytes + kBatchHeaderBytes +
                    record_bytes(options.max_record_bytes) + 3 * kBlock +
@@ -26,9 +25,9 @@ Control fresh_control(const LogOptions& options) {
                 std::to_string(align_up(least, kBlock)) + ".");
   }
   Control control;
-  random_bytes(control.node_id.data(), control.node_id.size());
-  random_bytes(control.log_id.data(), control.log_id.size());
-  random_bytes(&control.salt, sizeof control.salt);
+  surroundings.random(control.node_id.data(), control.node_id.size());
+  surroundings.random(control.log_id.data(), control.log_id.size());
+  surroundings.random(&control.salt, sizeof control.salt);
   if (options.log_id) control.log_id = *options.log_id;
   if (options.salt) control.salt = *options.salt;
   control.segment_bytes = options.segment_bytes;
@@ -51,9 +50,11 @@ uint64_t Log::ring_size(uint64_t asked, uint64_t max_record_bytes) {
 }
 
 std::unique_ptr<Log> Log::open(const LogOptions& options, std::shared_ptr<FileSystem> files,
-                               std::function<void()> progress) {
-  auto began = std::chrono::steady_clock::now();
+                               std::function<void()> progress,
+                               std::shared_ptr<Surroundings> surroundings) {
+  auto began = surroundings->now();
   std::unique_ptr<Log> log(new Log());
+  log->surroundings_ = std::move(surroundings);
   log->files_ = std::move(files);
   log->directory_ = options.directory;
   log->progress_ = std::move(progress);
@@ -62,7 +63,7 @@ std::unique_ptr<Log> Log::open(const LogOptions& options, std::shared_ptr<FileSy
   log->recover(options);
   log->fill_new_copies();
   log->recovery_.milliseconds =
-      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began).count();
+      std::chrono::duration<double, std::milli>(log->surroundings_->now() - began).count();
   log->make_scrubber();
   log->start_threads();
   return log;
@@ -70,6 +71,8 @@ std::unique_ptr<Log> Log::open(const LogOptions& options, std::shared_ptr<FileSy
 
 void Log::create_or_open(const LogOptions& options) {
   if (!options.mirrors.empty()) {
+    if (!surroundings_->has_threads())
+      throw WalFailure("WAL_UNSUPPORTED", "a log without threads has one directory");
     open_several(options);
     return;
   }
@@ -91,7 +94,7 @@ void Log::create_or_open(const LogOptions& options) {
 void Log::create_log(const LogOptions& options) {
   refuse_other_files(*files_, directory_);
   if (!options.create) throw WalFailure("WAL_NOT_FOUND", "there is no log in " + directory_);
-  Control control = fresh_control(options);
+  Control control = fresh_control(options, *surroundings_);
   LogIdentity identity{control.log_id, control.salt, control.segment_bytes, control.align};
   Segments segments(files_, directory_, identity, false);
   segments.load(kFirstBatch);
@@ -142,6 +145,7 @@ void Log::recover(const LogOptions& options) {
   }
   commit_ = control.commit;
   if (commit_.position > chain_.position) commit_ = chain_.place();
+  commit_exact_ = control.commit_exact;
   start_position_ = control.start_position;
   start_lsn_ = control.start_lsn;
   last_clock_us_ = end.last_wall_clock_us;
@@ -187,6 +191,9 @@ void Log::recover(const LogOptions& options) {
   control_->update(ControlFile::Copies::kBoth, [this](Control& next) {
     next.clean = false;
     next.cut_under_way = false;
+    // Of records that a power loss took, and that others may come in the place of, nothing is kept.
+    next.quorum_lsn = std::min(next.quorum_lsn, chain_.lsn);
+    next.quorum_most_lsn = std::min(next.quorum_most_lsn, chain_.lsn);
     refresh_control(next);
   });
 }
@@ -227,6 +234,10 @@ void Log::load_tail(uint64_t from, uint64_t to, bool rewrite) {
 }
 
 void Log::start_threads() {
+  started_ = true;
+  lap_ends_ = flushed_.position + ring_->size();
+  spares_told_ = segments_->spares_kept();
+  if (!surroundings_->has_threads()) return;
   writer_ = std::thread([this] { writer_main(); });
   housekeeper_ = std::thread([this] { housekeeper_main(); });
   task_ = std::thread([this] { task_main(); });

@@ -87,7 +87,7 @@ Place Log::take_target() const {
 void Log::writer_main() {
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
-    tick(Clock::now());
+    tick(surroundings_->now());
     if (between_) {
       std::function<void()> job = std::exchange(between_, nullptr);
       lock.unlock();
@@ -96,41 +96,7 @@ void Log::writer_main() {
       continue;
     }
     if (!pending_.empty() && !failure_) {
-      Place from = flushed_;
-      Place target = take_target();
-      lock.unlock();
-      auto began = Clock::now();
-      bool done = flush(from, target);
-      auto ended = Clock::now();
-      lock.lock();
-      if (!done) continue;
-      if (PLANTED(flushed_with_those_before)) target = pending_.back();
-      flushed_ = target;
-      while (!pending_.empty() && pending_.front().position <= target.position)
-        pending_.pop_front();
-      flush_position_.store(target.position, std::memory_order_release);
-      last_flush_ = ended;
-      statistics_.flushes++;
-      statistics_.flushed_bytes += target.position - from.position;
-      double took = std::chrono::duration<double, std::milli>(ended - began).count();
-      statistics_.total_ms += took;
-      statistics_.durations.add(ended - began);
-      flush_count_.store(statistics_.flushes, std::memory_order_release);
-      flush_nanoseconds_.fetch_add(static_cast<uint64_t>((ended - began).count()),
-                                   std::memory_order_release);
-      statistics_.slowest_flush_ms = std::max(statistics_.slowest_flush_ms, took);
-      if (took >= kSlowFlushMs) {
-        statistics_.last_slow_flush_ms = took;
-        slow_flushes_.store(++statistics_.slow_flushes, std::memory_order_release);
-      }
-      bool wake_housekeeper = watermark_due(ended) || stored_watermark_.position == from.position ||
-                              (from.position % identity_.segment_bytes <= spares_from() &&
-                               target.position % identity_.segment_bytes > spares_from());
-      lock.unlock();
-      progress_();
-      flush_moved_.notify_all();
-      if (wake_housekeeper) housekeeper_wakes_.notify_one();
-      lock.lock();
+      flush_to(take_target(), lock);
       continue;
     }
     if (stopping_) return;
@@ -142,6 +108,44 @@ void Log::writer_main() {
     }
     writer_waits_ = false;
   }
+}
+
+/// Flushes up to `target` and tells so. False: it failed. `lock` is let go of meanwhile.
+bool Log::flush_to(Place target, std::unique_lock<std::mutex>& lock) {
+  Place from = flushed_;
+  lock.unlock();
+  auto began = surroundings_->now();
+  bool done = flush(from, target);
+  auto ended = surroundings_->now();
+  lock.lock();
+  if (!done) return false;
+  if (PLANTED(flushed_with_those_before)) target = pending_.back();
+  flushed_ = target;
+  while (!pending_.empty() && pending_.front().position <= target.position) pending_.pop_front();
+  flush_position_.store(target.position, std::memory_order_release);
+  last_flush_ = ended;
+  statistics_.flushes++;
+  statistics_.flushed_bytes += target.position - from.position;
+  double took = std::chrono::duration<double, std::milli>(ended - began).count();
+  statistics_.total_ms += took;
+  statistics_.durations.add(ended - began);
+  flush_count_.store(statistics_.flushes, std::memory_order_release);
+  flush_nanoseconds_.fetch_add(static_cast<uint64_t>((ended - began).count()),
+                               std::memory_order_release);
+  statistics_.slowest_flush_ms = std::max(statistics_.slowest_flush_ms, took);
+  if (took >= kSlowFlushMs) {
+    statistics_.last_slow_flush_ms = took;
+    slow_flushes_.store(++statistics_.slow_flushes, std::memory_order_release);
+  }
+  bool wake_housekeeper = watermark_due(ended) || stored_watermark_.position == from.position ||
+                          (from.position % identity_.segment_bytes <= spares_from() &&
+                           target.position % identity_.segment_bytes > spares_from());
+  lock.unlock();
+  progress_();
+  flush_moved_.notify_all();
+  if (wake_housekeeper) housekeeper_wakes_.notify_one();
+  lock.lock();
+  return true;
 }
 
 /// False: it failed, and that is final for the log.
@@ -222,11 +226,25 @@ bool Log::watermark_due(Clock::time_point now) const {
 }
 
 /// What the control file says of the log's state, as of now. Takes mutex_.
+/// Before the history changes: a rule that the records of its last term were judged by says nothing
+/// of those of another. A promotion goes by it still, as long as nobody has opened the next epoch.
+static void note_last_term(Control& control, const History& history) {
+  if (!control.rule_of_earlier_term || control.history.empty() || history.empty()) return;
+  if (control.history.back().term == history.back().term || PLANTED(rule_of_another_term)) return;
+  if (control.term.incarnation == 0) {
+    control.rule_of_earlier_term = false;
+  } else {
+    control.forget_rule();
+  }
+}
+
 void Log::refresh_control(Control& control) const {
   std::lock_guard<std::mutex> guard(mutex_);
   control.watermark = flushed_;
   if (PLANTED(watermark_ahead) && !pending_.empty()) control.watermark = pending_.back();
   control.commit = commit_;
+  control.commit_exact = commit_exact_;
+  note_last_term(control, history_);
   control.history = history_;
   control.wall_clock_us = wall_clock_us_.load(std::memory_order_relaxed);
 }
@@ -243,33 +261,42 @@ void Log::store_watermark(bool clean) {
   stored_watermark_ = stored;
 }
 
+/// Spares to have ready as of now. mutex_ held.
+size_t Log::spares_due() const {
+  return flushed_.position % identity_.segment_bytes > spares_from() ? 2 : 0;
+}
+
+/// One round. `lock` is let go of meanwhile.
+Log::House Log::keep_house(std::unique_lock<std::mutex>& lock) {
+  size_t target = spares_due();
+  bool due = watermark_due(surroundings_->now());
+  // Large pages take no more memory from there on.
+  bool lapped = flushed_.position >= lap_ends_;
+  lock.unlock();
+  bool more = false;
+  bool wanted = segments_->wanted();
+  bool failed = false;
+  try {
+    if (due) store_watermark(false);
+    more = segments_->prepare(target) || (lapped && ring_->enlarge_pages());
+  } catch (...) {
+    fail_as_caught();
+    failed = true;
+  }
+  // The owner waits for a segment, or for word that there is no space for one.
+  uint64_t told = std::exchange(spares_told_, segments_->spares_kept());
+  if (wanted || spares_told_ != told) progress_();
+  lock.lock();
+  if (failed) return House::kFailed;
+  return more ? House::kMore : House::kDone;
+}
+
 void Log::housekeeper_main() {
-  uint64_t kept = segments_->spares_kept();
   std::unique_lock<std::mutex> lock(mutex_);
-  // From there on all of the ring has been written: large pages take no more memory.
-  uint64_t lap_ends = flushed_.position + ring_->size();
   while (!stopping_) {
-    uint64_t in_segment = flushed_.position % identity_.segment_bytes;
-    size_t target = in_segment > spares_from() ? 2 : 0;
-    bool due = watermark_due(Clock::now());
-    bool lapped = flushed_.position >= lap_ends;
-    lock.unlock();
-    bool more = false;
-    bool wanted = segments_->wanted();
-    bool failed = false;
-    try {
-      if (due) store_watermark(false);
-      more = segments_->prepare(target) || (lapped && ring_->enlarge_pages());
-    } catch (...) {
-      fail_as_caught();
-      failed = true;
-    }
-    // The owner waits for a segment, or for word that there is no space for one.
-    uint64_t kept_before = std::exchange(kept, segments_->spares_kept());
-    if (wanted || kept != kept_before) progress_();
-    lock.lock();
-    if (failed) return;
-    if (more || stopping_) continue;
+    House outcome = keep_house(lock);
+    if (outcome == House::kFailed) return;
+    if (outcome == House::kMore || stopping_) continue;
     // Looked at with mutex_ held, under which whoever changes it notifies.
     if (segments_->wanted()) {
       housekeeper_wakes_.wait_for(lock, kSpaceRetry);
@@ -296,28 +323,33 @@ bool Log::post(std::function<void()> task) {
   return true;
 }
 
+/// False: there is none. `lock` is let go of meanwhile.
+bool Log::run_task(std::unique_lock<std::mutex>& lock) {
+  if (tasks_.empty()) return false;
+  std::function<void()> task = std::move(tasks_.front());
+  tasks_.pop_front();
+  lock.unlock();
+  try {
+    task();
+  } catch (...) {  // A task tells its errors itself: this one found no memory to.
+    fail_as_caught();
+  }
+  task = nullptr;
+  lock.lock();
+  return true;
+}
+
 void Log::task_main() {
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
-    if (!tasks_.empty()) {
-      std::function<void()> task = std::move(tasks_.front());
-      tasks_.pop_front();
-      lock.unlock();
-      try {
-        task();
-      } catch (...) {  // A task tells its errors itself: this one found no memory to.
-        fail_as_caught();
-      }
-      task = nullptr;
-      lock.lock();
-      continue;
-    }
+    if (run_task(lock)) continue;
     if (stopping_) return;
     task_wakes_.wait(lock);
   }
 }
 
 void Log::wait_until_flushed() {
+  if (!surroundings_->has_threads()) step_flushes();
   std::unique_lock<std::mutex> lock(mutex_);
   flush_moved_.wait(lock, [this] { return pending_.empty() || failure_; });
   if (failure_) throw *failure_;
@@ -325,8 +357,12 @@ void Log::wait_until_flushed() {
 
 void Log::close() {
   {
+    // No append is in the middle of what it does: it is taken whole before this, or refused.
+    std::unique_lock<std::mutex> owning = own();
+    publish_at_the_end();
     std::unique_lock<std::mutex> lock(mutex_);
     if (closed_down_) {
+      owning.unlock();
       flush_moved_.wait(lock, [this] { return all_ended_; });
       return;
     }
@@ -339,6 +375,7 @@ void Log::close() {
     keeper_wakes_.notify_all();
   }
   if (scrubber_ != nullptr) scrubber_->stop();
+  if (started_ && !surroundings_->has_threads()) step_to_the_end();
   if (keeper_.joinable()) keeper_.join();
   if (task_.joinable()) task_.join();
   if (writer_.joinable()) writer_.join();
@@ -363,7 +400,7 @@ void Log::close() {
 }
 
 Log::~Log() {
-  if (writer_.joinable()) close();
+  if (started_) close();
   // An opening that failed while a call hangs: what that refers to lives on, but for the locks.
   if (copies_ != nullptr) copies_->give_up_backlogs();
   for (size_t copy = 0; copies_ != nullptr && copy < copies_->count(); copy++)

@@ -145,6 +145,14 @@ std::string Mirror::path_in(size_t copy, const std::string& path) const {
   return set_->directory(copy) + path.substr(directory_.size());
 }
 
+void Mirror::in_each(const std::string& path,
+                     const std::function<void(FileSystem&, const std::string&)>& call) {
+  std::string name = path.substr(directory_.size());
+  run([files = files_, set = set_, name, call](size_t copy) {
+    call(*files, set->directory(copy) + name);
+  });
+}
+
 void Mirror::let_go(size_t copy) {
   std::vector<std::shared_ptr<File>> closed;  // without the locks
   std::lock_guard<std::mutex> guard(open_mutex_);

@@ -36,6 +36,10 @@ class Mirror : public FileSystem {
   std::unique_lock<std::shared_mutex> hold() { return std::unique_lock(joins_); }
   /// Closes what is open of a copy that is out: files that were removed take room until then.
   void let_go(size_t copy);
+  /// Makes a call of one's own for this path in each copy, as those that change something are made.
+  /// It owns all that it uses.
+  void in_each(const std::string& path,
+               const std::function<void(FileSystem&, const std::string&)>& call);
   std::string path_in(size_t copy, const std::string& path) const;
 
  private:

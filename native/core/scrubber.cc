@@ -336,7 +336,36 @@ Scrubber::Mended Scrubber::repair_copy(const Damage& damage, LiveSegments& segme
   return given_up ? Mended::kFilledAnew : Mended::kNot;
 }
 
+bool Scrubber::hold_repairs() {
+  std::lock_guard<std::mutex> guard(mutex_);
+  if (!repairing_) held_ = true;
+  return held_;
+}
+
+void Scrubber::resume_repairs() {
+  std::lock_guard<std::mutex> guard(mutex_);
+  held_ = false;
+}
+
+bool Scrubber::begin_repair() {
+  std::lock_guard<std::mutex> guard(mutex_);
+  if (held_) {
+    status_.reason = "the log is being cut";
+    return false;
+  }
+  repairing_ = true;
+  return true;
+}
+
+void Scrubber::end_repair() {
+  std::lock_guard<std::mutex> guard(mutex_);
+  repairing_ = false;
+}
+
 bool Scrubber::repair(const Damage& damage, LiveSegments& segments) {
+  // What is below the commit position is looked up after that: no cut moves it meanwhile.
+  if (!begin_repair()) return false;
+  std::shared_ptr<void> over(nullptr, [this](void*) { end_repair(); });
   uint64_t from = damage.ranges.front().from;
   std::function<void()> release = host_.claim(from);
   std::shared_ptr<void> let_go(nullptr, [&](void*) { release(); });

@@ -3,7 +3,7 @@
 // It has a thread of its own, which reads the files and takes no lock for longer than a look-up
 // does: no flush, read or control change waits for it. It holds a segment only while it reads a
 // piece of it. While a range is repaired, the segments from there on are kept (a claim), and only
-// what is committed is repaired, which no cut touches.
+// what is committed is repaired. A cut that may go below that holds up repairs (`hold_repairs`).
 #pragma once
 
 #include <condition_variable>
@@ -89,6 +89,9 @@ class Scrubber {
   void repair_from(std::shared_ptr<BatchSource> source);
   /// Asks for one now, at full speed unless `gentle`. Returns the number of the pass to wait for.
   uint64_t run_now(bool gentle = false);
+  /// None begins from now on, until `resume_repairs`. False: one is under way, and none is held up.
+  bool hold_repairs();
+  void resume_repairs();
   ScrubStatus status() const;
   /// Goes up with each range that is found or repaired and each pass that ends.
   uint64_t news_count() const { return news_.load(std::memory_order_relaxed); }
@@ -108,6 +111,8 @@ class Scrubber {
   bool pace(uint64_t position, uint64_t bytes);
   void found(std::vector<Damage>& damage, LiveSegments& segments);
   bool repair(const Damage& damage, LiveSegments& segments);
+  bool begin_repair();
+  void end_repair();
   void tell();
 
   Host host_;
@@ -122,6 +127,8 @@ class Scrubber {
   bool asked_ = false;
   bool full_speed_ = false;
   bool stopping_ = false;
+  bool repairing_ = false;
+  bool held_ = false;
   std::chrono::steady_clock::time_point next_{};
   std::chrono::steady_clock::time_point paced_to_{};
   std::atomic<uint64_t> news_{0};

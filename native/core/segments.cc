@@ -50,8 +50,9 @@ void Segments::load(uint64_t start) {
   segments_.clear();
   unreadable_.clear();
   for (const std::string& name : files_->list(directory_)) {
-    // What a filling, or a repair, has left that was cut short.
-    if (!read_only_ && ends_with(name, ".wal.new")) files_->remove(directory_ + "/" + name);
+    // What a filling, a repair or a cut has left that was cut short.
+    bool left = ends_with(name, ".wal.new") || ends_with(name, ".diverged.new");
+    if (!read_only_ && left) files_->remove(directory_ + "/" + name);
     if (ends_with(name, ".spare")) {
       uint64_t number = std::strtoull(name.c_str(), nullptr, 16);
       spare_names_ = std::max(spare_names_, number);
@@ -156,6 +157,16 @@ std::shared_ptr<Segment> Segments::load_file(const std::string& name, uint64_t s
   // Left over from trimming, or from a crash before its first flush.
   bool enough = spares_.size() >= kMostSpares;
   if (spare && size == identity_.segment_bytes && !enough) {
+    // Whoever made it may have been killed before its size was flushed. It has to be before the
+    // file is a segment, since a segment that is shorter counts as cut. One that cannot be is not
+    // used.
+    if (!valid && !PLANTED(spare_not_flushed)) {
+      try {
+        file->sync();
+      } catch (const WalFailure&) {
+        return nullptr;
+      }
+    }
     keep_as_spare(path, std::move(file), valid ? size : 0);
   } else if (spare || enough) {
     files_->remove(path);
@@ -265,6 +276,15 @@ bool Segments::promise() {
 }
 
 bool Segments::wanted() const { return wanted_ > 0; }
+
+bool Segments::lacks(size_t target) const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  if (spares_.size() < target) return true;
+  return std::any_of(spares_.begin(), spares_.end(), [this](const auto& spare) {
+    return !spare->unfillable && spare->written < identity_.segment_bytes &&
+           spare->former.expired();
+  });
+}
 
 std::shared_ptr<Spare> Segments::pick_spare(std::unique_lock<std::mutex>& lock) {
   for (;;) {

@@ -95,6 +95,8 @@ class Segments {
   /// do. `target`: spares to have ready.
   bool prepare(size_t target);
   bool wanted() const;
+  /// Whether there is a step to do towards `target`.
+  bool lacks(size_t target) const;
 
   /// Turns all segments below `number` into spares, or removes them where there are enough.
   void recycle_below(uint64_t number);

@@ -51,6 +51,13 @@ enum class CommitLevel : uint32_t {
   kRemoteApply = 5,
 };
 
+/// What a cut may remove.
+enum class Cut {
+  kUnseen,     // nobody can have seen what goes
+  kSeen,       // an application may have: it has to be told
+  kReturning,  // the same under a newer epoch, below the commit place too; a standby after it
+};
+
 /// What a primary's acknowledgements mean (SAFETY 4.1): the log's own level, the standbys asked for
 /// (`ANY n (...)` or `FIRST n (...)`, empty for nobody), the nodes whose acknowledgements may
 /// count, and whether the primary acknowledges alone, since too few of them were there.
@@ -91,6 +98,15 @@ class WalFailure : public std::exception {
   int64_t offset = -1;
   int64_t lsn = -1;
   int error_number = 0;
+};
+
+/// A part of what was to be taken whole or not at all is in the log, which has failed since. Takes
+/// no memory.
+class PartTaken : public std::exception {
+ public:
+  const char* what() const noexcept override {
+    return "the log has failed in the middle of a group: a part of it may be in the log";
+  }
 };
 
 std::string hex(const uint8_t* bytes, size_t size);

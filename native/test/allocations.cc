@@ -9,6 +9,8 @@
 #include <new>
 #include <utility>
 
+#include "memory_file_system.h"
+
 namespace walmirror::test {
 namespace {
 
@@ -16,7 +18,6 @@ std::atomic<bool> armed{false};
 std::atomic<uint64_t> count{0};
 std::atomic<uint64_t> fails_at{0};
 std::atomic<bool> fails_on{false};
-thread_local int of_a_disk = 0;
 thread_local std::function<void()>* before = nullptr;
 
 [[maybe_unused]] void call_before() {
@@ -27,7 +28,7 @@ thread_local std::function<void()>* before = nullptr;
 }
 
 bool fails() {
-  if (!armed.load(std::memory_order_acquire) || of_a_disk > 0) return false;
+  if (!armed.load(std::memory_order_acquire) || inside_a_disk > 0) return false;
   uint64_t number = ++count;
   return fails_on ? number >= fails_at : number == fails_at;
 }
@@ -50,16 +51,6 @@ BeforeAllocations::BeforeAllocations(std::function<void()> call) : call_(std::mo
 }
 
 BeforeAllocations::~BeforeAllocations() { before = nullptr; }
-
-void DiskMutex::lock() {
-  mutex_.lock();
-  of_a_disk++;
-}
-
-void DiskMutex::unlock() {
-  of_a_disk--;
-  mutex_.unlock();
-}
 
 }  // namespace walmirror::test
 

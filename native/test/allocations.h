@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <mutex>
 
 namespace walmirror::test {
 
@@ -32,17 +31,6 @@ class BeforeAllocations {
 
  private:
   std::function<void()> call_;
-};
-
-/// A disk has memory of its own: what is allocated on a thread that holds this neither counts nor
-/// fails.
-class DiskMutex {
- public:
-  void lock();
-  void unlock();
-
- private:
-  std::recursive_mutex mutex_;
 };
 
 }  // namespace walmirror::test

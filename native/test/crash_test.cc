@@ -1,5 +1,8 @@
 // Power loss at every instant of a workload, over every kind of loss; and then again during the
 // recovery.
+#include <algorithm>
+#include <semaphore>
+
 #include "log_fixture.h"
 #include "recorder.h"
 
@@ -228,6 +231,125 @@ TEST(PowerLossAtAnyInstantOfATrimThatRemovesSegmentsLeavesALogThatOpens) {
   for (const Instant& instant : recorder.instants()) {
     for (Loss loss : {Loss::kAllUnflushed, Loss::kNothing, Loss::kSomeSectors}) {
       check_image(work, after_power_loss(instant.disk, loss, random), instant.known, true);
+    }
+  }
+}
+
+/// Lets each flush through by itself.
+class Gate {
+ public:
+  explicit Gate(MemoryFileSystem& files) {
+    files.on_write = [this](const std::string& path, bool) {
+      if (!closed_ || path.find("/control") != std::string::npos) return;
+      arrived_.release();
+      passed_.acquire();
+    };
+  }
+  void close() { closed_ = true; }
+  void open() {
+    closed_ = false;
+    passed_.release(8);
+  }
+  void wait_for_a_flush() { CHECK(arrived_.try_acquire_for(std::chrono::seconds(30))); }
+  void let_one_through() { passed_.release(); }
+
+ private:
+  std::atomic<bool> closed_{false};
+  std::counting_semaphore<16> arrived_{0};
+  std::counting_semaphore<16> passed_{0};
+};
+
+TEST(TheWatermarkThatIsStoredDuringAFlushIsTheEndOfTheFlushBefore) {
+  Workload work{.seed = 61};
+  auto files = std::make_shared<MemoryFileSystem>();
+  Gate gate(*files);
+  Owner owner(work.options(), files);
+  struct AtTheEnd {
+    Gate& gate;
+    ~AtTheEnd() { gate.open(); }
+  } at_the_end{gate};
+  owner.open_term();
+  uint64_t opened = owner->flushed().lsn;
+  auto watermark = [&] { return owner->control().watermark.position; };
+  while (watermark() != owner->flushed().position) owner.wait_for_progress();
+  gate.close();
+  Knowledge known{.seed = work.seed, .largest = work.largest, .first_of_life = {1}};
+  auto append = [&] {
+    owner.append(known.record(++known.appended));
+    owner.close_batch();
+  };
+  known.appended = opened;
+  append();
+  gate.wait_for_a_flush();
+  append();  // not a part of that flush any more
+  gate.let_one_through();
+  while (owner->flushed().lsn == opened) owner.wait_for_progress();
+  known.acknowledged = opened + 1;
+  CHECK_EQ(owner->flushed().lsn, known.acknowledged);
+  gate.wait_for_a_flush();
+  while (watermark() < owner->flushed().position) owner.wait_for_progress();
+  std::mt19937_64 random(work.seed);
+  check_image(work, after_power_loss(files->state(), Loss::kAllUnflushed, random), known, true);
+}
+
+/// Appends until the log has so many segments.
+void roll_until(Owner& owner, uint64_t segments, Knowledge& known) {
+  known.appended = owner->closed().lsn;
+  while (owner->segment_count() < segments) {
+    uint64_t lsn = ++known.appended;
+    CHECK_EQ(owner.append(known.record(lsn)), lsn);
+    owner.close_batch();
+    owner.settle();
+  }
+}
+
+bool is_spare(const std::string& path) { return path.ends_with(".spare"); }
+
+TEST(ASpareWhoseMakerWasKilledIsWholeBeforeItIsASegment) {
+  Workload work{.seed = 62, .largest = 4000};
+  uint64_t whole = work.options().segment_bytes;
+  auto files = std::make_shared<MemoryFileSystem>();
+  Recorder recorder({.seed = work.seed, .largest = work.largest, .first_of_life = {1}});
+  recorder.watch(*files);
+  {
+    Owner owner(work.options(), files);
+    owner.open_term();
+    Knowledge known = recorder.known();
+    roll_until(owner, 3, known);
+  }
+  files->watch(nullptr);
+  auto is_half_made = [&](const Instant& instant) {
+    const Directory& names = instant.disk.directories.back();
+    return std::any_of(names.begin(), names.end(), [&](const auto& name) {
+      const Inode& file = instant.disk.inodes.at(name.second);
+      return is_spare(name.first) && file.cache_size == whole && file.disk_size == 0;
+    });
+  };
+  const auto& first_life = recorder.instants();
+  auto killed = std::find_if(first_life.rbegin(), first_life.rend(), is_half_made);
+  CHECK(killed != first_life.rend());
+
+  files = std::make_shared<MemoryFileSystem>(killed->disk);
+  // Filling a spare would flush it too; without room for that it is used as it is.
+  files->on_write = [](const std::string&, bool durable) {
+    if (!durable) throw WalFailure("WAL_NO_SPACE", "the disk is full");
+  };
+  Recorder second_life({.seed = work.seed});
+  second_life.watch(*files);
+  {
+    Owner owner(work.options(), files);
+    owner.open_term();
+    Knowledge known{.seed = work.seed, .largest = work.largest, .first_of_life = {1}};
+    roll_until(owner, owner->segment_count() + 2, known);
+  }
+  files->watch(nullptr);
+  for (const Instant& instant : second_life.instants()) {
+    for (const Directory& names : instant.disk.directories) {
+      for (const auto& [path, number] : names) {
+        if (path.ends_with(".wal")) {
+          CHECK_EQ(instant.disk.inodes.at(number).disk_size, whole);
+        }
+      }
     }
   }
 }

@@ -61,22 +61,23 @@ class DiskFile : public File {
 }  // namespace
 
 void Disk::fail_from(int call, Fault how, int with) {
-  calls = 0;
-  fails_at = call;
-  fault = how;
   error = with;
+  fault = how;
+  fails_in = call;  // Last: others call meanwhile.
 }
 
 void Disk::heal() {
-  fails_at = 0;
+  fails_in = 0;
   fault = Fault::kNone;
   dead = false;
   once = false;
 }
 
 bool Disk::fails_now() {
-  int call = ++calls;
-  return fault != Fault::kNone && call == fails_at;
+  int left = fails_in;
+  while (left > 0 && !fails_in.compare_exchange_weak(left, left - 1)) {
+  }
+  return left == 1;
 }
 
 void Disk::check_alive(const std::string& path) const {

@@ -20,10 +20,8 @@ enum class Fault {
 
 struct Disk {
   std::shared_ptr<MemoryFileSystem> files = std::make_shared<MemoryFileSystem>();
-  /// Calls that change something, so far.
-  std::atomic<int> calls{0};
-  /// From this one on it fails (1 is the first).
-  std::atomic<int> fails_at{0};
+  /// So many more calls that change something, and it fails (1: with the next); 0: it does not.
+  std::atomic<int> fails_in{0};
   std::atomic<Fault> fault{Fault::kNone};
   std::atomic<int> error{5};
   /// Fails only the one call.

@@ -112,6 +112,45 @@ TEST(FailedWriteAndThenAKillAtAnyInstantOfTheNextProcessLoseNothingAcknowledged)
   }
 }
 
+TEST(ATermThatThereIsNoRoomToOpenIsNotStored) {
+  auto files = std::make_shared<MemoryFileSystem>();
+  Owner owner(small_options(), files);
+  owner.open_term();
+  files->full = true;
+  uint64_t lsn = 0;
+  // Up to the last byte of what was prepared before.
+  for (uint64_t bytes = 4000; bytes > 0; bytes /= 2) {
+    for (bool fits = true; fits;) {
+      try {
+        owner.append(std::string(bytes, 'x'));
+        owner.close_batch();
+        owner.settle();
+        lsn++;
+      } catch (const WalFailure& failure) {
+        CHECK_EQ(failure.code, "WAL_NO_SPACE");
+        fits = false;
+      }
+    }
+  }
+  owner.settle();
+  const Rule rule{CommitLevel::kRemoteFlush, "ANY 1 (*)", {Id{0x11}}, false};
+  const Term other{2, Id{0x22}, 0};
+  owner->store_rule(rule);
+  owner->store_role(Role::kStandby, other, "b", "");
+  Term next{3, owner->control().node_id, 1};
+  CHECK_FAILS("WAL_NO_SPACE", owner->store_term(next, Rule{CommitLevel::kLocal, "", {}, false}));
+  CHECK(!owner->failure());
+  Control stored = owner->control();
+  CHECK(stored.role == Role::kStandby);
+  CHECK(stored.term == other);
+  CHECK(stored.rule == rule);
+  CHECK(owner->term() == other);
+  files->full = false;
+  owner.open_term(next);
+  CHECK(owner->control().role == Role::kPrimary);
+  CHECK_EQ(read_all(owner.log()).last_lsn(), lsn);
+}
+
 TEST(FullDiskRefusesAppendsUntilThereIsSpaceAndLosesNothing) {
   auto files = std::make_shared<MemoryFileSystem>();
   Owner owner(small_options(), files);

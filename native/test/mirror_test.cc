@@ -135,7 +135,8 @@ TEST(MirrorWithoutAGoodDiskHasFailedForGood) {
       code = failure.code;
       acknowledged--;
     }
-    CHECK(code == "WAL_FLUSH_FAILED" || code == "WAL_IO");
+    if (code != "WAL_FLUSH_FAILED" && code != "WAL_IO")
+      throw CheckFailed("at call " + std::to_string(n) + " it failed with '" + code + "'");
     CHECK(owner->flushed().position >= before.position);
     owner->close();
     owner.drop();

@@ -1,6 +1,6 @@
 import type { Appender } from './appender.js';
 import { type RecordData, recordBytes, recordSize, tooLarge } from './record.js';
-import { canEverFit, ringSpace } from './ring_space.js';
+import { canEverFit, type Layout, ringSpace } from './ring_space.js';
 import { shown } from './validate.js';
 
 /** First and last LSN of the records of one `appendMany`. Of none: `last` is `first - 1`. */
@@ -15,9 +15,10 @@ export interface AppendedRange {
  */
 export function appendMany(appender: Appender, items: Iterable<RecordData>): AppendedRange {
   const group = measured(items, appender.maxRecord);
+  if (group.records.length > 0) appender.refuseUnlessAccepting();
   const first = appender.lsn + 1;
   if (group.records.length === 0) return { first, last: first - 1 };
-  appender.refuseUnlessAccepting();
+  if (appender.isShared) return appender.appendShared(group);
   if (!appender.hasRoom(group.payload)) requireRoom(appender, group);
   try {
     appender.appendGroup(group.records);
@@ -28,7 +29,8 @@ export function appendMany(appender: Appender, items: Iterable<RecordData>): App
   return { first, last: appender.lsn };
 }
 
-interface Measured {
+/** The records of an `appendMany`, looked at and counted. */
+export interface Measured {
   readonly records: readonly (Uint8Array | string)[];
   /** Payload bytes of each. */
   readonly sizes: readonly number[];
@@ -36,7 +38,7 @@ interface Measured {
   readonly largest: number;
 }
 
-function measured(items: Iterable<RecordData>, maxRecord: number): Measured {
+export function measured(items: Iterable<RecordData>, maxRecord: number): Measured {
   if (typeof items === 'string' || ArrayBuffer.isView(items) || !isIterable(items)) {
     throw new TypeError(`appendMany takes an array of records, got ${shown(items)}`);
   }
@@ -67,15 +69,18 @@ function isIterable(value: unknown): boolean {
   );
 }
 
+export function requireFits(layout: Layout, { payload, largest, records }: Measured): void {
+  if (canEverFit(layout, { payload, largest, count: records.length })) return;
+  throw new RangeError(
+    `appendMany got ${payload} bytes of records; a log memory (ringBytes) of ` +
+      `${layout.ringBytes} bytes cannot take so many at once`,
+  );
+}
+
 function requireRoom(appender: Appender, group: Measured): void {
-  const { payload, largest, records, sizes } = group;
+  const { payload, sizes } = group;
   const { layout } = appender.room;
-  if (!canEverFit(layout, { payload, largest, count: records.length })) {
-    throw new RangeError(
-      `appendMany got ${payload} bytes of records; a log memory (ringBytes) of ` +
-        `${layout.ringBytes} bytes cannot take so many at once`,
-    );
-  }
+  requireFits(layout, group);
   // Closed first: where the next batch starts is exact then.
   appender.close();
   appender.refuseUnlessAccepting();

@@ -1,14 +1,18 @@
 import { type NativeLog, State, Word } from '../native/native_log.js';
-import { type AppendedRange, appendMany } from './append_many.js';
+import type { Environment, Timer } from '../transport/environment.js';
+import { type AppendedRange, appendMany, type Measured, requireFits } from './append_many.js';
+import { sharedClock } from './attached_calls.js';
 import { WalError } from './errors.js';
-import { withOutcome } from './failure.js';
+import { isNoMemory, withOutcome } from './failure.js';
 import { type RecordData, recordBytes, recordSize, tooLarge } from './record.js';
-import { batchBytes, type Layout, recordSpace } from './ring_space.js';
+import { batchBytes, type Layout, recordSpace, ringSpace } from './ring_space.js';
 import { Room } from './room.js';
+import { SharedAppends, spaceOf } from './shared_appends.js';
 import { integer, shown } from './validate.js';
 
 /** What the appender tells the log that it belongs to. */
 export interface AppenderHost {
+  readonly environment: Environment;
   /** Why nothing can be appended now. */
   refusal(): Error;
   /** A batch was closed: it can be sent, and its commits have a place to wait for. */
@@ -67,6 +71,7 @@ export class Appender {
   #base = 0;
   #count = 0;
   #accepting = false;
+  #paused = false;
   #inCallback = false;
   #inGroup = false;
   #endOfTurn = false;
@@ -74,8 +79,14 @@ export class Appender {
   #due = false;
   /** It has outlived a tick for that. */
   #spared = false;
-  #standbyWait: NodeJS.Timeout | undefined;
+  #standbyWait: Timer | undefined;
   #refused: readonly number[] | undefined;
+  /** When it began to take appends, by `sharedClock`. */
+  #startedAt = 0;
+  /** Once other threads append too: the open batch is the engine's then, and `#count` stays 0. */
+  #sharing: SharedAppends | undefined;
+  /** Where what was closed ends, as far as the host was told. */
+  #told = 0;
 
   constructor(native: NativeLog, layout: Layout, maxRecord: number, host: AppenderHost) {
     this.#native = native;
@@ -94,7 +105,7 @@ export class Appender {
 
   /** LSN of the last record that was appended. */
   get lsn(): number {
-    return this.#base + this.#count;
+    return this.#sharing === undefined ? this.#base + this.#count : this.#native.lastAppended();
   }
 
   /** LSN of the last record of a closed batch. */
@@ -115,22 +126,121 @@ export class Appender {
   /** Takes appends from now on: the log is a primary, and its opening is in the log. */
   start(): void {
     this.#base = this.#state[State.CLOSED_LSN] ?? 0;
+    this.#told = this.#state[State.CLOSED_POSITION] ?? 0;
     this.#accepting = true;
+    // One that was only paused has had the same role all along.
+    if (!this.#paused) this.#startedAt = sharedClock();
+    this.#paused = false;
+    this.#tellAccepting();
+  }
+
+  /** The same as `stop`, and it may be started again: who waits for room waits on. */
+  pause(): void {
+    this.stop();
+    this.#paused = true;
+  }
+
+  /** Whether what takes no appends now may take some again, as what it is. */
+  get isPaused(): boolean {
+    return this.#paused;
+  }
+
+  /**
+   * Of a commit that another thread asked for at that time of `sharedClock`, and that is heard of
+   * now: what it is for may have been cut since, and others have that LSN.
+   */
+  requireSameLife(since: number): void {
+    if (since >= this.#startedAt) return;
+    const text = 'this log has had another role since the commit was asked for';
+    throw new WalError('WAL_FENCED', text, { outcome: 'unknown' });
   }
 
   /** Closes the open batch and takes no more. */
   stop(): void {
-    this.close();
+    // Nobody's append comes in between.
+    this.#tellAccepting(false);
+    this.#close(true);
     this.abandon();
   }
 
   /** Takes no more; the open batch is dropped (after a failure it can not be written any more). */
   abandon(): void {
-    clearTimeout(this.#standbyWait);
+    this.#host.environment.clearTimer(this.#standbyWait);
     this.#standbyWait = undefined;
     this.#accepting = false;
+    this.#paused = false;
     this.#limit = -1;
     this.#room = this.#at;
+    this.#tellAccepting();
+  }
+
+  // -- with other threads --
+
+  get isAccepting(): boolean {
+    return this.#accepting;
+  }
+
+  get isShared(): boolean {
+    return this.#sharing !== undefined;
+  }
+
+  /** From now on other threads append too, and each append of this one is a call of the engine. */
+  share(): void {
+    if (this.#sharing !== undefined) return;
+    this.close();
+    this.#sealed();
+    this.#native.share();
+    this.#told = this.#state[State.CLOSED_POSITION] ?? 0;
+    this.#sharing = new SharedAppends(this.#native, this.maxRecord);
+    this.#refused = undefined;
+    this.#tellAccepting();
+  }
+
+  /** What other threads have appended since is in the open batch, and in the state from now on. */
+  lookAgain(): void {
+    if (this.#sharing !== undefined) this.#native.share();
+  }
+
+  /** Batches may have been closed, by whatever thread. */
+  noteClosed(): void {
+    const closed = this.#state[State.CLOSED_POSITION] as number;
+    if (this.#sharing === undefined || !this.#accepting || closed === this.#told) return;
+    this.#told = closed;
+    this.#base = this.#state[State.CLOSED_LSN] as number;
+    this.#host.batchClosed();
+  }
+
+  appendShared(group: Measured): AppendedRange {
+    requireFits(this.#layout, group);
+    const first = this.#share((sharing) => sharing.appendGroup(group), group.sizes);
+    return { first, last: first + group.records.length - 1 };
+  }
+
+  #share(take: (sharing: SharedAppends) => number, sizes: readonly number[]): number {
+    this.refuseUnlessAccepting();
+    let lsn: number;
+    try {
+      lsn = take(this.#sharing as SharedAppends);
+    } catch (error) {
+      throw this.#host.refusedBy(error);
+    } finally {
+      this.noteClosed();
+    }
+    if (lsn === 0) throw this.full(ringSpace(this.#layout, this.room.closed, sizes), sizes);
+    this.#refused = undefined;
+    this.#closeAtEndOfTurn();
+    return lsn;
+  }
+
+  #tellAccepting(accepting = this.#accepting): void {
+    if (this.#sharing === undefined) return;
+    if (accepting) {
+      this.#native.refuseAppends();
+      return;
+    }
+    const why = this.#host.refusal();
+    const { code, hint } = why instanceof WalError ? why : { code: 'WAL_CLOSED', hint: '' };
+    this.#native.refuseAppends(code, why.message, hint);
   }
 
   append(data: RecordData): number {
@@ -170,8 +280,9 @@ export class Appender {
   appendInto(maxBytes: number, encode: (buffer: Buffer, offset: number) => number): number {
     integer(maxBytes, 'appendInto(maxBytes)', 0, Number.MAX_SAFE_INTEGER);
     if (maxBytes > this.maxRecord) throw tooLarge(maxBytes, this.maxRecord, 'appendInto');
-    this.#makeRoom(recordSize(maxBytes));
-    if (!this.#shared) return this.#appendScratch(maxBytes, encode);
+    if (this.#sharing !== undefined) this.refuseUnlessAccepting();
+    else this.#makeRoom(recordSize(maxBytes));
+    if (!this.#shared || this.#sharing !== undefined) return this.#appendScratch(maxBytes, encode);
     const at = this.#at;
     // One for the whole batch: encoders keep a DataView, or more, with a buffer that they know.
     this.#open ??= this.#text.subarray(this.#start, this.#room);
@@ -187,19 +298,29 @@ export class Appender {
 
   /** Publishes the open batch, if it has records. Costs one native call. */
   close(): void {
+    this.#close(false);
+  }
+
+  #close(isLast: boolean): void {
     this.#due = false;
-    if (this.#count === 0) return;
+    if (this.#sharing === undefined ? this.#count === 0 : !this.#accepting) return;
     const payload = this.#at - this.#start;
     const count = this.#count;
     this.#sealed();
     try {
       this.#native.closeBatch(payload, count);
     } catch (error) {
+      // Shared, the engine has kept them: they are closed in a turn that has memory for it.
+      if (this.#sharing !== undefined && !isLast && isNoMemory(error)) {
+        this.#closeAtEndOfTurn();
+        return;
+      }
       // Records with LSNs already given out would be missing: nothing after them may be written.
       this.#host.broken(error);
       return;
     }
-    this.#published();
+    if (this.#sharing === undefined) this.#published();
+    else this.noteClosed();
   }
 
   /** Closes the open batch if its time is over. */
@@ -219,6 +340,7 @@ export class Appender {
 
   /** Log bytes that the open batch will take as it is. */
   get openSpace(): number {
+    if (this.#sharing !== undefined) return this.#state[State.OPEN_BYTES] as number;
     return this.#count === 0 ? 0 : batchBytes(this.#layout, this.#at - this.#start);
   }
 
@@ -319,7 +441,7 @@ export class Appender {
   }
 
   #waitForStandbys(): void {
-    this.#standbyWait ??= setTimeout(() => {
+    this.#standbyWait ??= this.#host.environment.setTimeout(() => {
       this.#standbyWait = undefined;
       this.#closeDue();
     }, STANDBY_WAIT_MS);
@@ -334,6 +456,7 @@ export class Appender {
     ) {
       const length = Buffer.byteLength(text);
       if (length > this.maxRecord) throw tooLarge(length, this.maxRecord, 'append');
+      if (this.#sharing !== undefined) return this.#appendToShared(text);
       this.#makeRoom(recordSize(length));
       if (!this.#shared) return this.#put(Buffer.from(text));
     }
@@ -362,6 +485,7 @@ export class Appender {
   #appendBytes(data: Uint8Array): number {
     const length = data.byteLength;
     if (length > this.maxRecord) throw tooLarge(length, this.maxRecord, 'append');
+    if (this.#sharing !== undefined) return this.#appendToShared(data);
     const size = recordSize(length);
     this.#makeRoom(size);
     if (!this.#shared) return this.#put(data);
@@ -373,6 +497,10 @@ export class Appender {
     return this.#base + ++this.#count;
   }
 
+  #appendToShared(data: Uint8Array | string): number {
+    return this.#share((sharing) => sharing.append(data), [spaceOf(data)]);
+  }
+
   /** The same without shared memory. */
   #put(data: Uint8Array): number {
     this.#native.put(this.#at - this.#start, data);
@@ -382,8 +510,8 @@ export class Appender {
 
   #appendScratch(maxBytes: number, encode: (buffer: Buffer, offset: number) => number): number {
     const scratch = Buffer.alloc(maxBytes);
-    const end = this.#callback(encode, scratch, 0, maxBytes);
-    return this.#put(scratch.subarray(0, end));
+    const record = scratch.subarray(0, this.#callback(encode, scratch, 0, maxBytes));
+    return this.#sharing === undefined ? this.#put(record) : this.#appendToShared(record);
   }
 
   /** Runs the encoder with the log shut, and checks what it says. A throw appends nothing. */
@@ -403,17 +531,7 @@ export class Appender {
       this.#inCallback = false;
       this.#limit = limit;
     }
-    if (typeof end !== 'number') {
-      throw new TypeError(
-        `the appendInto callback returns the offset after its last byte, got ${shown(end)}`,
-      );
-    }
-    if (!Number.isInteger(end) || end < offset || end > offset + maxBytes) {
-      throw new RangeError(
-        `the appendInto callback returned ${end}; it may end from ${offset} to ` +
-          `${offset + maxBytes}. Nothing was appended`,
-      );
-    }
+    requireEnd(end, offset, maxBytes);
     return end;
   }
 
@@ -461,10 +579,13 @@ export class Appender {
     this.#refused = undefined;
     // A tick that found no open batch says nothing about this one.
     if (this.#tick[Word.TICK] === 2) Atomics.compareExchange(this.#tick, Word.TICK, 2, 1);
-    if (!this.#endOfTurn) {
-      this.#endOfTurn = true;
-      setImmediate(this.#turnEnded);
-    }
+    this.#closeAtEndOfTurn();
+  }
+
+  #closeAtEndOfTurn(): void {
+    if (this.#endOfTurn) return;
+    this.#endOfTurn = true;
+    this.#host.environment.setImmediate(this.#turnEnded);
   }
 
   readonly #turnEnded = (): void => {
@@ -500,6 +621,21 @@ export class Appender {
     if (this.#state[State.CLOSED_LSN] !== this.#base) this.#host.broken(error);
     else if (count > 0) this.#host.batchClosed();
     return this.#host.refusedBy(error);
+  }
+}
+
+/** Throws where what an `appendInto` callback returned is not the end of a record. */
+export function requireEnd(end: unknown, offset: number, maxBytes: number): asserts end is number {
+  if (typeof end !== 'number') {
+    throw new TypeError(
+      `the appendInto callback returns the offset after its last byte, got ${shown(end)}`,
+    );
+  }
+  if (!Number.isInteger(end) || end < offset || end > offset + maxBytes) {
+    throw new RangeError(
+      `the appendInto callback returned ${end}; it may end from ${offset} to ` +
+        `${offset + maxBytes}. Nothing was appended`,
+    );
   }
 }
 

@@ -1,6 +1,9 @@
 import type { Batch } from './batch.js';
+import type { LogCore } from './core.js';
 import { WalError } from './errors.js';
-import type { BatchReader } from './reader.js';
+import { type ReadRequest, readRequest } from './read_options.js';
+import type { Reading } from './record_source.js';
+import * as check from './validate.js';
 
 /** The running applier of a log, as `Log.apply` returns it. */
 export interface Applier {
@@ -17,19 +20,53 @@ export interface Applier {
 
 export type ApplyFunction = (batch: Batch) => unknown;
 
+/** Options of `apply`. */
+export interface ApplyOptions {
+  /** First LSN that the application has not got yet. Default 1. */
+  readonly from?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** Checks the arguments of `apply`: what it reads. */
+export function applyRequest(options: unknown, apply: unknown): ReadRequest {
+  const raw = check.optionsObject(options, 'apply', ['from', 'signal']);
+  check.callback(apply, 'apply(options, fn)');
+  return readRequest(raw);
+}
+
+export function hasApplier(): TypeError {
+  return new TypeError('the log has an applier already; await its stop() first');
+}
+
+/** The applier of this log from now on. */
+export function startApplier(
+  core: LogCore,
+  reading: Reading,
+  apply: ApplyFunction,
+  { from, signal }: ReadRequest,
+): RunningApplier {
+  const onApplied = (): void => core.appliedMoved();
+  core.applier = new RunningApplier(reading, from, apply, onApplied, signal);
+  core.appliedMoved();
+  return core.applier;
+}
+
 /** Feeds a callback, one batch after the other: a batch is applied when its promise resolves. */
 export class RunningApplier implements Applier {
   readonly done: Promise<void>;
-  readonly #reader: BatchReader;
+  readonly #reader: Reading;
   readonly #signal: AbortSignal | undefined;
   readonly #onApplied: () => void;
   #appliedLsn: number;
   #stopped = false;
   #ended = false;
   #error: unknown;
+  /** A batch past it, which is being applied, is of a history that was cut. */
+  #bound = Number.POSITIVE_INFINITY;
+  #takenLsn: number;
 
   constructor(
-    reader: BatchReader,
+    reader: Reading,
     from: number,
     apply: ApplyFunction,
     onApplied: () => void,
@@ -37,6 +74,7 @@ export class RunningApplier implements Applier {
   ) {
     this.#reader = reader;
     this.#appliedLsn = from - 1;
+    this.#takenLsn = from - 1;
     this.#onApplied = onApplied;
     this.#signal = signal;
     this.done = this.#run(apply);
@@ -56,6 +94,18 @@ export class RunningApplier implements Applier {
     return this.#error;
   }
 
+  /** The log was cut behind this record: what lies past it is not what was applied. */
+  cutAt(lsn: number): void {
+    this.#bound = Math.min(this.#bound, lsn);
+    this.#appliedLsn = Math.min(this.#appliedLsn, lsn);
+  }
+
+  /** Where it has had a record past this one, which was cut: when it has ended over that. */
+  async endOf(lsn: number): Promise<void> {
+    const taken = Math.max(this.#takenLsn, this.#reader.sentLsn ?? 0);
+    if (taken > lsn) await this.done.catch(() => undefined);
+  }
+
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.#reader.return();
@@ -64,8 +114,13 @@ export class RunningApplier implements Applier {
 
   async #run(apply: ApplyFunction): Promise<void> {
     try {
-      for await (const batch of this.#reader) {
+      for (;;) {
+        const { done, value: batch } = await this.#reader.next();
+        if (done === true) return;
+        this.#bound = Number.POSITIVE_INFINITY;
+        this.#takenLsn = batch.lastLsn;
         await apply(batch);
+        if (batch.lastLsn > this.#bound) continue;
         this.#appliedLsn = batch.lastLsn;
         this.#onApplied();
       }
@@ -75,6 +130,7 @@ export class RunningApplier implements Applier {
       throw error;
     } finally {
       this.#ended = true;
+      void this.#reader.return();
       this.#onApplied();
     }
   }

@@ -10,6 +10,7 @@ export interface LogRecord {
 export const BatchField = {
   LENGTH: 8,
   KIND: 13,
+  POSITION: 40,
   FIRST_LSN: 56,
   EPOCH: 48,
   OPENER: 64,
@@ -62,6 +63,11 @@ export class Batch implements Iterable<LogRecord> {
     let at: number = BatchField.PAYLOAD;
     for (let lsn = first; lsn < this.firstLsn; lsn++) at = nextRecord(bytes, at);
     this.#start = at;
+  }
+
+  /** @internal All of it, as it is in the log. */
+  get bytes(): Buffer {
+    return this.#bytes;
   }
 
   /** @internal Its bytes were lent, and are taken back. */

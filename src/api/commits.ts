@@ -3,6 +3,8 @@ import type { CommitLevel } from '../replication/level.js';
 import type { Appender } from './appender.js';
 import type { CommitTally, Tally } from './commit_tally.js';
 import { channels, type DiagnosticsLog, trace } from './diagnostics.js';
+import { WalError } from './errors.js';
+import { asUnknown } from './failure.js';
 import type { KeepAlive } from './keep_alive.js';
 import type { ResolvedPolicy } from './policy_options.js';
 import { isRemote, noStandbys } from './policy_options.js';
@@ -13,11 +15,21 @@ export interface CommitsHost {
   readonly keepAlive: KeepAlive;
   readonly waiters: CommitWaiters;
   readonly tally: CommitTally;
+  /** Monotone milliseconds. */
+  now(): number;
   /** What traces name. */
   readonly log: DiagnosticsLog;
   /** The one that was set last. */
   readonly policy: () => Pick<ResolvedPolicy, 'level' | 'standbys'>;
-  /** Lets the commit place follow flushes that were not reported yet. */
+  /**
+   * To be waited for before a commit at this level is acknowledged; undefined: nothing. What was
+   * acknowledged below the policy's level has to be known to whom the log is judged by later.
+   */
+  admit(level: CommitLevel): Promise<void> | undefined;
+  /**
+   * Lets the commit place follow flushes, and batches that other threads have closed, which were
+   * not reported yet. Throws where that turns out to be the end of the log, or of this role.
+   */
   refresh(): void;
 }
 
@@ -58,10 +70,12 @@ export class Commits {
     if (isRemote(level) && this.#host.policy().standbys === undefined) throw noStandbys(level);
   }
 
+  /** `sinceMs`: of `performance.now()`, where its time-out counts from a time before this. */
   commit(
     lsn: number,
     level: CommitLevel | undefined,
     signal: AbortSignal | undefined,
+    sinceMs?: number,
   ): Promise<CommitResult> {
     const { appender, waiters } = this.#host;
     if (level !== undefined) this.requireStandbys(level);
@@ -70,19 +84,38 @@ export class Commits {
     // Every call of the engine tells how far it has flushed: a commit that is met by that resolves
     // at once, and the record must be visible by then.
     this.#host.refresh();
-    const begin = (): Promise<CommitResult> =>
-      signal === undefined ? waiters.wait(asked, lsn) : waiters.waitWithSignal(asked, lsn, signal);
+    const start = (): Promise<CommitResult> =>
+      signal === undefined
+        ? waiters.wait(asked, lsn)
+        : waiters.waitWithSignal(asked, lsn, signal, sinceMs);
+    const admitted = level === undefined ? undefined : this.#host.admit(level);
+    const begin = admitted === undefined ? start : () => this.#admitted(admitted, start);
     const wait = channels.commit.hasSubscribers ? this.#traced(lsn, level, begin) : begin();
     const tally = this.#held(wait);
     // Only now: whoever listens to traces may have closed the batch meanwhile.
     if (lsn > appender.closedLsn) {
       this.#closeSoon(level ?? this.#host.policy().level);
-      if (signal === undefined && asked === 'own') {
+      // Whether a record is in the open batch is not known here where other threads close it too.
+      if (signal === undefined && asked === 'own' && !appender.isShared) {
         this.#shared = wait;
         this.#sharedTally = tally;
       }
     }
     return wait;
+  }
+
+  /** In another role, or failed, by then, it would never end, or be met by what another has. */
+  async #admitted(
+    admitted: Promise<void>,
+    start: () => Promise<CommitResult>,
+  ): Promise<CommitResult> {
+    try {
+      await admitted;
+      this.#host.refresh();
+    } catch (error) {
+      throw error instanceof WalError ? asUnknown(error) : error;
+    }
+    return start();
   }
 
   /** Nobody may take the shared promise any more: its waits were ended. */
@@ -117,7 +150,7 @@ export class Commits {
   /** Keeps the process alive until the wait ends, however it ends. */
   #held(wait: Promise<CommitResult>): Tally {
     const { keepAlive, tally: counts } = this.#host;
-    const tally = counts.begin(performance.now());
+    const tally = counts.begin(this.#host.now());
     const release = (acknowledged: boolean): void => {
       counts.end(tally, acknowledged);
       keepAlive.release();

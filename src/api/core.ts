@@ -1,23 +1,39 @@
-import { type NativeInfo, type NativeLog, type Place, State } from '../native/native_log.js';
+import {
+  type NativeInfo,
+  type NativeLog,
+  type Place,
+  type Role,
+  State,
+  type Term,
+} from '../native/native_log.js';
+import type { Door } from '../transport/door.js';
+import type { Environment } from '../transport/environment.js';
+import type { MemberDesk } from '../transport/member_desk.js';
 import type { TlsOptions } from '../transport/security.js';
 import { Appender, type AppenderHost, reentrant } from './appender.js';
 import type { RunningApplier } from './applier.js';
+import { Attachments } from './attachments.js';
 import { CommitTally } from './commit_tally.js';
 import { CopyWatch } from './copy_watch.js';
+import { Desk } from './desk.js';
 import { AppendChannel, type DiagnosticsLog, FlushChannel, tellRoles } from './diagnostics.js';
 import { Drains } from './drain.js';
 import type { Driver } from './driver.js';
 import { WalError } from './errors.js';
-import { LogEmitter } from './events.js';
+import { LogEmitter, type RoleReason } from './events.js';
 import { type ClosesAtExit, closeAtExit, forgetAtExit } from './exit_hook.js';
 import { closedError, cutShortByClose, fatal, refusedByFailure, withOutcome } from './failure.js';
 import { KeepAlive } from './keep_alive.js';
+import { type Members, newMembers } from './members.js';
 import { Narrator } from './narrator.js';
 import type { ResolvedOptions } from './options.js';
-import type { ReaderHost } from './reader.js';
+import type { Cuts, ReaderHost } from './reader.js';
+import { RebuildNotice } from './rebuild.js';
 import { LogScrub } from './scrub.js';
-import type { LastError, LogStatus } from './status.js';
+import type { LastError, LogStatus, RejoinStatus } from './status.js';
 import { Wakeups } from './wakeup.js';
+
+const nowhere: Place = { position: Number.POSITIVE_INFINITY, lsn: Number.POSITIVE_INFINITY };
 
 /**
  * What an open log is made of, and the one place where its engine's news arrive: flushes, closed
@@ -28,6 +44,7 @@ import { Wakeups } from './wakeup.js';
 export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   readonly native: NativeLog;
   readonly info: NativeInfo;
+  readonly environment: Environment;
   /** As `open` was given them; certificates may be newer. */
   options: ResolvedOptions;
   /** What `reloadTls` was last given. */
@@ -49,23 +66,48 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   state: 'open' | 'closing' | 'closed' = 'open';
   failure: WalError | undefined;
   lastError: LastError | null = null;
-  roleSince = new Date();
+  cuts: Cuts = {
+    ...{ count: 0, latest: nowhere, lowest: nowhere },
+    ...{ latestSeenLsn: nowhere.lsn, lowestSeenLsn: nowhere.lsn },
+  };
+  readonly rebuild: RebuildNotice;
+  /** null: this log was no old primary when it was opened. */
+  rejoin: RejoinStatus | null = null;
+  /** Told behind which LSN the log is cut, before anybody else is. */
+  onCut: ((lsn: number) => void) | undefined;
+  roleSince: string;
+  roleReason: RoleReason = 'opened';
   /** A promotion or a fencing that is under way, which `close` waits for. */
   roleChange: Promise<unknown> | undefined;
   control: { close(): Promise<void> } | undefined;
+  /** Where this node listens, in every role; undefined: nowhere. */
+  door: Door | undefined;
+  readonly desk: Desk;
+  /** undefined: it knows of no group. */
+  readonly members: Members | undefined;
+  /** The log closes: what asks other nodes ends. */
+  readonly closing = new AbortController();
+  /** Comes back as a standby, where the group goes on by itself. */
+  followAgain: (() => Promise<void>) | undefined;
+  /** Takes the place of a primary that hands over. */
+  takeOver: MemberDesk['takeOver'] | undefined;
   /** Status pages, which end with the log. */
   readonly pages = new Set<{ close(): Promise<void> }>();
   /** The status as it was when the native side was closed. */
   lastStatus: LogStatus | undefined;
   #driver: Driver | undefined;
+  #roleEnds = new AbortController();
   #slowFlushes = 0;
   #holds = true;
+  #attachments: Attachments | undefined;
   readonly #copies: CopyWatch;
   readonly #appends: AppendChannel;
   readonly #flushed: FlushChannel;
 
-  constructor(native: NativeLog, options: ResolvedOptions) {
+  constructor(native: NativeLog, options: ResolvedOptions, environment: Environment) {
     this.native = native;
+    this.environment = environment;
+    this.roleSince = this.timestamp();
     this.info = native.info();
     this.options = options;
     this.identity = { log: options.name, dir: options.dir };
@@ -73,7 +115,15 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     this.#flushed = new FlushChannel(this.identity, native.state);
     tellRoles(this.identity, this.events);
     this.news = new Narrator(options, this.events, options.logger);
+    this.rebuild = new RebuildNotice(this);
     this.keepAlive = new KeepAlive(native);
+    this.desk = new Desk(this);
+    this.closing.signal.addEventListener('abort', () => this.#roleEnds.abort(), { once: true });
+    const { nodeId, logId, salt } = this.info;
+    const own = { nodeId, logId, salt };
+    this.members = newMembers(options, own, this.closing.signal, environment, (found) =>
+      this.driver.surveyed(found.answers),
+    );
     const { info } = this;
     const layout = {
       segmentBytes: info.segmentBytes,
@@ -82,11 +132,27 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
       align: info.padded ? 4096 : 8,
     };
     this.appender = new Appender(native, layout, info.maxRecordBytes, this);
-    this.drains = new Drains(this.appender);
+    this.drains = new Drains(this.appender, environment);
     this.scrub = new LogScrub(native, this.events, options.scrub);
     this.#copies = new CopyWatch(native, this.events);
     native.onProgress(() => this.#progressed());
-    closeAtExit(this);
+    if (environment.ownsProcess) closeAtExit(this);
+  }
+
+  /** What other threads of the process attach by. */
+  get attachments(): Attachments {
+    this.#attachments ??= new Attachments(this);
+    return this.#attachments;
+  }
+
+  /** The same, if the handle was ever asked for. */
+  get attached(): Attachments | undefined {
+    return this.#attachments;
+  }
+
+  /** Of now, as in the status. */
+  timestamp(): string {
+    return new Date(this.environment.wallClock()).toISOString();
   }
 
   get driver(): Driver {
@@ -96,11 +162,25 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
 
   set driver(driver: Driver) {
     this.#driver = driver;
-    this.roleSince = new Date();
+    this.#roleEnds.abort();
+    this.#roleEnds = new AbortController();
+    if (this.closing.signal.aborted) this.#roleEnds.abort();
+    this.roleSince = this.timestamp();
     this.#appends.restart();
     this.#flushed.restart();
     if (!this.#holds) driver.setRef(false);
     this.moved.settle();
+  }
+
+  /** The role is durably another one. */
+  roleChanged(role: Role, term: Term, reason: RoleReason): void {
+    this.roleReason = reason;
+    this.events.emit('role', { role, term, reason });
+  }
+
+  /** What is done as long as this log has its role. */
+  get roleEnds(): AbortController {
+    return this.#roleEnds;
   }
 
   /** Throws unless the log is open and sound. For calls of every role. */
@@ -121,9 +201,9 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     const position = state[State.FLUSH_POSITION] ?? 0;
     if (upTo === 'commit') {
       const commit = this.driver.commit;
-      if (commit.position < position) return commit;
+      if (commit.position < position) return this.rebuild.bound(commit);
     }
-    return { position, lsn: state[State.FLUSH_LSN] ?? 0 };
+    return this.rebuild.bound({ position, lsn: state[State.FLUSH_LSN] ?? 0 });
   }
 
   /** Whether listening and following keep the process alive. */
@@ -159,7 +239,10 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   }
 
   refusedBy(error: unknown): unknown {
+    const raw = WalError.from(error);
     const known = this.explain(error);
+    // Of a group that was cut short, a part may be in the log.
+    if (raw instanceof WalError && raw.outcome === 'unknown') return known;
     if (this.failure !== undefined) return refusedByFailure(this.failure);
     return known instanceof WalError ? withOutcome(known, 'refused') : known;
   }
@@ -182,6 +265,27 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
 
   /** The commit place moved, or the driver learned something that a wait may depend on. */
   commitMoved(): void {
+    this.moved.settle();
+  }
+
+  get rebuildFrom(): number {
+    return this.rebuild.pending?.from ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** What lay past `fork` is of another history. Before anything of that is visible. */
+  wasCut(fork: Place, file: string): void {
+    this.onCut?.(fork.lsn);
+    const { count, lowest, lowestSeenLsn } = this.cuts;
+    const wasSeen = this.rebuild.wasCut(fork, file);
+    const latestSeenLsn = wasSeen ? fork.lsn : nowhere.lsn;
+    this.cuts = {
+      count: count + 1,
+      latest: fork,
+      lowest: fork.position < lowest.position ? fork : lowest,
+      latestSeenLsn,
+      lowestSeenLsn: Math.min(lowestSeenLsn, latestSeenLsn),
+    };
+    if (wasSeen) this.applier?.cutAt(fork.lsn);
     this.moved.settle();
   }
 
@@ -214,12 +318,14 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
 
   /** For the status: what went wrong last. */
   noteError({ code, message }: Pick<WalError, 'code' | 'message'>): void {
-    this.lastError = { code, message, at: new Date().toISOString() };
+    this.lastError = { code, message, at: this.timestamp() };
   }
 
   /** For an opening that failed: there may be no role yet. */
   async closeDriver(): Promise<void> {
+    this.closing.abort();
     await this.#driver?.close().catch(() => undefined);
+    await this.door?.close();
   }
 
   endWaits(error: unknown): void {
@@ -259,6 +365,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     this.#copies.look();
     if (this.failure !== undefined) return;
     this.#flushed.progressed();
+    this.appender.noteClosed();
     this.#driver?.progressed();
     this.drains.waits.settle();
     this.flushes.settle();

@@ -8,7 +8,7 @@ import { State, type Term } from '../native/native_log.js';
 import type { CommitResult } from '../replication/commit_waiters.js';
 import type { CommitLevel } from '../replication/level.js';
 import type { StandbyStatus as HubStandby } from '../transport/primary_hub.js';
-import type { LogEmitter } from './events.js';
+import type { LogEmitter, RoleReason } from './events.js';
 
 /** The log that a message is about. */
 export interface DiagnosticsLog {
@@ -48,6 +48,7 @@ export interface ReplicateMessage extends DiagnosticsLog {
 export interface RoleMessage extends DiagnosticsLog {
   readonly role: 'primary' | 'standby' | 'fenced';
   readonly term: Term;
+  readonly reason: RoleReason;
 }
 
 /** `tracing:walmirror:commit:*`: the wait of one commit, or of those that share its promise. */
@@ -61,7 +62,7 @@ export interface CommitTrace extends DiagnosticsLog {
 
 /** `tracing:walmirror:failover:*`: a promotion. */
 export interface FailoverTrace extends DiagnosticsLog {
-  readonly action: 'promote';
+  readonly action: 'promote' | 'switchover';
   result?: unknown;
   error?: unknown;
 }
@@ -225,7 +226,7 @@ export class ReplicateChannel {
 }
 
 export function tellRoles(log: DiagnosticsLog, events: LogEmitter): void {
-  events.on('role', ({ role, term }) => {
-    channels.role.publish({ ...log, role, term } satisfies RoleMessage);
+  events.on('role', ({ role, term, reason }) => {
+    channels.role.publish({ ...log, role, term, reason } satisfies RoleMessage);
   });
 }

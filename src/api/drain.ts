@@ -1,3 +1,4 @@
+import type { Environment } from '../transport/environment.js';
 import type { Appender } from './appender.js';
 import { WalError } from './errors.js';
 import { withOutcome } from './failure.js';
@@ -17,15 +18,19 @@ const FRAMING = 8;
  */
 export class Drains {
   readonly waits = new Wakeups();
+  /** What threads that attached were refused, as `Appender.refused`, by who they are. */
+  readonly refusedElsewhere = new Map<number, readonly number[]>();
   readonly #appender: Appender;
+  readonly #environment: Environment;
   readonly #room: Room;
   readonly #low: number;
   /** The largest record's payload. */
   readonly #largest: number;
   #endOfTurn = false;
 
-  constructor(appender: Appender) {
+  constructor(appender: Appender, environment: Environment) {
     this.#appender = appender;
+    this.#environment = environment;
     this.#room = appender.room;
     this.#low = this.#room.layout.ringBytes * LOW;
     this.#largest = recordSize(appender.maxRecord);
@@ -47,18 +52,28 @@ export class Drains {
   /** Whether somebody waits for room, or was refused for want of it and would be again. */
   get wanted(): boolean {
     if (this.waits.waiting) return true;
+    const { refused } = this.#appender;
+    if (refused !== undefined && this.#lacks(refused)) return true;
+    for (const sizes of this.refusedElsewhere.values()) if (this.#lacks(sizes)) return true;
+    return false;
+  }
+
+  #lacks(sizes: readonly number[]): boolean {
     const room = this.#room;
-    const { refused, openSpace: open } = this.#appender;
-    if (refused === undefined) return false;
-    return ringSpace(room.layout, room.closed + open, refused) > room.ringFree - open;
+    const open = this.#appender.openSpace;
+    return ringSpace(room.layout, room.closed + open, sizes) > room.ringFree - open;
   }
 
   /**
    * Resolves when records of `bytes` in all fit; without it, when there is comfortable room, and
    * for what was refused last.
    */
-  async wait(bytes: number | undefined, signal: AbortSignal | undefined): Promise<void> {
-    const met = bytes === undefined ? () => this.#comfortable() : this.#fits(bytes);
+  async wait(
+    bytes: number | undefined,
+    signal: AbortSignal | undefined,
+    refused = () => this.#appender.refused,
+  ): Promise<void> {
+    const met = bytes === undefined ? () => this.#comfortable(refused()) : this.#fits(bytes);
     try {
       await this.waits.until(() => this.#isMet(met), signal);
     } catch (error) {
@@ -69,21 +84,22 @@ export class Drains {
   }
 
   #isMet(met: () => boolean): boolean {
+    if (this.#appender.isPaused) return false;
     this.#appender.refuseUnlessAccepting();
     this.#appender.closeIfDue();
+    this.#appender.lookAgain();
     if (!met()) return false;
     if (!this.#endOfTurn) {
       this.#endOfTurn = true;
-      setImmediate(this.#turnEnded);
+      this.#environment.setImmediate(this.#turnEnded);
     }
     return true;
   }
 
-  #comfortable(): boolean {
+  #comfortable(refused: readonly number[] | undefined): boolean {
     const appender = this.#appender;
     const room = this.#room;
     const open = appender.openSpace;
-    const { refused } = appender;
     const space = Math.max(
       room.mostForRecord(this.#largest, open, room.taken(open)),
       refused === undefined ? 0 : ringSpace(room.layout, room.closed + open, refused),

@@ -87,17 +87,47 @@ export const errorCodes = {
     meaning: 'The log is a standby, or its directory was last used as one.',
     hint: 'Open it with `follow`; to append to it, promote it first.',
   },
+  WAL_SWITCHING: {
+    meaning:
+      'The log takes no appends for the moment: a `switchover` or `demote` is under way. Of a ' +
+      'commit: its record is in the log, and whether it met its level is unknown.',
+    hint:
+      'Await `log.drain()`: it resolves once appends are taken here again, and rejects with ' +
+      'WAL_IS_STANDBY once another node is the primary: append there.',
+  },
+  WAL_SWITCHOVER_REFUSED: {
+    meaning:
+      'The switchover was given up, for the reason that the message gives, before this log was ' +
+      'demoted: it is the primary still, and takes appends.',
+    hint: 'Mend that, or name another standby, and call it again.',
+  },
+  WAL_DEMOTED: {
+    meaning:
+      'This log is demoted, and its successor has not said that it is the primary: it may be. ' +
+      'Nothing is lost, and this log stays a standby.',
+    hint:
+      'See `walmirror status --members`: where no node is the primary, promote the successor, or ' +
+      'this one.',
+  },
   WAL_WAS_PRIMARY: {
-    meaning: 'The directory was last used as a primary, and follows nobody.',
-    hint: 'Leave out `follow` to open it as the primary, or follow from an empty directory.',
+    meaning:
+      'The log was a primary, and has records that the new primary does not have and that may ' +
+      'have been seen. Nothing was removed.',
+    hint: 'Look at them: `walmirror dump`. With `rejoin` it sets them aside and follows.',
+  },
+  WAL_REBUILD: {
+    meaning:
+      'Records that were read, from `lsn` on, are not in the log any more: a new primary has ' +
+      'others there.',
+    hint: 'Rebuild what was made of them, from before `lsn`; then read on from there.',
   },
   WAL_FENCED: {
     meaning: 'There is a newer primary: this one acknowledges nothing any more.',
-    hint: 'Append there; here, start a standby of it in an empty directory.',
+    hint: 'Append there; here, open the log with `follow` of it: it rejoins.',
   },
   WAL_SPLIT: {
     meaning: 'Two nodes opened the same epoch; both have stopped to acknowledge.',
-    hint: 'Choose one to keep; start the other anew, from an empty directory, as its standby.',
+    hint: 'Choose one, promote it with `force: true`; the other rejoins it: open it with `follow`.',
   },
   WAL_DIVERGED: {
     meaning: 'The logs differ where they should be equal. Neither was changed.',
@@ -110,6 +140,16 @@ export const errorCodes = {
   WAL_PRIMARY_REACHABLE: {
     meaning: 'A promotion was not told that the old primary is stopped; `oldPrimary` describes it.',
     hint: 'Stop the old primary, then promote with `primaryStopped: true`.',
+  },
+  WAL_PROMOTION_REFUSED: {
+    meaning:
+      'By what is known, this promotion would lose records that were acknowledged, or may. ' +
+      'Nothing was changed.',
+    hint: 'Bring back those that are missing, or promote the node that has more; or `force: true`.',
+  },
+  WAL_MEMBERS_AWAY: {
+    meaning: 'No member of the group answers: whether there is a newer primary is unknown.',
+    hint: 'Start another member first; or pass `openAlone: true` where no other was promoted.',
   },
   WAL_NOT_STANDBY: {
     meaning: 'The call is for a standby, and this log is none, or is being promoted.',
@@ -154,6 +194,11 @@ export const errorCodes = {
   WAL_BAD_FRAME: {
     meaning: 'The bytes are not frames: a length is over the limit, or the input ends inside one.',
     hint: 'Look at what writes them: a frame is a little-endian 32-bit length, then so many bytes.',
+  },
+  WAL_NOT_GRANTED: {
+    meaning:
+      'The referee did not grant this node the group, for the reason that the message gives.',
+    hint: 'See who the primary is, and follow it; `walmirror status` says what the referee holds.',
   },
   WAL_REFEREE_AWAY: {
     meaning: 'The referee does not answer: whether what it was asked for was done is unknown.',
@@ -229,6 +274,7 @@ export class WalError extends Error {
       file: raw.file,
       offset: raw.offset,
       lsn: raw.lsn,
+      outcome: raw.outcome,
     });
   }
 }

@@ -1,12 +1,28 @@
 import { EventEmitter } from 'node:events';
-import type { Term } from '../native/native_log.js';
+import type { Role, Term } from '../native/native_log.js';
+import type { LeaseState } from '../referee/lease_keeper.js';
 import type { WalError } from './errors.js';
+import type { Rebuild } from './rebuild.js';
 import type { ScrubStatus } from './scrub.js';
+
+/**
+ * Why a log has its role. `opened`: its directory had it; `promoted`, by hand or by the referee, or
+ * `forced`; `switchover`: handed over, from or to this node; `demoted`: by `log.demote`; `fenced`:
+ * a newer primary was heard of; `rejoined`: an old primary follows.
+ */
+export type RoleReason =
+  | 'opened'
+  | 'promoted'
+  | 'forced'
+  | 'switchover'
+  | 'demoted'
+  | 'fenced'
+  | 'rejoined';
 
 /** What a log tells its listeners. There is no 'error' event: failures reject the waits. */
 export interface LogEvents {
-  /** The role changed: by `promote`, or because a newer primary was heard of (`fenced`). */
-  role: [change: { readonly role: 'primary' | 'standby' | 'fenced'; readonly term: Term }];
+  /** The role changed, and why. */
+  role: [change: { readonly role: Role; readonly term: Term; readonly reason: RoleReason }];
   /** The log failed for good. Fires once; every present and later wait rejects with this error. */
   failed: [error: WalError];
   /** Primary: a standby came or went. */
@@ -24,6 +40,16 @@ export interface LogEvents {
    * somebody has acted, since the two do not belong together as they are.
    */
   disconnected: [link: { readonly reason: string; readonly final: boolean }];
+  /**
+   * Records that may have been read here were removed: state has to be rebuilt from `from` on.
+   * Before anything that took their place is shown; after a crash again.
+   */
+  rebuild: [rebuild: Rebuild];
+  /**
+   * Primary with a referee: whether it may acknowledge. `expired`: not now, and commits wait;
+   * `lost`: another is the primary.
+   */
+  lease: [lease: { readonly state: LeaseState; readonly reason: string | null }];
   /** A directory was dropped: the log goes on without its copy. */
   copyDropped: [copy: { readonly dir: string; readonly reason: string }];
   /** A directory holds all of the log again. */
@@ -82,12 +108,16 @@ const names: Readonly<Record<LogEventName, true>> = {
   restored: true,
   connected: true,
   disconnected: true,
+  rebuild: true,
+  lease: true,
   copyDropped: true,
   copyRestored: true,
   slowFlush: true,
   damage: true,
   repaired: true,
 };
+
+export const eventNames = Object.keys(names) as readonly LogEventName[];
 
 function checked(event: string): string {
   if (!Object.hasOwn(names, event)) {

@@ -23,6 +23,17 @@ export function withOutcome(error: WalError, outcome: Outcome): WalError {
   });
 }
 
+/** The same error of an append: it was surely not taken, unless the engine says otherwise. */
+export function asRefused(error: WalError): WalError {
+  return error.outcome === undefined ? withOutcome(error, 'refused') : error;
+}
+
+/** Whether memory ran out in the engine, and nothing has changed: it may be tried again. */
+export function isNoMemory(error: unknown): boolean {
+  const known = WalError.from(error);
+  return known instanceof WalError && known.code === 'WAL_NO_MEMORY';
+}
+
 /** The same error, of a wait: the record that it was for may be in the log. */
 export function asUnknown(error: WalError): WalError {
   return error.outcome === 'unknown' ? error : withOutcome(error, 'unknown');

@@ -2,37 +2,52 @@ import type { ReadableStream, WritableStream } from 'node:stream/web';
 import type { StatusPage } from '../observe/status_page.js';
 import type { CommitResult } from '../replication/commit_waiters.js';
 import { type CommitLevel, commitLevels } from '../replication/level.js';
+import type { Environment } from '../transport/environment.js';
 import type { TlsOptions } from '../transport/security.js';
 import type { AppendedRange } from './append_many.js';
 import { reentrant } from './appender.js';
-import { type Applier, type ApplyFunction, RunningApplier } from './applier.js';
+import {
+  type Applier,
+  type ApplyFunction,
+  type ApplyOptions,
+  applyRequest,
+  hasApplier,
+  startApplier,
+} from './applier.js';
+import { AttachedLog } from './attached_log.js';
+import type { LogHandle } from './attachments.js';
 import type { Batch, LogRecord } from './batch.js';
-import { closeLog, closeWithin } from './close.js';
+import { closeLog, closeTimeout, closeWithin } from './close.js';
 import type { Commits } from './commits.js';
 import type { LogCore } from './core.js';
+import { type DemoteOptions, demote } from './demote.js';
 import type { Driver } from './driver.js';
 import { WalError } from './errors.js';
 import type { LogEventName, LogListener } from './events.js';
 import { asUnknown } from './failure.js';
 import { logStatus } from './log_status.js';
 import { openLog } from './open.js';
-import type { OpenOptions } from './options.js';
+import type { OpenOptions, ThreadedOptions } from './options.js';
+import { pauseFailover, resumeFailover } from './pause.js';
 import { type Promoted, type PromoteOptions, promote } from './promote.js';
-import { type ReadOptions, readKeys, readPlan } from './read_options.js';
+import { type ReadOptions, readKeys, readRequest } from './read_options.js';
 import {
   LogReadStream,
   type ReadStreamOptions,
   readStreamKeys,
   sourcePlan,
 } from './read_stream.js';
-import { BatchReader } from './reader.js';
+import { beginReading } from './reader.js';
 import type { RecordData } from './record.js';
+import { type RejoinOptions, rejoin } from './rejoin.js';
 import { reloadTls } from './reload_tls.js';
 import type { ScrubStatus } from './scrub.js';
 import { type ServeStatusOptions, serveStatus } from './serve_status.js';
 import { type SetPolicyOptions, setPolicy } from './set_policy.js';
 import { StandbyDriver } from './standby_driver.js';
 import type { LogStatus, PolicyStatus } from './status.js';
+import { type SwitchedOver, type SwitchoverOptions, switchover } from './switchover.js';
+import { ThreadedLog } from './threaded_log.js';
 import { trimTo } from './trim.js';
 import * as check from './validate.js';
 import { waitFor } from './wait_for.js';
@@ -45,6 +60,7 @@ import {
 import {
   LogWriteStream,
   type RecordChunk,
+  sinkOf,
   type WriteStreamOptions,
   writeKeys,
   writePlan,
@@ -58,13 +74,6 @@ export interface CommitOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Options of `apply`. */
-export interface ApplyOptions {
-  /** First LSN that the application has not got yet. Default 1. */
-  readonly from?: number;
-  readonly signal?: AbortSignal;
-}
-
 /** Options of `close`. */
 export interface CloseOptions {
   readonly timeout?: number;
@@ -73,6 +82,9 @@ export interface CloseOptions {
 export interface WaitOptions {
   readonly signal?: AbortSignal;
 }
+
+/** `Log.open` with another clock, network and disk: for simulations. */
+export let openIn: (environment: Environment, options: OpenOptions) => Promise<Log>;
 
 /**
  * A write-ahead log: a durable sequence of records, numbered 1, 2, 3 (LSN), in one directory that
@@ -84,9 +96,9 @@ export interface WaitOptions {
  * answers at once, rejected by what returns a promise. After a failure that nothing can mend, every
  * present and later wait rejects with the same error (and 'failed' fires once).
  *
- * A log is not shared between threads. At a normal exit, what was appended is flushed. A standby
- * and a primary that listens keep the process alive until they are closed (or `unref`); another log
- * does not, but a pending commit, drain or close does.
+ * A `Log` is used by the thread that opened it; others attach to it (`handle`). At a normal exit,
+ * what was appended is flushed. A standby and a primary that listens keep the process alive until
+ * they are closed (or `unref`); another log does not, but a pending commit, drain or close does.
  */
 export class Log {
   readonly #core: LogCore;
@@ -99,13 +111,47 @@ export class Log {
   /**
    * Opens, or creates, the log in `dir`. Resolves when the log is recovered and, as a primary, its
    * term is durably opened. As a standby it resolves connected or not; a fresh directory
-   * first waits for the primary, to learn which log to create.
+   * first waits for the primary, to learn which log to create. With `follow`, the directory of an
+   * old primary is `fenced` until it has rejoined (`rejoin`).
    *
-   * Rejects with WAL_LOCKED, WAL_CORRUPT, WAL_IS_STANDBY, WAL_WAS_PRIMARY, WAL_UNSUPPORTED and
-   * others.
+   * Rejects with WAL_LOCKED, WAL_CORRUPT, WAL_IS_STANDBY, WAL_FENCED, WAL_UNSUPPORTED and others.
    */
-  static async open(options: OpenOptions): Promise<Log> {
-    return new Log(await openLog(options));
+  static open(options: ThreadedOptions): Promise<ThreadedLog>;
+  static open(options: OpenOptions): Promise<Log>;
+  static open(options: OpenOptions | ThreadedOptions): Promise<Log | ThreadedLog>;
+  static async open(options: OpenOptions | ThreadedOptions): Promise<Log | ThreadedLog> {
+    if (options?.replicationThread === 'worker') return ThreadedLog.open(options);
+    return Log.over(await openLog(options));
+  }
+
+  /** @internal */
+  static over(core: LogCore): Log {
+    return new Log(core);
+  }
+
+  /**
+   * Attaches to a log that another thread of this process has open, by the `handle` that its owner
+   * has sent. Waits for the event loop of that thread. In that log every append is a native call
+   * from then on, in all threads.
+   *
+   * Rejects with WAL_CLOSED where no open log of this process has that handle, with the log's
+   * failure, or with the signal's reason.
+   */
+  static attach(handle: LogHandle, options?: WaitOptions): Promise<AttachedLog> {
+    return AttachedLog.attach(handle, options);
+  }
+
+  /**
+   * By which other threads of the process attach to this log (`Log.attach`): a plain object, to be
+   * sent with `postMessage` or as `workerData`. It is worth nothing once this log is closed.
+   */
+  get handle(): LogHandle {
+    this.#core.requireOpen();
+    return this.#core.attachments.handle;
+  }
+
+  static {
+    openIn = async (environment, options) => new Log(await openLog(options, environment));
   }
 
   get name(): string {
@@ -157,7 +203,8 @@ export class Log {
 
   /**
    * Whether the log memory, or the segment with none ready behind it, is nearly full: time to await
-   * `drain()`. While it is false the next record is taken, whatever its size. Cheap.
+   * `drain()`. While it is false the next record is taken, whatever its size; once other threads
+   * append too (`attach`), it may be refused all the same: they may have been faster. Cheap.
    */
   get needsDrain(): boolean {
     return this.#core.drains.needed;
@@ -168,6 +215,8 @@ export class Log {
    * bytes in all (count 8 more for each), or for comfortable room. What `drain(bytes)` resolved for
    * is kept for its caller until the end of this turn of the event loop: append it before anything
    * else is awaited. Several callers of `drain()` check `needsDrain` again when it has resolved.
+   * From other threads that append too (`attach`) nothing is kept: where one was faster, an append
+   * throws WAL_RING_FULL, and is to be drained for again.
    *
    * RangeError if that could never be. WAL_NO_SPACE where the disk has no room for a segment; the
    * log goes on, and takes appends again once there is space.
@@ -253,7 +302,8 @@ export class Log {
    */
   createWriteStream(options?: WriteStreamOptions): LogWriteStream {
     const raw = check.optionsObject(options, 'createWriteStream', writeKeys);
-    return new LogWriteStream(this, this.#core, writePlan(this.#core, raw));
+    const sink = sinkOf(this, this.#core);
+    return new LogWriteStream(sink, writePlan(sink, raw));
   }
 
   /**
@@ -262,7 +312,7 @@ export class Log {
    * waits for, and takes nothing back. Errored as that is destroyed, or with the signal's reason.
    */
   writable(options?: WritableOptions): WritableStream<RecordChunk> {
-    return writableStream(this, this.#core, options);
+    return writableStream(sinkOf(this, this.#core), options);
   }
 
   // -- reading --
@@ -273,12 +323,13 @@ export class Log {
    * (the records of one reading share memory: copy what is kept for long), unless they were
    * borrowed (`borrow`): those are valid until the next batch is asked for.
    *
-   * The iteration rejects with WAL_LSN_GONE (with the first LSN there is), the signal's reason,
+   * The iteration rejects with WAL_LSN_GONE (with the first LSN there is), WAL_REBUILD where what
+   * was handed out was replaced (with the first LSN of that), the signal's reason,
    * WAL_CLOSED when the log is closed meanwhile, or the log's failure.
    */
   read(options?: ReadOptions): AsyncIterableIterator<Batch> {
     const raw = check.optionsObject(options, 'read', readKeys);
-    return new BatchReader(this.#core, readPlan(this.#core, raw));
+    return beginReading(this.#core, readRequest(raw));
   }
 
   /**
@@ -292,7 +343,7 @@ export class Log {
    */
   createReadStream(options?: ReadStreamOptions): LogReadStream {
     const raw = check.optionsObject(options, 'createReadStream', readStreamKeys);
-    return new LogReadStream(sourcePlan(this.#core, raw));
+    return new LogReadStream(sourcePlan(raw, (request) => beginReading(this.#core, request)));
   }
 
   /**
@@ -302,7 +353,7 @@ export class Log {
   readable(options: ReadableOptions & { readonly mode: 'bytes' }): ReadableStream<Buffer>;
   readable(options?: ReadableOptions): ReadableStream<LogRecord>;
   readable(options?: ReadableOptions): ReadableStream {
-    return readableStream(this.#core, options);
+    return readableStream(options, (request) => beginReading(this.#core, request));
   }
 
   /**
@@ -326,28 +377,11 @@ export class Log {
    * resolved. It goes on through a promotion.
    */
   apply(options: ApplyOptions | undefined, apply: ApplyFunction): Applier {
-    const raw = check.optionsObject(options, 'apply', ['from', 'signal']);
-    check.callback(apply, 'apply(options, fn)');
-    const max = Number.MAX_SAFE_INTEGER;
-    const from = raw.from === undefined ? 1 : check.integer(raw.from, 'from', 1, max);
-    const signal = check.abortSignal(raw.signal, 'signal');
+    const request = applyRequest(options, apply);
     const core = this.#core;
     core.requireOpen();
-    if (core.applier !== undefined && !core.applier.ended) {
-      throw new TypeError('the log has an applier already; await its stop() first');
-    }
-    const plan = {
-      from,
-      to: Number.POSITIVE_INFINITY,
-      upTo: 'commit',
-      end: undefined,
-      signal,
-      borrow: false,
-    } as const;
-    const reader = new BatchReader(core, plan);
-    core.applier = new RunningApplier(reader, from, apply, () => core.appliedMoved(), signal);
-    core.appliedMoved();
-    return core.applier;
+    if (core.applier?.ended === false) throw hasApplier();
+    return startApplier(core, beginReading(core, request), apply, request);
   }
 
   /**
@@ -375,7 +409,10 @@ export class Log {
 
   // -- role --
 
-  /** Standby: resolves when the link to the primary is up. */
+  /**
+   * Standby: resolves when the link to the primary is up. Rejects where only somebody who acts can
+   * help: with WAL_WAS_PRIMARY, say, where an old primary asks (`rejoin`).
+   */
   async connected(options?: WaitOptions): Promise<void> {
     const signal = waitSignal(options, 'connected');
     const core = this.#core;
@@ -388,6 +425,9 @@ export class Log {
    * kept. Resolves when the new term is durable and the applier, if there is one, has taken
    * everything up to it; from then on `append` works. A cancelled wait leaves the role taken.
    *
+   * With `force` also a node that is fenced, by its operator's word: it goes on with its own
+   * history, and what the newer primary has committed since is not in it.
+   *
    * Rejects with WAL_NOT_STANDBY; with WAL_PRIMARY_REACHABLE unless `primaryStopped: true` says
    * that the old primary is stopped: nothing else can tell that two primaries do not run at once.
    * `error.oldPrimary` is what is known to decide by; the result has it too. Where no role was
@@ -397,6 +437,67 @@ export class Log {
     const core = this.#core;
     core.requireOpen();
     return promote(core, options);
+  }
+
+  /**
+   * Primary with `members`: hands over to the standby of the name `to`, and is its standby from
+   * then on, on the same object. No record is lost, and no two nodes are the primary: appends stop
+   * (WAL_SWITCHING), the standby flushes all there is, this log stores that it is demoted, and only
+   * then the other opens its epoch. Resolves when it takes appends. Commits that wait end as they
+   * would have; where one has not met its level by then, with WAL_SWITCHING, outcome unknown.
+   *
+   * Rejects before this log is demoted with WAL_SWITCHOVER_REFUSED (also for the time-out), with
+   * the signal's reason, with WAL_FENCED, WAL_UNSUPPORTED without `members`; then it takes appends
+   * again. Afterwards with WAL_DEMOTED, where the other was not heard to be the primary: this log
+   * stays a standby. A control file that cannot be written fails the log.
+   */
+  async switchover(options: SwitchoverOptions): Promise<SwitchedOver> {
+    const core = this.#core;
+    core.requireOpen();
+    return switchover(core, options);
+  }
+
+  /**
+   * Primary with `members`: a standby from now on, durably, of whoever is promoted next. All that
+   * was appended is flushed; commits that standbys have not met within `timeout` end with
+   * WAL_SWITCHING, outcome unknown. With a referee the group is given back, and this node is no
+   * candidate before it has followed another one. By hand any may be promoted, this one too. On a
+   * standby it does nothing.
+   */
+  async demote(options?: DemoteOptions): Promise<void> {
+    const core = this.#core;
+    core.requireOpen();
+    return demote(core, options);
+  }
+
+  /**
+   * With a referee: from now on no standby is promoted by itself, until `resumeFailover`, whatever
+   * happens to whom. Pausing again replaces the reason (text, 1000 characters at most). Durable
+   * when it resolves. Rejects as the referee does: WAL_REFEREE_AWAY, WAL_REFEREE_REFUSED,
+   * WAL_REFEREE_PAST.
+   */
+  async pauseFailover(reason: string, { signal }: WaitOptions = {}): Promise<void> {
+    await pauseFailover(this.#core, reason, signal);
+  }
+
+  /** With a referee: automation goes on. Durable when it resolves; rejects as `pauseFailover`. */
+  async resumeFailover({ signal }: WaitOptions = {}): Promise<void> {
+    await resumeFailover(this.#core, signal);
+  }
+
+  /**
+   * Fenced: follows the primary that took this one's place, on the same object. What this log holds
+   * that the new primary lacks is judged as at an opening with `follow`: set aside, or asked about
+   * as `rejoin` says. May be called again, with another answer, while it asks. Resolves when it
+   * tries to follow: `connected()` and `status().rejoin` say what came of it. With a referee it
+   * follows by itself, as the log was opened; this is for another answer.
+   *
+   * Rejects with WAL_NOT_STANDBY where the log is not fenced.
+   */
+  async rejoin(options: RejoinOptions): Promise<void> {
+    const core = this.#core;
+    core.requireOpen();
+    return rejoin(core, options);
   }
 
   /**
@@ -503,19 +604,13 @@ export class Log {
   }
 }
 
-function commitOptions(options: unknown, what: string) {
+export function commitOptions(options: unknown, what: string) {
   const raw = check.optionsObject(options, what, ['level', 'signal']);
   const level = raw.level === undefined ? undefined : check.oneOf(raw.level, 'level', commitLevels);
   return { level, signal: check.abortSignal(raw.signal, 'signal') };
 }
 
-function closeTimeout(options: unknown): number | undefined {
-  const { timeout } = check.optionsObject(options, 'close', ['timeout']);
-  if (timeout === undefined) return undefined;
-  return check.finite(timeout, 'timeout (milliseconds)', 0, 2 ** 31 - 1);
-}
-
-function waitSignal(options: unknown, what: string): AbortSignal | undefined {
+export function waitSignal(options: unknown, what: string): AbortSignal | undefined {
   const raw = check.optionsObject(options, what, ['signal']);
   return check.abortSignal(raw.signal, 'signal');
 }

@@ -1,6 +1,7 @@
 import { type NativeInfo, State } from '../native/native_log.js';
 import type { LogCore } from './core.js';
 import { bucketsOf, percentile } from './flush_times.js';
+import { refereeStatus } from './referee_status.js';
 import { copyStatus, type LogStatus, type PolicyStatus } from './status.js';
 
 /** Puts the status together from memory: no I/O, and nothing that grows with the log. */
@@ -19,7 +20,8 @@ export function logStatus(core: LogCore): LogStatus {
     schema: 1,
     state: core.state === 'open' && failure !== undefined ? 'failed' : core.state,
     role: driver.role,
-    roleSince: core.roleSince.toISOString(),
+    roleSince: core.roleSince,
+    roleReason: core.roleReason,
     name: options.name,
     dir: options.dir,
     logId: info.logId,
@@ -48,8 +50,12 @@ export function logStatus(core: LogCore): LogStatus {
       histogram,
       slow: info.slowFlushes,
     },
-    commits: core.commits.status(performance.now()),
+    commits: core.commits.status(core.environment.now()),
     ...roleStatus,
+    members: core.members?.status() ?? [],
+    referee: core.options.referee === undefined ? null : refereeStatus(driver.referee()),
+    rejoin: core.rejoin,
+    rebuild: info.rebuild,
     scrub: core.scrub.status(),
     recovery: core.info.recovery,
     events: core.news.recent,

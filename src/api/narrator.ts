@@ -33,6 +33,7 @@ export class Narrator {
     this.#logger = logger;
     this.#now = now;
     this.#followRole(events);
+    this.#followRebuild(events);
     this.#followStandbys(events);
     this.#followDisks(events);
   }
@@ -60,10 +61,16 @@ export class Narrator {
   }
 
   #followRole(events: LogEmitter): void {
-    events.on('role', ({ role, term }) => {
+    events.on('role', ({ role, term, reason }) => {
       const level = role === 'fenced' ? 'error' : 'info';
-      const why = role === 'fenced' ? ': a newer primary exists' : '';
-      this.tell(level, 'role', `${role} now, epoch ${term.epoch}${why}`, { role, term });
+      const why = role === 'fenced' ? 'a newer primary exists' : reason;
+      this.tell(level, 'role', `${role} now, epoch ${term.epoch}: ${why}`, { role, term, reason });
+    });
+    events.on('lease', ({ state, reason }) => {
+      const text = state === 'held' ? 'may acknowledge commits' : 'acknowledges nothing';
+      const why = reason === null ? '' : `: ${reason}`;
+      const level = state === 'held' ? 'info' : 'warn';
+      this.tell(level, 'lease', `the lease is ${state}: ${text}${why}`, { state, reason });
     });
     events.on('failed', ({ code, message }) => {
       this.tell('error', 'failed', `the log has failed: ${message}`, { code });
@@ -77,6 +84,13 @@ export class Narrator {
       const level = reason === this.#lastReason ? 'debug' : final ? 'error' : 'warn';
       this.#lastReason = reason;
       this.tell(level, 'disconnected', `no link to the primary: ${reason}`, { reason, final });
+    });
+  }
+
+  #followRebuild(events: LogEmitter): void {
+    events.on('rebuild', ({ from, to, file }) => {
+      const text = `LSN ${from} to ${to} were removed: state has to be rebuilt from LSN ${from} on`;
+      this.tell('warn', 'rebuild', text, { from, to, file });
     });
   }
 

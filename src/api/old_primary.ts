@@ -1,4 +1,5 @@
 import type { NativeInfo, Place } from '../native/native_log.js';
+import { isFence } from '../replication/fence.js';
 import { compareTerms } from '../replication/history.js';
 import type { CommitLevel } from '../replication/level.js';
 import { parseStandbys } from '../replication/policy.js';
@@ -52,8 +53,8 @@ export function contactTime(milliseconds: number | null): string | null {
  * (SAFETY.md 1.5), and with it all that is before it. From then on the rule is in force.
  */
 export function upstreamRule(info: NativeInfo, commit: Place): UpstreamRule | null {
-  const { rule, term, history, nodeId } = info;
-  if (rule === null) return null;
+  const { rule, isRuleOfEarlierTerm, term, history, nodeId } = info;
+  if (rule === null || (isRuleOfEarlierTerm && !isFence(term))) return null;
   const opening = history.at(-1);
   const isMet =
     opening !== undefined &&

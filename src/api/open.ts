@@ -1,5 +1,4 @@
 import { startControlServer } from '../control/server.js';
-import { loadBinding } from '../native/binding.js';
 import {
   type NativeInfo,
   type NativeLog,
@@ -8,33 +7,57 @@ import {
   State,
   type Term,
 } from '../native/native_log.js';
+import type { HeldGroup } from '../referee/held_group.js';
+import { openedTerm } from '../replication/candidacy.js';
+import { compareTerms } from '../replication/history.js';
 import { openingRule } from '../replication/rule.js';
+import { type Environment, processEnvironment } from '../transport/environment.js';
 import { requireBindable } from '../transport/listener.js';
+import { claimToOpen } from './claims.js';
 import { LogCore } from './core.js';
+import { demote } from './demote.js';
 import { WalError } from './errors.js';
 import { fencedError } from './fenced_driver.js';
+import { follow, followAgain } from './follow.js';
 import { logStatus } from './log_status.js';
-import { type ResolvedOptions, resolveOpenOptions } from './options.js';
+import { type MemberAnswer, type Members, newMembers, primaryAmong } from './members.js';
+import { openDoor } from './open_door.js';
+import { answerWhileOpening } from './opening_desk.js';
+import { type Endpoint, type ResolvedOptions, resolveOpenOptions } from './options.js';
+import { pauseFailover, resumeFailover } from './pause.js';
 import { commitPolicy } from './policy_options.js';
 import { PrimaryDriver } from './primary_driver.js';
 import { promote } from './promote.js';
 import { setPolicy } from './set_policy.js';
-import { StandbyDriver } from './standby_driver.js';
 import { learnIdentity, type StandbyIdentity } from './standby_identity.js';
+import { switchover } from './switchover.js';
+import { takeOver } from './take_over.js';
 
 /** Opens the log and gives it its role. Leaves nothing open when it throws. */
-export async function openLog(input: unknown): Promise<LogCore> {
+export async function openLog(
+  input: unknown,
+  environment: Environment = processEnvironment,
+): Promise<LogCore> {
   const options = resolveOpenOptions(input);
   options.signal?.throwIfAborted();
-  const native = withOwnProperties(await openNative(options));
+  if (options.replicationThread === 'worker' && !environment.ownsProcess) {
+    throw new TypeError("replicationThread 'worker' has no threads in a simulation: leave it out");
+  }
+  const opened = await openNative(options, environment);
+  const native = withOwnProperties(opened.native);
   let core: LogCore | undefined;
   try {
     requireRole(native.info(), options);
     requireFixed(native.info(), options);
-    core = new LogCore(native, options);
-    await core.keepAlive.during(options.follow === undefined ? lead(core) : follow(core));
-    core.control = await serveControl(core);
+    core = new LogCore(native, options, environment);
+    const opening = core;
+    core.followAgain = () => followAgain(opening);
+    core.takeOver = (handover) => takeOver(opening, handover);
+    await core.keepAlive.during(takeRole(core, opened.follow));
+    if (environment.ownsProcess) core.control = await serveControl(core);
     tellOpened(core);
+    core.rebuild.opened();
+    watchMembers(core);
     return core;
   } catch (error) {
     await abandon(native, core);
@@ -90,9 +113,18 @@ async function serveControl(core: LogCore): Promise<{ close(): Promise<void> }> 
     dirs.map((dir) =>
       startControlServer({
         dir,
-        status: () => logStatus(core),
+        status: async () => {
+          await core.members?.refresh();
+          return logStatus(core);
+        },
         promote: (request) => promote(core, request),
+        // Who hangs up has not said that it is to be given up.
+        switchover: (request) => switchover(core, request),
+        demote: (request) => demote(core, request),
         policy: (request, signal) => setPolicy(core, { ...(request as object), signal }),
+        pause: (request, signal) =>
+          pauseFailover(core, (request as { readonly reason?: unknown }).reason, signal),
+        resume: (_, signal) => resumeFailover(core, signal),
         scrub: (_, signal) => core.keepAlive.during(core.scrub.run(signal)),
       }),
     ),
@@ -112,24 +144,115 @@ async function serveControl(core: LogCore): Promise<{ close(): Promise<void> }> 
   };
 }
 
-/** Opens a term of its own before anything is appended (SAFETY.md 2.1), then listens. */
-async function lead(core: LogCore): Promise<void> {
-  const term = nextTerm(core.info);
-  const { policy, listen } = core.options;
-  if (listen !== undefined) await requireBindable(listen);
-  await core.native.openTerm(term, openingRule(commitPolicy(policy)));
-  const driver = new PrimaryDriver(core, term, policy);
-  core.driver = driver;
-  core.appender.start();
-  if (listen !== undefined) await driver.listen(listen);
+/** How long somebody of the group is waited for, before it is said that nobody answers. */
+const aloneMs = 5000;
+
+/** How often the members are asked how they stand. */
+const watchMs = 5000;
+
+/** A primary hears so of a newer one, whoever follows it; and the status tells of the group. */
+function watchMembers({ members, closing, environment }: LogCore): void {
+  if (members === undefined) return;
+  const timer = environment.setInterval(() => void members.refresh(), watchMs);
+  timer.unref();
+  closing.signal.addEventListener('abort', () => environment.clearTimer(timer), { once: true });
+  void members.refresh();
 }
 
-async function follow(core: LogCore): Promise<void> {
-  const { follow: endpoint } = core.options;
-  if (endpoint === undefined) return;
-  const driver = new StandbyDriver(core, endpoint);
-  core.driver = driver;
-  driver.start();
+/**
+ * With `follow` a standby, or an old primary that comes back. With members that of its directory:
+ * a primary asks them first, and comes back where one of them knows of a higher epoch (SAFETY.md
+ * 3.6). With a referee that decides, and they are asked only what it has to know.
+ */
+async function takeRole(core: LogCore, asStandby: boolean): Promise<void> {
+  const { members, options, info } = core;
+  if (options.follow !== undefined) return follow(core, options.follow);
+  if (members === undefined) return lead(core);
+  if (info.created && !asStandby) return lead(core);
+  if (asStandby || info.role !== 'primary') return follow(core, members.first);
+  const waitMs = options.openAlone || options.referee !== undefined ? 0 : aloneMs;
+  const answers = await surveyWhileAnswering(core, members, waitMs);
+  const terms = answers.map(({ standing }) => standing.term);
+  const split = terms.find((term) => compareTerms(term, info.term) === 'split');
+  if (split !== undefined) {
+    throw new WalError('WAL_SPLIT', `epoch ${split.epoch} was opened by another node too`);
+  }
+  if (options.referee !== undefined) return leadOrFollow(core, members, answers);
+  if (terms.some(({ epoch }) => epoch > info.term.epoch)) return follow(core, members.first);
+  if (answers.length === 0 && !options.openAlone) throw nobodyAnswers(options);
+  return lead(core);
+}
+
+async function surveyWhileAnswering(
+  core: LogCore,
+  members: Members,
+  waitMs: number,
+): Promise<readonly MemberAnswer[]> {
+  const endAnswering = await answerWhileOpening(core);
+  try {
+    return (await members.surveyUntil(waitMs, core.options.signal)).answers;
+  } finally {
+    await endAnswering();
+  }
+}
+
+/**
+ * A fence for a term that nobody has opened is passed over: the referee knows who may have
+ * acknowledged last, and grants an epoch above it.
+ */
+async function leadOrFollow(
+  core: LogCore,
+  members: Members,
+  answers: readonly MemberAnswer[],
+): Promise<void> {
+  const { epoch } = core.info.term;
+  const opened = answers.map(({ standing }) => openedTerm(standing)?.epoch ?? 0);
+  if (opened.some((each) => each > epoch)) return follow(core, members.first);
+  const end = core.native.state[State.CLOSED_POSITION] ?? 0;
+  if (answers.some(({ standing }) => standing.commit.position > end)) {
+    const text = 'a member knows of commits that this log lacks: it is an older copy';
+    core.news.tell('warn', 'lease', `opened as a standby: ${text}`, {});
+    return follow(core, members.first);
+  }
+  try {
+    await lead(core);
+  } catch (error) {
+    const isRefused = error instanceof WalError && error.code === 'WAL_NOT_GRANTED';
+    if (!isRefused) throw error;
+    core.news.tell('info', 'lease', `opened as a standby: ${error.message}`, {});
+    await follow(core, members.first);
+  }
+}
+
+function nobodyAnswers({ dir }: ResolvedOptions): WalError {
+  const text = `none of the members answers: whether ${dir} is of the primary is not known`;
+  return new WalError('WAL_MEMBERS_AWAY', text);
+}
+
+/** Opens a term of its own before anything is appended (SAFETY.md 2.1), then listens. */
+async function lead(core: LogCore): Promise<void> {
+  const { policy, listen, referee } = core.options;
+  if (core.failure !== undefined) throw core.failure;
+  const group = referee && (await claimToOpen(core, referee));
+  try {
+    if (listen !== undefined && core.door === undefined) await openDoor(core, listen);
+    await core.rebuild.tellFirst();
+    if (core.failure !== undefined) throw core.failure;
+    const term = group === undefined ? nextTerm(core.info) : grantedTerm(core.info, group);
+    await core.native.openTerm(term, openingRule(commitPolicy(policy)));
+    const driver = new PrimaryDriver(core, term, policy, group);
+    core.driver = driver;
+    core.appender.start();
+    if (listen !== undefined) await driver.listen(listen);
+  } catch (error) {
+    await group?.release();
+    throw error;
+  }
+}
+
+/** Each grant has an epoch of its own. */
+function grantedTerm({ nodeId }: NativeInfo, { epoch }: HeldGroup): Term {
+  return { epoch, opener: nodeId, incarnation: 1 };
 }
 
 /** The same epoch and opener, one incarnation on; a new log is the first of its opener. */
@@ -139,26 +262,47 @@ function nextTerm(info: NativeInfo): Term {
   return { ...term, incarnation: term.incarnation + 1 };
 }
 
-async function openNative(options: ResolvedOptions): Promise<NativeLog> {
-  const binding = loadBinding();
+/** `follow`: it was created as a standby, or is to be one whatever it was. */
+async function openNative(options: ResolvedOptions, environment: Environment) {
+  const binding = environment.binding();
   try {
     const role = options.follow === undefined ? 'primary' : 'standby';
     try {
-      return await binding.open(nativeOptions(options, role, false));
+      const native = await binding.open(nativeOptions(options, role, false));
+      return { native, follow: options.follow !== undefined };
     } catch (error) {
       if ((error as { code?: unknown }).code !== 'WAL_NOT_FOUND') throw error;
     }
-    if (options.follow === undefined) {
+    const source = options.follow ?? (await memberWithLog(options, environment));
+    if (source === undefined) {
       // Nothing is created for a log that could not serve.
-      if (options.listen !== undefined) await requireBindable(options.listen);
-      return await binding.open(nativeOptions(options, 'primary', true));
+      const { listen } = options;
+      if (listen !== undefined) await requireBindable({ ...listen, environment });
+      const native = await binding.open(nativeOptions(options, 'primary', true));
+      return { native, follow: false };
     }
-    const identity = await learnIdentity(options, options.follow);
+    const identity = await learnIdentity(options, source, environment);
     requireFixed(identity, options);
-    return await binding.open(nativeOptions(options, 'standby', true, identity));
+    const native = await binding.open(nativeOptions(options, 'standby', true, identity));
+    return { native, follow: true };
   } catch (error) {
     throw WalError.from(error);
   }
+}
+
+/** Of a fresh directory: a log that there is already is followed, never begun a second time. */
+async function memberWithLog(
+  options: ResolvedOptions,
+  environment: Environment,
+): Promise<Endpoint | undefined> {
+  const closing = new AbortController().signal;
+  const members = newMembers(options, undefined, closing, environment);
+  if (members === undefined) return undefined;
+  const { openAlone, signal } = options;
+  const { answers } = await members.surveyUntil(openAlone ? 0 : aloneMs, signal);
+  if (answers.length === 0 && !openAlone) throw nobodyAnswers(options);
+  const none = { epoch: 0, opener: '', incarnation: 0 };
+  return (primaryAmong(answers, none) ?? answers[0])?.endpoint;
 }
 
 function nativeOptions(
@@ -189,16 +333,14 @@ function nativeOptions(
   };
 }
 
-/** A directory keeps its role; an option that was forgotten or added does not change it (3.7). */
+/**
+ * A directory keeps its role; an option that was forgotten does not change it (3.7). With `follow`
+ * an old primary asks the new one what may become of its log, and is no standby before.
+ */
 function requireRole(info: NativeInfo, options: ResolvedOptions): void {
+  if (options.members.length > 0) return;
   const asStandby = options.follow !== undefined;
-  if (info.role === 'fenced' && !asStandby) throw fencedError(info.term, 'refused');
-  if (asStandby && info.role !== 'standby') {
-    throw new WalError(
-      'WAL_WAS_PRIMARY',
-      `${options.dir} was last used as a primary (epoch ${info.term.epoch}), not as a standby`,
-    );
-  }
+  if (info.role === 'fenced' && !asStandby) throw fencedError(info.term, 'refused', info.nodeId);
   if (!asStandby && info.role === 'standby') {
     const primary = info.primaryName === '' ? 'a primary' : `primary ${info.primaryName}`;
     const at = info.primaryAddress === '' ? '' : ` at ${info.primaryAddress}`;

@@ -1,5 +1,7 @@
 import { basename, resolve } from 'node:path';
+import type { Referee } from '../referee/referee.js';
 import type { CommitLevel } from '../replication/level.js';
+import type { RejoinMode } from '../replication/rejoin.js';
 import type { Security } from '../transport/security.js';
 import { WalError } from './errors.js';
 import { type Logger, resolveLogger } from './logger.js';
@@ -10,6 +12,7 @@ import {
   type ResolvedPolicy,
   resolvePolicy,
 } from './policy_options.js';
+import type { RebuildHook } from './rebuild.js';
 import { type ResolvedScrub, resolveScrub, type ScrubOptions } from './scrub.js';
 import { resolveSecurity, type SecurityOptions, securityKeys } from './security_options.js';
 import * as check from './validate.js';
@@ -27,6 +30,14 @@ export interface FollowOptions extends SecurityOptions {
   /** Default '127.0.0.1'. Of a name with several addresses each is tried. */
   readonly host?: string;
   /** TCP port that the primary listens on, 1 to 65535. */
+  readonly port: number;
+}
+
+/** Where another node of the group listens. */
+export interface MemberOptions extends SecurityOptions {
+  /** Default '127.0.0.1'. */
+  readonly host?: string;
+  /** TCP port, 1 to 65535. */
   readonly port: number;
 }
 
@@ -109,6 +120,54 @@ export interface OpenOptions extends PolicyOptions {
   /** Be a standby of this primary. Default: be a primary. */
   readonly follow?: FollowOptions;
   /**
+   * 'worker': the log runs in a thread of its own, so that heartbeats, standbys and flushes do not
+   * wait for this one's event loop; `Log.open` resolves with a `ThreadedLog`. Default 'main'.
+   */
+  readonly replicationThread?: 'main';
+  /**
+   * Where the nodes of this group listen, this one included or not, 1 to 32. With them a promotion
+   * asks the others, fences them and takes the best log among them; a standby finds the primary by
+   * itself, and follows nobody else; and a primary that is opened hears whether there is a newer
+   * one. `tls`, `secret` and `plaintext` are those of `listen`, or else of `follow`, where none is
+   * said. Default: nobody is known.
+   */
+  readonly members?: readonly MemberOptions[];
+  /**
+   * With `members`, as a primary: open although none of them answers. Nobody can tell then whether
+   * another node was promoted meanwhile. Default false.
+   */
+  readonly openAlone?: boolean;
+  /**
+   * With `follow` or `members`, under a new primary: what becomes of records here that it does
+   * not have, and that may have been committed and seen. 'ask': nothing is removed, and nothing
+   * followed (WAL_WAS_PRIMARY, on a standby WAL_DIVERGED, with LSN range and count). 'auto': they
+   * are set aside in a file and removed, but for those that a quorum may have committed in
+   * synchronous mode. An LSN, as the error tells it: so is all that lies past it. What nobody can
+   * have seen always is; what a quorum is known to have committed never is. Default 'ask'.
+   */
+  readonly rejoin?: RejoinMode;
+  /**
+   * Told from which LSN state has to be rebuilt, where records that may have been read here were
+   * removed, since a new primary has others in their place. Nothing of those is shown before what
+   * it returns has resolved, and after a crash it is told again; a rejection fails the log. While
+   * it runs, what lies before that LSN can be read and applied. Default: nobody; the event
+   * 'rebuild' tells it too.
+   */
+  readonly onRebuild?: RebuildHook;
+  /**
+   * Decides who of the group is the primary (`etcdReferee`, `fileReferee` of walmirror/referee):
+   * this log acknowledges only while it is granted that, and as a standby it becomes the primary by
+   * itself when nobody is and the referee lets it. One of its own for each log; it is not closed
+   * with the log. Default: none, and roles change only when told to.
+   */
+  readonly referee?: Referee;
+  /**
+   * With a referee, where commits wait for no standby: a standby is promoted by itself only if it
+   * lacks at most so many records of what the primary last told to be committed, which is up to a
+   * renewal old. Default 0.
+   */
+  readonly maximumLag?: number;
+  /**
    * Told what happens to this log, in words and fields: pino or `console`, say. Default: nobody is.
    */
   readonly logger?: Logger | undefined;
@@ -116,6 +175,17 @@ export interface OpenOptions extends PolicyOptions {
   readonly signal?: AbortSignal;
   /** Told in that wait why the primary was not reached, after each attempt. Default: nobody is. */
   readonly onWaiting?: (error: WalError) => void;
+}
+
+/** Options of `Log.open` for a log that runs in a thread of its own. */
+export interface ThreadedOptions extends Omit<OpenOptions, 'replicationThread'> {
+  readonly replicationThread: 'worker';
+  /**
+   * With a referee: where this thread has not run for so many milliseconds, its log is no primary
+   * for long. Its lease is not renewed, and as a standby it does not take the group, until this
+   * thread runs again. 1,000 to 3,600,000; default 30,000.
+   */
+  readonly applicationTimeout?: number;
 }
 
 export interface Endpoint extends Security {
@@ -145,10 +215,18 @@ export interface ResolvedOptions {
   readonly scrub: ResolvedScrub | undefined;
   readonly listen: Endpoint | undefined;
   readonly follow: Endpoint | undefined;
+  readonly members: readonly Endpoint[];
+  readonly openAlone: boolean;
+  readonly rejoin: RejoinMode;
   readonly policy: ResolvedPolicy;
+  readonly replicationThread: 'main' | 'worker';
+  readonly referee: Referee | undefined;
+  readonly maximumLag: number;
+  readonly applicationTimeout: number;
   readonly logger: Logger | undefined;
   readonly signal: AbortSignal | undefined;
   readonly onWaiting: ((error: WalError) => void) | undefined;
+  readonly onRebuild: RebuildHook | undefined;
   /** What was said by name of the properties that are fixed at creation. */
   readonly fixed: {
     readonly segmentBytes?: number;
@@ -157,7 +235,7 @@ export interface ResolvedOptions {
   };
 }
 
-export type { CommitLevel };
+export type { CommitLevel, RejoinMode };
 
 const MIB = 1024 * 1024;
 const DEFAULT_RECORD_BYTES = 16 * MIB;
@@ -181,13 +259,21 @@ const openKeys = [
   'scrub',
   'listen',
   'follow',
+  'members',
+  'openAlone',
+  'rejoin',
+  'referee',
+  'maximumLag',
+  'applicationTimeout',
   'logger',
   'signal',
   'onWaiting',
+  'onRebuild',
   'acceptMissing',
   'copyLag',
   'mirrorQuorum',
   'resyncRate',
+  'replicationThread',
   ...policyKeys,
 ] as const;
 
@@ -214,17 +300,109 @@ export function resolveOpenOptions(input: unknown): ResolvedOptions {
     scrub: resolveScrub(raw.scrub),
     listen: raw.listen === undefined ? undefined : resolveListen(raw.listen, name),
     follow: raw.follow === undefined ? undefined : resolveFollow(raw.follow, name),
+    ...resolveMembers(raw, name),
+    rejoin: resolveRejoin(raw),
     policy: resolvePolicy(raw),
+    replicationThread:
+      raw.replicationThread === undefined
+        ? 'main'
+        : check.oneOf(raw.replicationThread, 'replicationThread', ['main', 'worker'] as const),
+    ...resolveReferee(raw),
     logger: resolveLogger(raw.logger),
     signal: check.abortSignal(raw.signal, 'signal'),
-    onWaiting: waitingCallback(raw.onWaiting),
+    onWaiting: callback<(error: WalError) => void>(raw.onWaiting, 'onWaiting'),
+    onRebuild: callback<RebuildHook>(raw.onRebuild, 'onRebuild'),
   };
 }
 
-function waitingCallback(value: unknown): ResolvedOptions['onWaiting'] {
+const MAX_GROUP = 32;
+
+function resolveMembers(raw: Record<string, unknown>, node: string) {
+  const { members, openAlone } = raw;
+  const alone = openAlone === undefined ? false : check.boolean(openAlone, 'openAlone');
+  if (members === undefined) {
+    if (openAlone === undefined) return { members: [], openAlone: false };
+    throw new TypeError('openAlone is for a log with members: pass members: [{ port: 7402 }] too');
+  }
+  if (!Array.isArray(members)) {
+    const example = '[{ port: 7401 }, { port: 7402 }]';
+    throw new TypeError(`members takes an array such as ${example}, got ${check.shown(members)}`);
+  }
+  if (members.length < 1 || members.length > MAX_GROUP) {
+    throw new RangeError(`members takes 1 to ${MAX_GROUP} addresses, got ${members.length}`);
+  }
+  const common = securityOf(raw.listen ?? raw.follow);
+  const endpoints = members.map((each: unknown, i) => {
+    const isPlain = Object.keys(securityOf(each)).length === 0;
+    const whole =
+      isPlain && typeof each === 'object' && each !== null ? { ...common, ...each } : each;
+    return endpoint(whole, `members[${i}]`, 1, node);
+  });
+  return { members: endpoints, openAlone: alone };
+}
+
+/** Of what was passed as an endpoint: what was said of its security, unchecked. */
+function securityOf(value: unknown): Record<string, unknown> {
+  if (typeof value !== 'object' || value === null) return {};
+  const raw = value as Record<string, unknown>;
+  return Object.fromEntries(
+    securityKeys.filter((key) => raw[key] !== undefined).map((key) => [key, raw[key]]),
+  );
+}
+
+export const rejoinModes = ['ask', 'auto'] as const satisfies readonly RejoinMode[];
+
+function resolveRejoin(raw: Record<string, unknown>): RejoinMode {
+  const { rejoin, follow, members } = raw;
+  if (rejoin === undefined) return 'ask';
+  const mode =
+    typeof rejoin === 'number'
+      ? check.integer(rejoin, 'rejoin', 0, Number.MAX_SAFE_INTEGER)
+      : check.oneOf(rejoin, 'rejoin', rejoinModes);
+  if (follow === undefined && members === undefined) {
+    throw new TypeError('rejoin is for a log that follows: pass follow: { port: 7401 } too');
+  }
+  return mode;
+}
+
+const refereeCalls = ['acquire', 'renew', 'regain', 'release', 'recordRule', 'watch'] as const;
+
+function resolveReferee(
+  raw: Record<string, unknown>,
+): Pick<ResolvedOptions, 'referee' | 'maximumLag' | 'applicationTimeout'> {
+  const { referee, maximumLag, applicationTimeout, replicationThread } = raw;
+  const isWatched = referee !== undefined && replicationThread === 'worker';
+  if (applicationTimeout !== undefined && !isWatched) {
+    throw new TypeError(
+      "applicationTimeout is for a log with a referee and replicationThread: 'worker'",
+    );
+  }
+  if (maximumLag !== undefined && referee === undefined) {
+    throw new TypeError('maximumLag is for a log with a referee');
+  }
+  if (referee !== undefined) {
+    const calls = referee as Partial<Record<string, unknown>> | null;
+    if (!refereeCalls.every((name) => typeof calls?.[name] === 'function')) {
+      throw new TypeError('referee takes what etcdReferee() or fileReferee() has made');
+    }
+  }
+  return {
+    referee: referee as Referee | undefined,
+    maximumLag:
+      maximumLag === undefined
+        ? 0
+        : check.integer(maximumLag, 'maximumLag (records)', 0, Number.MAX_SAFE_INTEGER),
+    applicationTimeout:
+      applicationTimeout === undefined
+        ? 30_000
+        : check.integer(applicationTimeout, 'applicationTimeout (milliseconds)', 1000, 3_600_000),
+  };
+}
+
+function callback<T>(value: unknown, name: string): T | undefined {
   if (value === undefined) return undefined;
-  check.callback(value, 'onWaiting');
-  return value as (error: WalError) => void;
+  check.callback(value, name);
+  return value as T;
 }
 
 type Sizes = Pick<
@@ -365,7 +543,7 @@ export function resolveListen(value: unknown, node: string): Endpoint {
   return endpoint(value, 'listen', 0, node);
 }
 
-function resolveFollow(value: unknown, node: string): Endpoint {
+export function resolveFollow(value: unknown, node: string): Endpoint {
   return endpoint(value, 'follow', 1, node);
 }
 

@@ -11,21 +11,25 @@ export interface PolicyNow {
   readonly standbys: readonly HubStandby[];
   /** Milliseconds for which what is flushed has waited for standbys. */
   readonly waited: number;
+  /** Milliseconds since 1970. */
+  readonly wallMs: number;
   readonly commits: number;
   readonly degraded: PolicyStatus['degraded'];
   readonly inForce: boolean;
+  /** Whether the referee, if there is one, lets anything be acknowledged. */
+  readonly isGranted: boolean;
 }
 
 export function policyStatus(policy: ResolvedPolicy, now: PolicyNow): PolicyStatus {
   const { level, standbys, whenMissing, syncTimeout } = policy;
-  const { waited, commits, degraded, inForce } = now;
+  const { waited, wallMs, commits, degraded, inForce, isGranted } = now;
   return {
     synchronousCommit: level,
     synchronousStandbys: standbys === undefined ? null : formatStandbys(standbys),
     whenMissing,
     syncTimeout,
-    waitingFor: waitingFor(policy, now.standbys, waited),
-    waitingSince: waited === 0 ? null : new Date(Date.now() - waited).toISOString(),
+    waitingFor: isGranted ? waitingFor(policy, now.standbys, waited) : 'the referee',
+    waitingSince: waited === 0 ? null : new Date(wallMs - waited).toISOString(),
     waitingCommits: commits,
     degraded,
     inForce,

@@ -27,8 +27,19 @@ export interface ReadOptions {
 
 export const readKeys = ['from', 'to', 'upTo', 'live', 'borrow', 'signal'] as const;
 
-/** Checks the options of a reading, and that it may begin now. */
-export function readPlan(core: LogCore, raw: Record<string, unknown>): ReadPlan {
+/** `ReadOptions` checked and with every default filled in. */
+export interface ReadRequest {
+  readonly from: number;
+  /** Infinite for none. */
+  readonly to: number;
+  readonly upTo: 'commit' | 'flush';
+  readonly live: boolean;
+  readonly borrow: boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Checks the options of a reading. */
+export function readRequest(raw: Record<string, unknown>): ReadRequest {
   const max = Number.MAX_SAFE_INTEGER;
   const upTo =
     raw.upTo === undefined ? 'commit' : check.oneOf(raw.upTo, 'upTo', ['commit', 'flush'] as const);
@@ -37,15 +48,19 @@ export function readPlan(core: LogCore, raw: Record<string, unknown>): ReadPlan 
   const to = raw.to === undefined ? Number.POSITIVE_INFINITY : lastLsn(raw.to);
   const borrow = raw.borrow === undefined ? false : check.boolean(raw.borrow, 'borrow');
   const signal = check.abortSignal(raw.signal, 'signal');
-  core.requireOpen();
-  if (upTo === 'flush') {
-    // Records that may still be lost are for nobody but the primary that starts (SAFETY.md 1.3).
-    if (live)
-      throw new RangeError("upTo: 'flush' is for a replay, not for following: pass live: false");
-    if (core.driver.commits === undefined) throw core.driver.refusal();
+  if (upTo === 'flush' && live) {
+    throw new RangeError("upTo: 'flush' is for a replay, not for following: pass live: false");
   }
-  const end = live ? undefined : core.visible(upTo);
-  return { from, to, upTo, end, signal, borrow };
+  return { from, to, upTo, live, borrow, signal };
+}
+
+/** Checks that a reading may begin now, and says how far it goes. */
+export function readPlan(core: LogCore, request: ReadRequest): ReadPlan {
+  const { live, ...plan } = request;
+  core.requireOpen();
+  // Records that may still be lost are for nobody but the primary that starts (SAFETY.md 1.3).
+  if (plan.upTo === 'flush' && core.driver.commits === undefined) throw core.driver.refusal();
+  return { ...plan, end: live ? undefined : core.visible(plan.upTo) };
 }
 
 /** The last LSN of a reading: a number, or Infinity for none. */

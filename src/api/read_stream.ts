@@ -1,9 +1,7 @@
 import { addAbortSignal, Readable } from 'node:stream';
 import type { LogRecord } from './batch.js';
-import type { LogCore } from './core.js';
-import { type ReadOptions, readKeys, readPlan } from './read_options.js';
-import { BatchReader } from './reader.js';
-import { RecordSource, type StreamMode } from './record_source.js';
+import { type ReadOptions, type ReadRequest, readKeys, readRequest } from './read_options.js';
+import { type Reading, RecordSource, type StreamMode } from './record_source.js';
 import * as check from './validate.js';
 
 /** Options of `createReadStream`. */
@@ -32,13 +30,16 @@ const AHEAD = { object: 16, bytes: 64 * 1024 } as const;
 export const readStreamKeys = [...readKeys, 'mode', 'highWaterMark'];
 
 /** The options of a stream, checked, with its reading. The signal is the stream's own affair. */
-export function sourcePlan(core: LogCore, raw: Record<string, unknown>): SourcePlan {
+export function sourcePlan(
+  raw: Record<string, unknown>,
+  begin: (request: ReadRequest) => Reading,
+): SourcePlan {
   const mode = streamMode(raw.mode);
-  const plan = readPlan(core, raw);
-  if (plan.borrow) refuseBorrowing(raw, mode);
-  const highWaterMark = plan.borrow ? 0 : waterMark(raw.highWaterMark, AHEAD[mode]);
-  const source = new RecordSource(new BatchReader(core, { ...plan, signal: undefined }), plan.from);
-  return { source, mode, highWaterMark, signal: plan.signal };
+  const { signal, ...request } = readRequest(raw);
+  if (request.borrow) refuseBorrowing(raw, mode);
+  const highWaterMark = request.borrow ? 0 : waterMark(raw.highWaterMark, AHEAD[mode]);
+  const reading = begin({ ...request, signal: undefined });
+  return { source: new RecordSource(reading, request.from), mode, highWaterMark, signal };
 }
 
 export function streamMode(value: unknown): StreamMode {

@@ -1,8 +1,10 @@
 import { loadBinding } from '../native/binding.js';
 import { type NativeLog, type Place, State } from '../native/native_log.js';
 import { Batch, BatchField, KIND_DATA, KIND_FILLER, readU64 } from './batch.js';
+import type { LogCore } from './core.js';
 import { WalError } from './errors.js';
 import type { KeepAlive } from './keep_alive.js';
+import { type ReadRequest, readPlan } from './read_options.js';
 import type { Wakeups } from './wakeup.js';
 
 /** What a reader needs of the log that it reads. */
@@ -15,8 +17,23 @@ export interface ReaderHost {
   requireReadable(): void;
   /** An error of the engine as callers see it. */
   explain(error: unknown): unknown;
+  /** The cuts of this log since it was opened. */
+  readonly cuts: Cuts;
+  /** Who reads from behind it has state that has to be rebuilt, and was not told so yet. */
+  readonly rebuildFrom: number;
   /** How far records may be shown (SAFETY.md 1.3). */
   visible(upTo: 'commit' | 'flush'): Place;
+}
+
+/** Where the log was cut: what lay past that is of another history now. */
+export interface Cuts {
+  readonly count: number;
+  /** Of the last cut, and of the one furthest back. */
+  readonly latest: Place;
+  readonly lowest: Place;
+  /** The same of those that took what may have been read; infinite LSN: not such a one, or none. */
+  readonly latestSeenLsn: number;
+  readonly lowestSeenLsn: number;
 }
 
 export interface ReadPlan {
@@ -29,6 +46,8 @@ export interface ReadPlan {
   readonly signal: AbortSignal | undefined;
   /** One buffer for all chunks; a batch is valid until the next is asked for. */
   readonly borrow: boolean;
+  /** Told each time that it begins to wait for records to come. */
+  readonly onWaiting?: () => void;
 }
 
 const FIRST_CHUNK_BYTES = 64 * 1024;
@@ -82,10 +101,17 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
   readonly #poisons: boolean;
   #done = false;
   #busy: Promise<unknown> | undefined;
+  #cutsSeen: number;
+  /** Where the reading ends: at most where it was asked to. */
+  #end: Place | undefined;
+  /** The last record that was handed out. */
+  #lastLsn = 0;
 
   constructor(host: ReaderHost, plan: ReadPlan) {
     this.#host = host;
+    this.#cutsSeen = host.cuts.count;
     this.#plan = plan;
+    this.#end = plan.end;
     this.#claim = { host, id: undefined };
     this.#poisons = plan.borrow && process.env.WALMIRROR_DEBUG === '1';
     const own = this.#abandoned.signal;
@@ -105,6 +131,23 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
       if (this.#busy === settled) this.#busy = undefined;
     });
     return step;
+  }
+
+  /** The next batch, where it has been read already. Not while a `next()` is under way. */
+  ready(): Batch | undefined {
+    if (this.#done || this.#plan.borrow) return undefined;
+    // What is left of a history that was cut `next` finds out.
+    if (this.#host.cuts.count !== this.#cutsSeen) return undefined;
+    const batch = this.#parse();
+    if (batch === undefined || batch.firstLsn > this.#plan.to) return undefined;
+    this.#lastLsn = batch.lastLsn;
+    if (batch.lastLsn >= this.#plan.to) this.#finish();
+    return batch;
+  }
+
+  /** How many cuts what it hands out has seen: it may be of a history that was cut since. */
+  get cutsSeen(): number {
+    return this.#cutsSeen;
   }
 
   /** Lets the segments go, and ends a pending `next()`. */
@@ -127,6 +170,7 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
       this.#host.requireReadable();
       const batch = await this.#nextBatch();
       if (batch !== undefined && !this.#done) {
+        this.#lastLsn = batch.lastLsn;
         // A live reading too is over then: whether anything follows is not waited for.
         if (batch.lastLsn >= this.#plan.to) this.#finish();
         return { done: false, value: batch };
@@ -162,17 +206,50 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
 
   /** undefined at the end of what was asked for. */
   async #nextBatch(): Promise<Batch | undefined> {
-    const { from, to, end } = this.#plan;
-    if (from > to || (end !== undefined && from > end.lsn)) return undefined;
+    const { from, to } = this.#plan;
+    if (from > to || (this.#end !== undefined && from > this.#end.lsn)) return undefined;
     if (this.#position < 0) await this.#open(from);
     for (;;) {
+      this.#followCuts();
       const batch = this.#parse();
       if (batch !== undefined) return batch.firstLsn > to ? undefined : batch;
+      const end = this.#end;
       if (end !== undefined && this.#position >= end.position) return undefined;
       if (this.#done) return undefined;
       const visible = end ?? (await this.#untilVisible());
       if (visible.position > this.#position) await this.#fill(visible.position);
     }
+  }
+
+  /**
+   * What was read ahead of a history that was cut is dropped, and the reading goes on at the cut.
+   * Throws WAL_REBUILD where some of what went was handed out. Returns whether there was a cut.
+   */
+  #followCuts(): boolean {
+    const { cuts } = this.#host;
+    const { count } = cuts;
+    if (count === this.#cutsSeen) return false;
+    const isOne = count === this.#cutsSeen + 1;
+    const fork = isOne ? cuts.latest : cuts.lowest;
+    const seenLsn = isOne ? cuts.latestSeenLsn : cuts.lowestSeenLsn;
+    this.#cutsSeen = count;
+    const { from } = this.#plan;
+    const end = this.#end;
+    // Who begins behind what may have been read has read that before.
+    if (from - 1 > seenLsn) throw rebuildError(seenLsn + 1);
+    if (this.#lastLsn > fork.lsn || (end !== undefined && end.lsn > fork.lsn)) {
+      throw rebuildError(fork.lsn + 1);
+    }
+    // It ended behind an opening or a filler that went: others have records in that place.
+    if (end !== undefined && end.position > fork.position) this.#end = fork;
+    if (this.#position < 0) return true;
+    const isRead = this.#at >= this.#chunk.length;
+    const at = isRead ? this.#position : readU64(this.#chunk, this.#at + BatchField.POSITION);
+    this.#position = Math.min(at, fork.position);
+    this.#chunk = Buffer.alloc(0);
+    this.#at = 0;
+    this.#moveClaim();
+    return true;
   }
 
   /** The next data batch of the chunk; system batches are stepped over. */
@@ -199,19 +276,21 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
 
   /** Finds where `from` starts, once it is visible, and claims the segments from there on. */
   async #open(from: number): Promise<void> {
-    const { native, moved } = this.#host;
+    const { native, rebuildFrom } = this.#host;
+    if (from > rebuildFrom) throw rebuildError(rebuildFrom);
     if (this.#plan.end === undefined) {
       // A record to come may be asked for; its place is known when the one before it is visible.
-      await moved.until(() => {
-        this.#host.requireReadable();
+      await this.#until(() => {
+        this.#followCuts();
         return this.#host.visible(this.#plan.upTo).lsn >= from - 1;
-      }, this.#signal);
+      });
     }
     this.#requireKept(from);
     // Everything is claimed first: a trim could otherwise fall between the look-up and the claim.
     this.#claim.id = native.retain(native.state[State.START_POSITION] ?? 0);
     dropped.register(this, this.#claim, this);
-    const position = await this.#start(from);
+    let position = await this.#start(from);
+    while (this.#followCuts()) position = await this.#start(from);
     if (this.#done) return;
     this.#host.requireReadable();
     this.#position = position;
@@ -239,11 +318,20 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
 
   async #untilVisible(): Promise<Place> {
     const { upTo } = this.#plan;
-    await this.#host.moved.until(() => {
-      this.#host.requireReadable();
+    await this.#until(() => {
+      this.#followCuts();
       return this.#host.visible(upTo).position > this.#position;
-    }, this.#signal);
+    });
     return this.#host.visible(upTo);
+  }
+
+  async #until(isThere: () => boolean): Promise<void> {
+    const met = (): boolean => {
+      this.#host.requireReadable();
+      return isThere();
+    };
+    if (this.#plan.onWaiting !== undefined && !met()) this.#plan.onWaiting();
+    await this.#host.moved.until(met, this.#signal);
   }
 
   /** Reads the next chunk, up to a batch boundary. */
@@ -257,9 +345,10 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
         : undefined;
     if (result === undefined) {
       const buffer = this.#borrowed(bytes) ?? loadBinding().allocateAligned(bytes);
-      const read = await keepAlive.during(native.readInto(buffer, from, upTo));
+      const read = await this.#unlessCut(keepAlive.during(native.readInto(buffer, from, upTo)));
       if (this.#done) return;
       this.#host.requireReadable();
+      if (read === undefined) return;
       result = { buffer, read };
     }
     const { buffer, read } = result;
@@ -273,6 +362,17 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
     this.#position = read.next;
     this.#chunkBytes = Math.min(MAX_CHUNK_BYTES, Math.max(bytes, FIRST_CHUNK_BYTES) * 2);
     this.#moveClaim();
+  }
+
+  /** undefined: the log was cut meanwhile, and the answer is of what it was. */
+  async #unlessCut<T>(work: Promise<T>): Promise<T | undefined> {
+    try {
+      const result = await work;
+      return this.#followCuts() ? undefined : result;
+    } catch (error) {
+      if (this.#followCuts()) return undefined;
+      throw error;
+    }
   }
 
   /** undefined: every chunk has a buffer of its own. */
@@ -290,6 +390,22 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
   #moveClaim(): void {
     if (this.#claim.id !== undefined) this.#host.native.moveRetain(this.#claim.id, this.#position);
   }
+}
+
+/** A reading of this log that may begin now. */
+export function beginReading(
+  core: LogCore,
+  request: ReadRequest,
+  onWaiting?: () => void,
+): BatchReader {
+  const plan = readPlan(core, request);
+  return new BatchReader(core, onWaiting === undefined ? plan : { ...plan, onWaiting });
+}
+
+/** Of whoever has built state from records that another history has other ones for. */
+export function rebuildError(lsn: number): WalError {
+  const text = `the records from LSN ${lsn} on are not what they were: a new primary replaced them`;
+  return new WalError('WAL_REBUILD', text, { lsn });
 }
 
 interface Filled {

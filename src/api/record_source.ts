@@ -1,20 +1,27 @@
-import type { LogRecord } from './batch.js';
-import type { BatchReader } from './reader.js';
+import type { Batch, LogRecord } from './batch.js';
 
 /** What the chunks of a stream of records are. */
 export type StreamMode = 'object' | 'bytes';
+
+/** Batches one after the other. `return()` lets the segments go, and ends a pending `next()`. */
+export interface Reading {
+  next(): Promise<IteratorResult<Batch, undefined>>;
+  return(): Promise<unknown>;
+  /** What was sent ahead to another thread has been handed out, up to here. */
+  readonly sentLsn?: number;
+}
 
 /**
  * A reading record by record, or in blocks of their bytes, for whoever takes as much as he has room
  * for and no more. Of the log itself it holds one batch.
  */
 export class RecordSource {
-  readonly #reader: BatchReader;
+  readonly #reader: Reading;
   #records: Iterator<LogRecord, undefined> | undefined;
   #lastLsn: number;
   #closed = false;
 
-  constructor(reader: BatchReader, from: number) {
+  constructor(reader: Reading, from: number) {
     this.#reader = reader;
     this.#lastLsn = from - 1;
   }

@@ -1,40 +1,93 @@
-import { type Place, State } from '../native/native_log.js';
+import {
+  type HistoryEntry,
+  type Place,
+  type Role,
+  State,
+  type Term,
+} from '../native/native_log.js';
+import type { CandidateSight } from '../referee/candidate.js';
+import type { HeldGroup } from '../referee/held_group.js';
+import { ClosedTimes } from '../replication/closed_times.js';
+import { type Judgement, mayGo } from '../replication/rejoin.js';
+import { CascadeHub } from '../transport/cascade_hub.js';
+import type { DialTarget } from '../transport/dial.js';
 import { showEndpoint } from '../transport/endpoint.js';
 import { fetchRange } from '../transport/fetch_range.js';
-import { Follower } from '../transport/follower.js';
+import { Follower, type LogCut } from '../transport/follower.js';
 import type { TlsOptions } from '../transport/security.js';
+import { withDefaults } from '../transport/timing.js';
 import type { LogCore } from './core.js';
-import type { Driver } from './driver.js';
+import type { Driver, UpstreamLink } from './driver.js';
 import { WalError } from './errors.js';
+import { type MemberAnswer, primaryAmong } from './members.js';
 import { contactTime, type OldPrimary, upstreamRule } from './old_primary.js';
 import type { Endpoint } from './options.js';
-import type { LogStatus, UpstreamStatus } from './status.js';
+import type { RefereeNow } from './referee_status.js';
+import { StandbyBook } from './standby_book.js';
+import { type LogStatus, type UpstreamStatus, unknownTail } from './status.js';
 
-/** A standby: it takes the log from its primary, and nothing from anybody else. */
+/**
+ * A standby: it takes the log from its primary, and nothing from anybody else. An old primary that
+ * comes back is one too, once what its log holds past the new primary's is out of the way.
+ */
 export class StandbyDriver implements Driver {
-  readonly role = 'standby';
+  /** `fenced`: an old primary that is no standby yet. */
+  role: Role;
   readonly commits = undefined;
   readonly #core: LogCore;
   #endpoint: Endpoint;
   readonly #follower: Follower;
+  readonly #hub: CascadeHub | undefined;
+  readonly #book = new StandbyBook();
   readonly #ended = new AbortController();
   promoting = false;
+  /** While a primary hands over to it: takes what it was granted as a candidate just then. */
+  takesGroup: ((group: HeldGroup) => void) | undefined;
+  /** It was demoted by hand: no candidate before it has followed somebody. */
+  standsBack = false;
+  /** What a candidate sees of the referee. */
+  sight: CandidateSight = { view: undefined, reason: null };
 
   constructor(core: LogCore, endpoint: Endpoint) {
     this.#core = core;
     this.#endpoint = endpoint;
+    const isReturning = core.native.info().role !== 'standby';
+    this.role = isReturning ? 'fenced' : 'standby';
+    if (isReturning) core.rejoin = unknownTail;
+    this.#hub = this.#newHub();
     this.#follower = new Follower({
       native: core.native,
+      environment: core.environment,
       identity: { ...core.info, name: core.options.name },
       ...endpoint,
+      rejoin: core.options.rejoin,
+      seekFirst: core.members !== undefined,
+      findPrimary: () => this.#findPrimary(),
       events: {
-        onCommitMoved: () => core.commitMoved(),
-        onConnected: (link) => core.events.emit('connected', link),
+        onCommitMoved: () => {
+          core.commitMoved();
+          this.#hub?.moved();
+        },
+        onReceived: () => this.#hub?.moved(),
+        onRule: (rule) => this.#hub?.ruleTold(rule),
+        onConnected: (link) => {
+          this.standsBack = false;
+          core.events.emit('connected', link);
+        },
         onDisconnected: (link) => {
+          this.#hub?.endSessions('the link to its own primary has ended');
           core.noteError({ code: link.code, message: link.reason });
+          const isSplit = link.code === 'WAL_SPLIT' && this.role === 'fenced';
+          if (isSplit) core.rejoin = { ...unknownTail, state: 'split' };
           core.events.emit('disconnected', { reason: link.reason, final: link.final });
         },
         onFailed: (error) => core.fail(error),
+        onCut: (cut) => {
+          this.#hub?.wasCut();
+          this.#wasCut(cut);
+        },
+        onJudged: (judgement) => this.#judged(judgement),
+        onRejoined: () => this.#rejoined(),
       },
     });
   }
@@ -47,13 +100,24 @@ export class StandbyDriver implements Driver {
     return this.#follower.status().primary;
   }
 
+  /** Where its primary is, as far as it knows. */
+  get endpoint(): Endpoint {
+    return this.#endpoint;
+  }
+
+  get hasStopped(): boolean {
+    return this.#ended.signal.aborted;
+  }
+
   start(): void {
+    this.#hub?.open();
     this.#follower.start();
     const { logId, salt } = this.#core.info;
     const { signal } = this.#ended;
+    const { environment } = this.#core;
     // What is damaged here is fetched again from the primary, and verified before it is used.
     this.#core.scrub.repairFrom(showEndpoint(this.#endpoint), (from) =>
-      fetchRange({ ...this.#endpoint, logId, salt, from, signal }),
+      fetchRange({ ...this.#endpoint, logId, salt, from, signal, environment }),
     );
   }
 
@@ -64,6 +128,41 @@ export class StandbyDriver implements Driver {
     });
   }
 
+  #judged(judgement: Judgement): void {
+    const { verdict, tail } = judgement;
+    const { firstLsn, lastLsn, records, seenLsn, quorumLsn } = tail;
+    const isAsking = !mayGo(judgement, this.#core.options.rejoin);
+    const state = verdict === 'never' ? 'refused' : isAsking ? 'asks' : 'waiting';
+    this.#core.rejoin =
+      records === 0
+        ? { ...unknownTail, state }
+        : {
+            state,
+            firstLsn,
+            lastLsn,
+            records,
+            file: null,
+            seenLsn: seenLsn < firstLsn ? 0 : seenLsn,
+            quorumLsn: quorumLsn < firstLsn ? 0 : quorumLsn,
+          };
+  }
+
+  #wasCut({ fork, file }: LogCut): void {
+    const core = this.#core;
+    if (core.rejoin !== null && core.rejoin.records > 0) core.rejoin = { ...core.rejoin, file };
+    core.wasCut(fork, file);
+  }
+
+  /** Stored by then, in one step with the cut. */
+  #rejoined(): void {
+    const core = this.#core;
+    core.rejoin = { ...(core.rejoin ?? unknownTail), state: 'done' };
+    if (this.role === 'standby') return;
+    this.role = 'standby';
+    core.roleSince = core.timestamp();
+    core.roleChanged('standby', core.native.info().term, 'rejoined');
+  }
+
   async connected(signal: AbortSignal | undefined): Promise<void> {
     await this.#follower.connected(signal === undefined ? {} : { signal });
   }
@@ -71,11 +170,84 @@ export class StandbyDriver implements Driver {
   async stop(how: 'drop' | 'leave' = 'drop'): Promise<void> {
     if (!this.#ended.signal.aborted) this.#core.scrub.repairFrom('', undefined);
     this.#ended.abort();
-    await this.#follower.stop(how);
+    await Promise.all([this.#follower.stop(how), this.#hub?.close()]);
   }
 
   setRef(holds: boolean): void {
     this.#follower.setRef(holds);
+    this.#hub?.setRef(holds);
+  }
+
+  /**
+   * What a standby has to know of another term it hears when it follows its primary. The link may
+   * have been made with a member that was a primary when its address was tried, and follows another
+   * one itself by now: what is acknowledged to that one does not count.
+   */
+  surveyed(answers: readonly MemberAnswer[]): void {
+    const { address, connected } = this.#follower.status();
+    const primary = primaryAmong(answers, this.#follower.term);
+    if (!connected || primary === undefined || showEndpoint(primary.endpoint) === address) return;
+    this.#follower.hold(`the primary is ${primary.standing.name}, and not at ${address}`)();
+  }
+
+  fence(term: Term, candidate: string): Promise<void> {
+    return this.#follower.fence(term, candidate);
+  }
+
+  /** Nothing is followed until the function that this returns is called. */
+  hold(reason: string): () => void {
+    return this.#follower.hold(reason);
+  }
+
+  /** Resolves when nothing that it has begun is under way: a cut, say. */
+  quiet(): Promise<void> {
+    return this.#follower.quiet();
+  }
+
+  /** Takes what a member has past the end here, up to `to`, while nothing is followed. */
+  extend(
+    history: readonly HistoryEntry[],
+    to: number,
+    from: Endpoint,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { environment } = this.#core;
+    const { logId, salt } = this.#core.info;
+    const fetch = (position: number): Promise<Uint8Array> =>
+      fetchRange({ ...from, logId, salt, from: position, signal, environment });
+    return this.#follower.extend(history, to, fetch, signal);
+  }
+
+  /** Who is the primary by now, where members are known: rejects never. */
+  async #findPrimary(): Promise<DialTarget | undefined> {
+    const core = this.#core;
+    try {
+      const found = await core.members?.findPrimary(this.#follower.term);
+      if (found === undefined) return undefined;
+      this.#endpoint = found;
+      return { ...found, logId: core.info.logId };
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Those that follow this standby, where it listens. */
+  #newHub(): CascadeHub | undefined {
+    const { native, info, options, door, desk, events, environment } = this.#core;
+    if (door === undefined) return undefined;
+    return new CascadeHub({
+      ...{ native, door, desk, environment, timing: withDefaults() },
+      identity: { ...info, name: options.name },
+      allocateAligned: (bytes) => environment.binding().allocateAligned(bytes),
+      upstream: () => this.#follower,
+      onStandby: ({ name, nodeId, connected, reason, last }) => {
+        if (connected) this.#book.came({ name, nodeId });
+        else this.#book.left(last, reason, environment.wallClock());
+        events.emit('standby', { name, nodeId, connected, reason });
+      },
+      onRefused: (address, reason) => events.emit('refused', { address, reason }),
+      onUnreadable: (error) => void this.#core.explain(error),
+    });
   }
 
   batchClosed(): void {}
@@ -95,13 +267,42 @@ export class StandbyDriver implements Driver {
   rejectWaits(): void {}
 
   reloadTls(tls: TlsOptions): void {
+    const { door } = this.#core;
+    if (door?.security.tls !== undefined) door.reloadTls(tls);
     if (this.#endpoint.tls === undefined) return;
     this.#endpoint = { ...this.#endpoint, tls };
     this.#follower.reloadTls(tls);
   }
 
   status(): Pick<LogStatus, 'standbys' | 'policy' | 'upstream' | 'listening'> {
-    return { standbys: [], policy: null, upstream: this.#upstream(), listening: null };
+    const { environment, native } = this.#core;
+    const { state } = native;
+    const position = state[State.CLOSED_POSITION] ?? 0;
+    const lsn = state[State.CLOSED_LSN] ?? 0;
+    const nowMs = environment.now();
+    return {
+      standbys: this.#book.status(this.#hub?.statuses() ?? [], {
+        closed: { position, lsn },
+        times: new ClosedTimes(position, lsn, nowMs),
+        nowMs,
+        wallMs: environment.wallClock(),
+      }),
+      policy: null,
+      upstream: this.#upstream(),
+      listening: this.#core.door?.listening ?? null,
+    };
+  }
+
+  referee(): RefereeNow {
+    return { lease: null, ...this.sight };
+  }
+
+  upstream(): UpstreamLink {
+    const { address, primary, connected } = this.#follower.status();
+    return {
+      ...{ told: this.#follower.told, address, primary, connected },
+      isCandidate: this.promoting,
+    };
   }
 
   /** What whoever promotes this standby decides by. */

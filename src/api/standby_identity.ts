@@ -1,3 +1,4 @@
+import type { Environment } from '../transport/environment.js';
 import { fetchIdentity } from '../transport/fetch_identity.js';
 import type { Endpoint, ResolvedOptions } from './options.js';
 
@@ -14,7 +15,8 @@ export interface StandbyIdentity {
 export async function learnIdentity(
   options: ResolvedOptions,
   endpoint: Endpoint,
+  environment: Environment,
 ): Promise<StandbyIdentity> {
   const { signal, name, onWaiting } = options;
-  return await fetchIdentity({ ...endpoint, name, signal, onFailed: onWaiting });
+  return await fetchIdentity({ ...endpoint, name, signal, environment, onFailed: onWaiting });
 }

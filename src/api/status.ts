@@ -1,7 +1,9 @@
 import type { NativeCopy, NativeInfo, Role, Term } from '../native/native_log.js';
+import type { LeaseState } from '../referee/lease_keeper.js';
 import type { CommitLevel } from '../replication/level.js';
 import type { LinkSecurity } from '../transport/security.js';
 import type { WalErrorCode } from './errors.js';
+import type { RoleReason } from './events.js';
 import type { DurationBucket } from './flush_times.js';
 import type { LogLevel } from './logger.js';
 import type { UpstreamRule } from './old_primary.js';
@@ -49,6 +51,27 @@ export interface StandbyStatus {
   readonly lag: { readonly write: StageLag; readonly flush: StageLag; readonly apply: StageLag };
   /** Milliseconds since it was last heard of. */
   readonly lastContactMs: number;
+}
+
+/** What a log with a referee knows of it. */
+export interface RefereeStatus {
+  /** Primary: whether it may acknowledge; null: it is none. */
+  readonly lease: LeaseState | null;
+  /** Who was granted the group last; null: nobody, or it is not known yet. */
+  readonly leader: {
+    readonly name: string;
+    readonly nodeId: string;
+    readonly epoch: number;
+  } | null;
+  /** Whether the lease of somebody lives; null: not known yet. */
+  readonly held: boolean | null;
+  /** By whom automation is paused, why and since when (ISO 8601); null: it is not. */
+  readonly pause: { readonly by: string; readonly reason: string; readonly at: string } | null;
+  /**
+   * Primary: why the lease is not renewed. Standby: why it would not be promoted now. null: nothing
+   * is wrong.
+   */
+  readonly reason: string | null;
 }
 
 /** A standby's link to its primary. */
@@ -117,6 +140,63 @@ export interface CopyStatus {
   readonly behind: number;
 }
 
+/**
+ * A log that was judged since it was opened, under a new primary: an old one that comes back, or a
+ * standby that is longer than it.
+ */
+export interface RejoinStatus {
+  /**
+   * `waiting`: the new primary was not reached yet; `asks`: it would follow with `rejoin: 'auto'`
+   * or, with a `quorumLsn`, with `rejoin` as the LSN before `firstLsn`; `refused`: it cannot
+   * follow, see `upstream.reason`; `split`: another node opened the same epoch, and an operator
+   * chooses one of the two to be promoted by force, which the other then follows; `done`: it
+   * follows.
+   */
+  readonly state: 'waiting' | 'asks' | 'refused' | 'split' | 'done';
+  /** The records that the new primary does not have; 0 and 0 while that is not known, or none. */
+  readonly firstLsn: number;
+  readonly lastLsn: number;
+  readonly records: number;
+  /** Last of them that may have been committed and seen; 0: none may, or it is not known. */
+  readonly seenLsn: number;
+  /** Last of them that a quorum may have committed; 0: none may, or it is not known. */
+  readonly quorumLsn: number;
+  /** Where they were set aside; null while they are in the log, or there were none. */
+  readonly file: string | null;
+}
+
+export const unknownTail: RejoinStatus = {
+  state: 'waiting',
+  firstLsn: 0,
+  lastLsn: 0,
+  records: 0,
+  seenLsn: 0,
+  quorumLsn: 0,
+  file: null,
+};
+
+/** Another node of the group (`members`), as it answered lately; null: it did not. */
+export interface MemberStatus {
+  /** As it was given. */
+  readonly address: string;
+  readonly name: string | null;
+  readonly nodeId: string | null;
+  readonly role: Role | null;
+  /** The highest epoch that it knows. */
+  readonly epoch: number | null;
+  /** Last LSN of its log, and the last one that it knows to be committed. */
+  readonly lsn: number | null;
+  readonly commitLsn: number | null;
+  /** Name of the node that it takes for the primary; '': none. */
+  readonly primary: string | null;
+  /** Whether it gets the log from there, or is the primary. */
+  readonly connected: boolean | null;
+  /** Why it did not answer; null: it did. */
+  readonly reason: string | null;
+  /** Milliseconds since it was asked; null: not yet. */
+  readonly askedMs: number | null;
+}
+
 export interface LastError {
   readonly code: WalErrorCode;
   readonly message: string;
@@ -144,6 +224,8 @@ export interface LogStatus {
   readonly role: Role;
   /** Since when it has this role, in this process; ISO 8601 by this machine's clock. */
   readonly roleSince: string;
+  /** Why: as in the event `role`. */
+  readonly roleReason: RoleReason;
   readonly name: string;
   readonly dir: string;
   readonly logId: string;
@@ -217,6 +299,14 @@ export interface LogStatus {
   readonly policy: PolicyStatus | null;
   /** Standby: its link to the primary; null on others. */
   readonly upstream: UpstreamStatus | null;
+  /** The other members, as they answered in the last seconds; empty without `members`. */
+  readonly members: readonly MemberStatus[];
+  /** null: the log has none. */
+  readonly referee: RefereeStatus | null;
+  /** An old primary that was opened with `follow`; null on others. */
+  readonly rejoin: RejoinStatus | null;
+  /** What the application has to rebuild, and was not told yet (`onRebuild`); null: nothing. */
+  readonly rebuild: { readonly from: number; readonly to: number } | null;
   /** The verification of what lies on the disk. */
   readonly scrub: ScrubStatus;
   /** What opening found. */

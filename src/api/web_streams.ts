@@ -1,13 +1,14 @@
 import { finished } from 'node:stream/promises';
 import { ReadableStream, WritableStream } from 'node:stream/web';
 import type { LogRecord } from './batch.js';
-import type { LogCore } from './core.js';
-import type { Log } from './log.js';
+import type { ReadRequest } from './read_options.js';
 import { type ReadStreamOptions, readStreamKeys, sourcePlan } from './read_stream.js';
+import type { Reading } from './record_source.js';
 import * as check from './validate.js';
 import {
   LogWriteStream,
   type RecordChunk,
+  type RecordSink,
   type WriteStreamOptions,
   writeKeys,
   writePlan,
@@ -24,13 +25,13 @@ export interface WritableOptions extends WriteStreamOptions {
 
 /** A reading as a ReadableStream: it pulls while there is room, and lets go when cancelled. */
 export function readableStream(
-  core: LogCore,
   options: unknown,
+  begin: (request: ReadRequest) => Reading,
 ): ReadableStream<LogRecord | Buffer> {
   // Borrowed records could not wait in its queue.
   const keys = readStreamKeys.filter((key) => key !== 'borrow');
   const raw = check.optionsObject(options, 'readable', keys);
-  const { source, mode, highWaterMark, signal } = sourcePlan(core, raw);
+  const { source, mode, highWaterMark, signal } = sourcePlan(raw, begin);
   let onAbort: (() => void) | undefined;
   const end = (): void => {
     if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
@@ -75,16 +76,12 @@ export function readableStream(
  * when that has room again; under `commit: 'each'`, when the record is committed. The signal's
  * reason is passed on as it is.
  */
-export function writableStream(
-  log: Log,
-  core: LogCore,
-  options: unknown,
-): WritableStream<RecordChunk> {
+export function writableStream(sink: RecordSink, options: unknown): WritableStream<RecordChunk> {
   const raw = check.optionsObject(options, 'writable', [...writeKeys, 'onCommitted']);
-  const plan = writePlan(core, raw);
+  const plan = writePlan(sink, raw);
   const { onCommitted } = raw;
   if (onCommitted !== undefined) check.callback(onCommitted, 'onCommitted');
-  const stream = new LogWriteStream(log, core, plan);
+  const stream = new LogWriteStream(sink, plan);
   if (onCommitted !== undefined) stream.on('committed', (lsn) => onCommitted(lsn));
   const { signal, commit } = plan;
   const asSeen = (error: unknown): unknown => {

@@ -29,6 +29,14 @@ export interface WriteStreamOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What a write stream writes to. */
+export interface RecordSink extends Pick<Log, 'append' | 'commit' | 'drain' | 'needsDrain'> {
+  /** Throws unless it takes records now, and can meet the level. */
+  requireTaking(level: CommitLevel | undefined): void;
+  /** Rejects when it takes no more records: it was closed, failed or fenced. */
+  untilRefused(signal: AbortSignal): Promise<void>;
+}
+
 /** A chunk of a write stream in object mode. */
 export type RecordChunk = RecordData | { readonly data: RecordData };
 
@@ -47,17 +55,14 @@ const QUEUED = { object: 256, bytes: 256 * 1024 } as const;
 const FRAMING = 8;
 
 /** The options, checked; and that the log takes records now, and can meet the level. */
-export function writePlan(core: LogCore, raw: Record<string, unknown>): WritePlan {
+export function writePlan(sink: RecordSink, raw: Record<string, unknown>): WritePlan {
   const modes = ['each', 'batch', 'end'] as const;
   const commit = raw.commit === undefined ? 'batch' : check.oneOf(raw.commit, 'commit', modes);
   const level = raw.level === undefined ? undefined : check.oneOf(raw.level, 'level', commitLevels);
   const mode = streamMode(raw.mode);
   const highWaterMark = waterMark(raw.highWaterMark, QUEUED[mode]);
   const signal = check.abortSignal(raw.signal, 'signal');
-  core.requireOpen();
-  const { commits } = core.driver;
-  if (commits === undefined) throw core.driver.refusal();
-  if (level !== undefined) commits.requireStandbys(level);
+  sink.requireTaking(level);
   return { commit, level, mode, highWaterMark, signal };
 }
 
@@ -76,7 +81,7 @@ type Done = (error?: Error | null) => void;
  * Event 'committed' (lsn): all of this stream up to `lsn` is committed.
  */
 export class LogWriteStream extends Writable {
-  readonly #log: Log;
+  readonly #log: RecordSink;
   readonly #commit: WritePlan['commit'];
   readonly #level: { readonly level: CommitLevel } | undefined;
   /** Ends the waits of a stream that was destroyed. */
@@ -90,7 +95,7 @@ export class LogWriteStream extends Writable {
   #refusal: Error | undefined;
 
   /** @internal */
-  constructor(log: Log, core: LogCore, plan: WritePlan) {
+  constructor(log: RecordSink, plan: WritePlan) {
     const { mode, highWaterMark, signal, commit, level } = plan;
     super({ objectMode: mode === 'object', highWaterMark });
     this.#log = log;
@@ -102,7 +107,7 @@ export class LogWriteStream extends Writable {
     }
     // Not an option of Writable: one that has fired already would destroy what is not made yet.
     if (signal !== undefined) addAbortSignal(signal, this);
-    untilRefused(core, this.#ended.signal).catch((error) => this.#refuse(error));
+    log.untilRefused(this.#ended.signal).catch((error) => this.#refuse(error));
   }
 
   /** LSN of the last record that was taken; 0 before the first. */
@@ -189,7 +194,9 @@ export class LogWriteStream extends Writable {
       this.#lastLsn = this.#log.append(record);
       return true;
     } catch (error) {
-      if (error instanceof WalError && error.code === 'WAL_RING_FULL') return false;
+      const { code } = error as { readonly code?: unknown };
+      // `drain` waits for either, and says whether another is the primary by then.
+      if (code === 'WAL_RING_FULL' || code === 'WAL_SWITCHING') return false;
       throw error;
     }
   }
@@ -223,13 +230,28 @@ function cutShort(lsn: number): WalError {
   return new WalError('WAL_COMMIT_ABORTED', message, { outcome: 'unknown' });
 }
 
-/** Rejects when the log takes no more records: it was closed, failed or fenced. */
-function untilRefused(core: LogCore, signal: AbortSignal): Promise<void> {
-  return core.moved.until(() => {
-    core.requireReadable();
-    if (core.driver.commits === undefined) throw core.driver.refusal();
-    return false;
-  }, signal);
+/** A log of this thread. */
+export function sinkOf(log: Log, core: LogCore): RecordSink {
+  return {
+    append: (data) => log.append(data),
+    commit: (lsn, options) => log.commit(lsn, options),
+    drain: (bytes, options) => log.drain(bytes, options),
+    get needsDrain() {
+      return log.needsDrain;
+    },
+    requireTaking(level) {
+      core.requireOpen();
+      const { commits } = core.driver;
+      if (commits === undefined) throw core.driver.refusal();
+      if (level !== undefined) commits.requireStandbys(level);
+    },
+    untilRefused: (signal) =>
+      core.moved.until(() => {
+        core.requireReadable();
+        if (core.driver.commits === undefined) throw core.driver.refusal();
+        return false;
+      }, signal),
+  };
 }
 
 function sizeOf(record: RecordData): number {

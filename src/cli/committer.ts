@@ -1,4 +1,6 @@
+import { WalError } from '../api/errors.js';
 import type { Log } from '../api/log.js';
+import { isStandby } from './roles.js';
 
 /** Appended bytes that may wait for their commit before reading the input pauses. */
 const WINDOW_BYTES = 64 * 1024 * 1024;
@@ -6,6 +8,8 @@ const SAY_WAITING_MS = 1_000;
 
 export interface CommitterOptions {
   readonly signal: AbortSignal;
+  /** What is in the log of one that is a standby meanwhile is committed by another. */
+  readonly stays?: boolean;
   /** A commit has been waiting for standbys for a second. */
   readonly onWaiting: () => void;
 }
@@ -82,6 +86,11 @@ export class Committer {
     }, SAY_WAITING_MS).unref();
     try {
       await this.#log.commit(lsn, { signal: this.#options.signal });
+    } catch (error) {
+      const isHandedOver =
+        isStandby(error) || (error instanceof WalError && error.code === 'WAL_SWITCHING');
+      if (this.#options.stays !== true || !isHandedOver) throw error;
+      await this.#log.waitFor(lsn, { signal: this.#options.signal });
     } finally {
       clearTimeout(timer);
     }

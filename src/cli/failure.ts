@@ -13,20 +13,33 @@ const ownHints: Readonly<Partial<Record<WalErrorCode, string>>> = {
   WAL_NOT_FOUND: 'Look at the path; `walmirror primary` creates a log.',
   WAL_COPY_MISSING: 'Give --dir for every copy; for one that is gone for good, --accept-missing.',
   WAL_LSN_GONE: 'Pass --from with the first LSN that is kept; `walmirror status` says which it is.',
-  WAL_NOT_STANDBY: 'See its role with `walmirror status`.',
   WAL_SYNC_TIMEOUT: 'The record stays in the log; see with `walmirror status` who is connected.',
   WAL_PRIMARY_REACHABLE: 'Stop the old primary, then promote with --primary-stopped.',
+  WAL_PROMOTION_REFUSED:
+    'Bring back those that are missing, or promote the node that has more; or pass --force.',
+  WAL_MEMBERS_AWAY: 'Start another member first; or pass --open-alone where none was promoted.',
   WAL_PLAINTEXT:
     'Pass --tls-cert, --tls-key, --tls-ca and --tls-allow or, on a network that you trust, ' +
     '--plaintext.',
   WAL_NO_STANDBYS: "Pass --standbys 'ANY 1 (*)', or another --sync level.",
   WAL_IS_STANDBY:
     'Make it the primary with `walmirror promote`, or follow with `walmirror standby`.',
-  WAL_WAS_PRIMARY: 'Open it with `walmirror primary`, or follow from an empty directory.',
+  WAL_FENCED: 'Append there; here, follow it with `walmirror standby`: the log rejoins.',
+  WAL_SWITCHING: 'See with `walmirror status --members` who the primary is, and append there.',
+  WAL_DEMOTED:
+    'See `walmirror status --members`: where no node is the primary, promote the successor or ' +
+    'this one with `walmirror promote --primary-stopped`.',
+  WAL_SPLIT:
+    'Choose one, and promote it with --primary-stopped --force; the other rejoins it with ' +
+    '`walmirror standby`.',
+  WAL_REBUILD: 'Write the output anew: without --from, or from a record before that one.',
 };
 
 /** The library's names of what was typed, and how it is typed. */
 const typed: readonly (readonly [RegExp, string])[] = [
+  [/`rejoin: '?(\w+)'?`/g, '--rejoin $1'],
+  [/`force: true`/g, '--force'],
+  [/`log\.status\(\)\.role` before the call/g, 'its role with `walmirror status`'],
   [/\bwhenMissing: '(\w+)'/g, '--when-missing $1'],
   [/\bwhenMissing\b/g, '--when-missing'],
   [/\bmirrorQuorum\b/g, '--mirror-quorum'],
@@ -39,6 +52,9 @@ const typed: readonly (readonly [RegExp, string])[] = [
   [/\b((listen|follow|from)\.tls|reloadTls): these\b/g, 'TLS: these'],
   [/\b(listen|follow|from)\.secret\b/g, '--secret-file:'],
   [/\b(listen|follow|from) takes tls or plaintext: true/g, 'pass the --tls options or --plaintext'],
+  [/\betcdReferee\.token\b/g, '--etcd-token-file:'],
+  [/\betcdReferee\.tls\.(ca|cert|key)\b/g, '--etcd-$1'],
+  [/\betcdReferee\.endpoints\b/g, '--etcd'],
   [/^(name|dir)\b/, '--$1'],
 ];
 
@@ -63,7 +79,7 @@ function ownHint(error: unknown): string | undefined {
 
 /** What to do about it, in the words of the command line. */
 export function hintFor(error: WalError): string {
-  return ownHint(error) ?? error.hint;
+  return ownHint(error) ?? asTyped(error.hint);
 }
 
 /** Says on stderr what went wrong, and returns the exit code. */

@@ -1,9 +1,9 @@
 import type { Readable } from 'node:stream';
-import { WalError } from '../api/errors.js';
 import type { Log } from '../api/log.js';
 import type { LogStatus } from '../api/status.js';
 import { Committer } from './committer.js';
 import { chunks } from './input.js';
+import { isStandby, untilPrimary } from './roles.js';
 import type { Splitter } from './splitter.js';
 import { notice, plural } from './terminal.js';
 
@@ -18,6 +18,8 @@ export interface FeedOptions {
   readonly splitter: Splitter;
   /** Stops reading. What was appended is still committed, within the grace time. */
   readonly stop: AbortSignal;
+  /** A log that is a standby for a while may be the primary again: the input waits for that. */
+  readonly stays?: boolean;
   /** Counted up while it runs. */
   readonly totals: FeedTotals;
 }
@@ -29,7 +31,7 @@ const STOP_GRACE_MS = 2_000;
 
 /** Appends and commits every record of the input. Resolves when the last one is committed. */
 export async function feed(options: FeedOptions): Promise<void> {
-  const { log, stop } = options;
+  const { log, stop, stays = false } = options;
   const grace = new AbortController();
   let timer: NodeJS.Timeout | undefined;
   const onStop = (): void => {
@@ -39,6 +41,7 @@ export async function feed(options: FeedOptions): Promise<void> {
   else stop.addEventListener('abort', onStop, { once: true });
   const committer = new Committer(log, {
     signal: grace.signal,
+    stays,
     onWaiting: () => notice(describeWait(log.status())),
   });
   try {
@@ -80,18 +83,18 @@ async function appendAll(options: FeedOptions, committer: Committer): Promise<vo
       splitter.feed(chunk);
       for (let record = splitter.next(); record !== undefined; record = splitter.next()) {
         // No await where it fits: that would cost more than the append.
-        lsn = tryAppend(log, record) ?? (await appendWhenFits(log, record));
+        lsn = tryAppend(log, record) ?? (await appendWhenFits(options, record));
         totals.records += 1;
         totals.bytes += record.length;
       }
       commitSoFar();
       // Once a chunk, not once a record; in between, a full ring says so itself.
-      if (log.needsDrain) await log.drain();
+      if (log.needsDrain) await log.drain().catch(unlessStays(options));
       await committer.belowWindow();
     }
     const last = stop.aborted ? undefined : splitter.end();
     if (last !== undefined) {
-      lsn = await appendWhenFits(log, last);
+      lsn = await appendWhenFits(options, last);
       totals.records += 1;
       totals.bytes += last.length;
     }
@@ -100,20 +103,32 @@ async function appendAll(options: FeedOptions, committer: Committer): Promise<vo
   }
 }
 
-async function appendWhenFits(log: Log, record: Buffer): Promise<number> {
+async function appendWhenFits(options: FeedOptions, record: Buffer): Promise<number> {
+  const { log, stop } = options;
   for (;;) {
     const lsn = tryAppend(log, record);
     if (lsn !== undefined) return lsn;
-    await log.drain(record.length + FRAMING_BYTES);
+    await log.drain(record.length + FRAMING_BYTES).catch(unlessStays(options));
+    if (log.status().role !== 'primary') await untilPrimary(log, stop);
+    stop.throwIfAborted();
   }
 }
 
-/** undefined: there is no room for it now. */
+/** What a log throws that is no primary any more: with `stays` it is waited for. */
+function unlessStays({ stays = false }: FeedOptions): (error: unknown) => void {
+  return (error) => {
+    if (!stays || !isStandby(error)) throw error;
+  };
+}
+
+/** undefined: it is not taken now. */
 function tryAppend(log: Log, record: Buffer): number | undefined {
   try {
     return log.append(record);
   } catch (error) {
-    if (error instanceof WalError && error.code === 'WAL_RING_FULL') return undefined;
+    const { code } = error as { readonly code?: unknown };
+    // `drain` tells whether it is taken later.
+    if (code === 'WAL_RING_FULL' || code === 'WAL_SWITCHING' || isStandby(error)) return undefined;
     throw error;
   }
 }

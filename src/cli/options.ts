@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type RejoinMode, rejoinModes } from '../api/options.js';
 import { resolvePolicy, whenMissingChoices } from '../api/policy_options.js';
 import { commitLevels } from '../replication/level.js';
 
@@ -16,6 +17,11 @@ export function parseAddress(text: string): Address {
     throw new InvalidArgumentError('Say HOST:PORT, such as 127.0.0.1:7401 or [::1]:7401.');
   }
   return { host, port };
+}
+
+/** For an option that may be given several times. */
+export function parseAddresses(text: string, before?: readonly Address[]): readonly Address[] {
+  return [...(before ?? []), ...text.split(',').map((each) => parseAddress(each.trim()))];
 }
 
 export function parsePath(text: string): string {
@@ -37,6 +43,16 @@ export function parseCount(text: string): number {
   const count = Number(text);
   if (!/^\d+$/.test(text) || count < 1) throw new InvalidArgumentError('Say a number: 1 or more.');
   return count;
+}
+
+/** `ask`, `auto`, or the LSN that was told. */
+export function parseRejoin(text: string): RejoinMode {
+  const mode = rejoinModes.find((each) => each === text);
+  if (mode !== undefined) return mode;
+  if (!/^\d{1,15}$/.test(text)) {
+    throw new InvalidArgumentError('Say ask, auto, or the LSN that was told.');
+  }
+  return Number(text);
 }
 
 export function parsePort(text: string): number {
@@ -124,8 +140,20 @@ export const shared = {
       '--mirror-quorum <count>',
       'with several directories: in how many a commit is flushed (default: in all)',
     ).argParser(parseCount),
+  rejoin: () =>
+    new Option(
+      '--rejoin <mode>',
+      'what a new primary lacks: ask before it is set aside and removed, auto, or an LSN',
+    )
+      .argParser(parseRejoin)
+      .default('ask' satisfies RejoinMode),
+  members: () =>
+    new Option(
+      '--members <list>',
+      'where the nodes of the group listen, this one or not: HOST:PORT,HOST:PORT',
+    ).argParser(parseAddresses),
   name: () => new Option('--name <name>', "this node's name (default: the name of the directory)"),
-  listen: (what = 'feed standbys here; port 0 takes any') =>
+  listen: (what = 'feed standbys and answer members here; port 0 takes any') =>
     new Option('--listen <host:port>', what).argParser(parseAddress),
   sync: () => new Option('--sync <level>', 'how safe a commit is').choices([...commitLevels]),
   standbys: (what = "the standbys that count, such as 'ANY 1 (*)' or 'FIRST 1 (b, c)'") =>

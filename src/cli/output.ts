@@ -85,10 +85,15 @@ export class Output {
 
   #push(): void {
     if (this.#used === 0) return;
-    const block = this.#block.subarray(0, this.#used);
-    this.#block = Buffer.allocUnsafe(BLOCK_BYTES);
+    const filled = this.#block.subarray(0, this.#used);
     this.#used = 0;
-    this.#send(block);
+    // A block for each small piece would be collected at each commit: it is used again.
+    if (filled.length <= BLOCK_BYTES / 4) {
+      this.#send(Buffer.from(filled));
+      return;
+    }
+    this.#block = Buffer.allocUnsafe(BLOCK_BYTES);
+    this.#send(filled);
   }
 
   #send(bytes: Buffer): void {

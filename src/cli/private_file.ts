@@ -32,6 +32,13 @@ export function readPrivateFile(option: string, path: string): Buffer {
   return readGuardedFile(option, path, fileFault);
 }
 
+/** The same, without the end of its line. */
+export function readSecret(option: string, path: string): Buffer {
+  const content = readPrivateFile(option, path);
+  const end = /\r?\n$/.exec(content.toString('latin1'))?.[0].length ?? 0;
+  return content.subarray(0, content.length - end);
+}
+
 /** The same for one that says whom to trust: all may read it, but nobody else write it. */
 export function readTrustedFile(option: string, path: string): Buffer {
   return readGuardedFile(option, path, writingFault);

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { dumpCommand } from './commands/dump.js';
+import { pauseCommand, resumeCommand } from './commands/pause.js';
 import { policyCommand } from './commands/policy.js';
 import { primaryCommand } from './commands/primary.js';
 import { promoteCommand } from './commands/promote.js';
@@ -8,6 +9,7 @@ import { repairCommand } from './commands/repair.js';
 import { scrubCommand } from './commands/scrub.js';
 import { standbyCommand } from './commands/standby.js';
 import { statusCommand } from './commands/status.js';
+import { demoteCommand, switchoverCommand } from './commands/switchover.js';
 import { verifyCommand } from './commands/verify.js';
 import { report } from './failure.js';
 import { checkRequired } from './options.js';
@@ -39,7 +41,11 @@ Exit codes: 0 done, 1 failed (stderr says why), 2 bad usage.`,
     primaryCommand(),
     standbyCommand(),
     promoteCommand(),
+    switchoverCommand(),
+    demoteCommand(),
     policyCommand(),
+    pauseCommand(),
+    resumeCommand(),
     dumpCommand(),
     verifyCommand(),
     scrubCommand(),

@@ -3,7 +3,7 @@ import type { Log } from '../api/log.js';
 import type { SecurityOptions } from '../api/security_options.js';
 import { asTyped, UsageError } from './failure.js';
 import { parsePath } from './options.js';
-import { readNamedFile, readPrivateFile, readTrustedFile } from './private_file.js';
+import { readNamedFile, readPrivateFile, readSecret, readTrustedFile } from './private_file.js';
 import { notice } from './terminal.js';
 
 /** What was typed of the options that keep strangers out. */
@@ -69,8 +69,14 @@ export function readSecurity(typed: TypedSecurity): SecurityOptions {
   return {
     plaintext: typed.plaintext === true,
     ...(tls === undefined ? {} : { tls }),
-    ...(secretFile === undefined ? {} : { secret: readSecret(secretFile) }),
+    ...(secretFile === undefined ? {} : { secret: readSecret('--secret-file', secretFile) }),
   };
+}
+
+/** Each with what was typed of security. */
+export function membersOf<A extends object>(members: readonly A[], typed: TypedSecurity) {
+  const security = readSecurity(typed);
+  return members.map((each) => ({ ...each, ...security }));
 }
 
 function readTls(typed: TypedSecurity): SecurityOptions['tls'] {
@@ -87,13 +93,6 @@ function readTls(typed: TypedSecurity): SecurityOptions['tls'] {
     ...(tlsCrl === undefined ? {} : { crl: readTrustedFile('--tls-crl', tlsCrl) }),
     allow: tlsAllow!.includes('*') ? '*' : tlsAllow!,
   };
-}
-
-/** Without the end of its line. */
-function readSecret(path: string): Uint8Array {
-  const content = readPrivateFile('--secret-file', path);
-  const end = /\r?\n$/.exec(content.toString('latin1'))?.[0].length ?? 0;
-  return content.subarray(0, content.length - end);
 }
 
 /**

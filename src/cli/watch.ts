@@ -10,11 +10,20 @@ import { notice, plural } from './terminal.js';
  */
 export function narrate(log: Log, verbose: boolean): void {
   tellDisconnections(log, verbose);
+  log.on('role', ({ role, term, reason }) => {
+    const why = reason === 'promoted' ? '' : ` (${reason})`;
+    if (verbose || reason === 'switchover' || reason === 'demoted') {
+      notice(`now ${role}, epoch ${term.epoch}${why}`);
+    }
+  });
   log.on('degraded', ({ reason }) => {
     notice(`goes on alone, commits wait for its own disk only: ${reason}`);
   });
   log.on('restored', ({ degradedSince }) => {
     notice(`commits wait for standbys again; it went on alone since ${degradedSince}`);
+  });
+  log.on('rebuild', ({ from, to }) => {
+    notice(`LSN ${from} to ${to} were removed: what was made of them has to be made anew`);
   });
   if (!verbose) return;
   tellRefusals(log);
@@ -22,7 +31,6 @@ export function narrate(log: Log, verbose: boolean): void {
     notice(connected ? `standby ${name} connected` : `standby ${name} left: ${reason}`);
   });
   log.on('connected', ({ primary }) => notice(`connected to primary ${primary}`));
-  log.on('role', ({ role, term }) => notice(`now ${role}, epoch ${term.epoch}`));
   log.on('copyDropped', ({ dir, reason }) => notice(`goes on without ${dir}: ${reason}`));
   log.on('copyRestored', ({ dir }) => notice(`${dir} is in again`));
   log.on('damage', ({ damage }) => {
@@ -55,7 +63,10 @@ function tellDisconnections(log: Log, verbose: boolean): void {
   });
 }
 
-/** Serves until the signal fires; rejects when the log fails or is fenced meanwhile. */
+/**
+ * Serves until the signal fires; rejects when the log fails meanwhile, or is fenced: with a referee
+ * it comes back as a standby.
+ */
 export async function untilStopped(log: Log, signal: AbortSignal): Promise<void> {
   const over = new AbortController();
   let failure: WalError | undefined;
@@ -65,7 +76,8 @@ export async function untilStopped(log: Log, signal: AbortSignal): Promise<void>
   };
   log.on('failed', fail);
   log.on('role', ({ role }) => {
-    if (role === 'fenced') fail(new WalError('WAL_FENCED', 'a newer primary exists'));
+    if (role === 'fenced' && log.status().referee === null)
+      fail(new WalError('WAL_FENCED', 'a newer primary exists'));
   });
   await aborted(AbortSignal.any([signal, over.signal]));
   if (failure !== undefined) throw failure;

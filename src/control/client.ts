@@ -10,8 +10,11 @@ import {
 
 export type ControlRequest =
   | { readonly cmd: 'status' }
-  | { readonly cmd: 'scrub' }
-  | ({ readonly cmd: 'promote' | 'policy' } & Readonly<Record<string, unknown>>);
+  | { readonly cmd: 'scrub' | 'resume' }
+  | { readonly cmd: 'pause'; readonly reason: string }
+  | ({ readonly cmd: 'promote' | 'switchover' | 'demote' | 'policy' } & Readonly<
+      Record<string, unknown>
+    >);
 
 /** `listening: false`: no process has the log open with a control socket; that is not an error. */
 export type ControlReply =

@@ -23,6 +23,12 @@ export interface ControlServerOptions {
   readonly policy: (options: unknown, signal: AbortSignal) => Promise<unknown>;
   /** Verifies what lies on the disk; the status tells how far it is. */
   readonly scrub: (options: unknown, signal: AbortSignal) => Promise<unknown>;
+  /** Automation of the failover; the first gets what the request held beside `cmd`. */
+  readonly pause: (options: unknown, signal: AbortSignal) => Promise<unknown>;
+  readonly resume: (options: unknown, signal: AbortSignal) => Promise<unknown>;
+  /** Planned changes of role; the same as `policy` for what they get. */
+  readonly switchover: (options: unknown, signal: AbortSignal) => Promise<unknown>;
+  readonly demote: (options: unknown, signal: AbortSignal) => Promise<unknown>;
   /** How long a connection may take to send its request. Default 5,000. */
   readonly requestTimeoutMs?: number;
 }
@@ -193,7 +199,16 @@ class Session {
 }
 
 const oneLine = 'Send one JSON object, and a newline.';
-const commands = ['status', 'promote', 'scrub', 'policy'] as const;
+const commands = [
+  'status',
+  'promote',
+  'switchover',
+  'demote',
+  'scrub',
+  'policy',
+  'pause',
+  'resume',
+] as const;
 
 function parseRequest(line: string): { cmd: (typeof commands)[number]; options: unknown } {
   let request: unknown;
@@ -209,7 +224,7 @@ function parseRequest(line: string): { cmd: (typeof commands)[number]; options: 
   const cmd = commands.find((known) => known === name);
   if (cmd === undefined) {
     throw new WalError('WAL_CONTROL', `unknown command ${JSON.stringify(name) ?? 'undefined'}`, {
-      hint: "The commands are 'status', 'promote', 'scrub' and 'policy'.",
+      hint: `The commands are ${commands.map((known) => `'${known}'`).join(', ')}.`,
     });
   }
   return { cmd, options };

@@ -24,6 +24,14 @@ export interface HistoryEntry extends Term, Place {}
 
 export type Role = 'primary' | 'standby' | 'fenced';
 
+/**
+ * What a cut may remove. `unseen`: nothing that anybody can have seen. `seen`: what an application
+ * may have seen, which has to be told. `returning`: the same under a newer epoch, below the commit
+ * place too; the node is a standby from then on. None removes what a quorum is known to have
+ * committed.
+ */
+export type Cut = 'unseen' | 'seen' | 'returning';
+
 /** What a primary's acknowledgements mean (SAFETY 4.1). At most 64 members. */
 export interface Rule {
   /** The log's own level. */
@@ -100,8 +108,27 @@ export interface NativeInfo {
   readonly primaryAddress: string;
   /** Standby: when its primary was last heard of, milliseconds since 1970; null: unknown. */
   readonly lastContact: number | null;
-  /** As recorded in this term; null: not yet. */
+  /** What was recorded last; null: nothing, or not known. */
   readonly rule: Rule | null;
+  /**
+   * It is the rule of the last term in `history`, whose records are judged by it, and not of
+   * `term`.
+   */
+  readonly isRuleOfEarlierTerm: boolean;
+  /** Some commits were acknowledged at a level below it. */
+  readonly isRuleUndercut: boolean;
+  /** Of a term that it heard of since, and has no opening of, it was told none. */
+  readonly isRuleUntold: boolean;
+  /** Nothing past `commit` was acknowledged in the last term of `history`, and nothing will be. */
+  readonly isCommitExact: boolean;
+  /**
+   * Last record that is known to be committed by a quorum, and the last that may be, under a rule
+   * that this one took the place of.
+   */
+  readonly quorumLsn: number;
+  readonly quorumMostLsn: number;
+  /** Records that were cut though an application may have seen them, and was not told yet. */
+  readonly rebuild: { readonly from: number; readonly to: number } | null;
   readonly term: Term;
   /** Oldest first; entries of a history longer than 256 are dropped at the front. */
   readonly history: readonly HistoryEntry[];
@@ -178,7 +205,11 @@ export const State = {
   /** Flushes since the log was opened, and how long they took in all, in milliseconds. */
   FLUSHES: 16,
   FLUSH_MS: 17,
-  LENGTH: 18,
+  /** Shared: bytes of the log that the open batch takes, when this thread last looked. */
+  OPEN_BYTES: 18,
+  /** 1: other threads append too (`share`). */
+  SHARED: 19,
+  LENGTH: 20,
 } as const;
 
 /** Indices into `NativeLog.words` (Int32, shared with the engine's threads). */
@@ -252,7 +283,36 @@ export interface NativeScrub {
   fetch(from: number, need: number, refused: RefusedRange): Promise<Uint8Array>;
 }
 
-export interface NativeLog {
+/** Appends by one call each, of a log that is shared. */
+export interface NativeAppends {
+  /**
+   * Puts a record, the first `bytes` bytes of `data`, into the open batch, closing what is full or
+   * due. Returns its LSN; 0: no room, nothing was taken. Throws why nothing is taken now.
+   */
+  append(data: Uint8Array, bytes: number): number;
+  /**
+   * All or none of `count` records, framed as in a batch (length, bytes, zeros to a multiple of 4).
+   * Returns the first LSN, or 0.
+   */
+  appendGroup(records: Uint8Array, bytes: number, count: number): number;
+}
+
+/** An open log, for another thread than the one that opened it. */
+export interface NativeAttachedLog extends NativeAppends {
+  /** Publishes the open batch, if it has records. */
+  closeBatch(): void;
+  needsDrain(): boolean;
+  /** Sends the owner a text, which its `onHeard` gets. false: the owner has ended. */
+  ask(text: string): boolean;
+  /** What the owner `tell`s, in order; undefined, last: it has ended. */
+  onTold(callback: (text: string | undefined) => void): void;
+  ref(): void;
+  unref(): void;
+  /** Detaches. What this thread has appended stays in the open batch. */
+  close(): void;
+}
+
+export interface NativeLog extends NativeAppends {
   /**
    * The ring, mapped twice in a row (2 × ringBytes long): any range of up to ringBytes is
    * contiguous. Position p lies at p mod ringBytes. undefined where memory cannot be shared.
@@ -307,6 +367,12 @@ export interface NativeLog {
    */
   openTerm(term: Term, rule?: Rule): Promise<void>;
 
+  /**
+   * Records in the log, behind the opening and with no batch open, that the promotion was forced,
+   * and why: at most 1024 bytes. false: there is no room yet; again after `onProgress`.
+   */
+  markForced(why: string): boolean;
+
   // -- standby: receiving --
   /** Bytes inside batches must match this history from now on. Discards a partly received batch. */
   beginIngest(history: readonly HistoryEntry[]): void;
@@ -321,22 +387,29 @@ export interface NativeLog {
   /**
    * Cuts the log at a batch boundary, the tail first flushed to a side file (SAFETY 2.5), a plain
    * name that ends in `.diverged`; what has that name already stays, and the tail gets another.
-   * Standby only.
+   * Not while the log appends. Resolves with the path of the file; '' where nothing was cut.
    */
-  truncate(position: number, sideFile: string): Promise<void>;
+  truncate(position: number, sideFile: string, cut?: Cut): Promise<string>;
+  /** The application was told of `info().rebuild`, which is null from then on. */
+  storeRebuilt(): Promise<void>;
 
   // -- control file --
   /**
-   * Stores role, term and primary on both copies, flushed, in turn. The rule of another term is
-   * forgotten.
+   * Stores role, term and primary on both copies, flushed, in turn. The rule of the log's last term
+   * is kept until another is stored, or the log is cut; a term of incarnation 0, which nobody has
+   * opened yet, leaves any as it is. Under another role than primary no appends are taken any more.
    */
   storeRole(role: Role, term: Term, primaryName: string, primaryAddress: string): Promise<void>;
   /** Stores the rule of this term on both copies. */
   storeRule(rule: Rule): Promise<void>;
+  /** Before a commit is acknowledged at a level below the rule: stores that there are such. */
+  storeUndercut(): Promise<void>;
   /** Standby: stores, on one copy, when its primary was last heard of. */
   storeContact(wallClockMs: number): Promise<void>;
   /** Remembered lazily (with the next control write). Never falls. */
   setCommit(position: number, lsn: number): void;
+  /** Nothing is acknowledged from now on: what `setCommit` told last is all. Stored as that is. */
+  endCommits(): void;
 
   // -- reading --
   /**
@@ -352,7 +425,10 @@ export interface NativeLog {
   checksumAt(position: number): Promise<number>;
 
   // -- memory and retention --
-  /** Keeps the ring's bytes from `position` on. Returns a pin; at most 64. */
+  /**
+   * Keeps the ring's bytes from `position` on. Returns a pin; at most 64. Throws WAL_LSN_GONE where
+   * they are not there any more.
+   */
   pin(position: number): number;
   movePin(pin: number, position: number): void;
   unpin(pin: number): void;
@@ -380,6 +456,23 @@ export interface NativeLog {
    * `others`: it has several peers to ask.
    */
   repairFrom(peer: string, fetch: NativeScrub['fetch'] | undefined, others?: boolean): void;
+
+  // -- several threads --
+  /** By which other threads of the process `attach`. */
+  handle(): string;
+  /** What those who attached `ask`, in order; undefined, last: that one has gone. */
+  onHeard(callback: (from: number, text: string | undefined) => void): void;
+  tell(to: number, text: string): void;
+  /**
+   * The open batch, which is empty, is the engine's from here on: all append by `append` and
+   * `appendGroup`, and `reserve` and `closeBatch` are called with no records. Appends are refused
+   * until `refuseAppends()` says otherwise. Later calls bring `state` up to date.
+   */
+  share(): void;
+  /** With what appends are refused; nothing: they are taken. */
+  refuseAppends(code?: string, message?: string, hint?: string): void;
+  /** LSN of the last record, whoever appended it. */
+  lastAppended(): number;
 
   /**
    * Closes the open batch's published part: waits for the flush, stores a clean control file,
@@ -453,6 +546,8 @@ export interface NativeReader {
 export interface NativeBinding {
   open(options: NativeOpenOptions): Promise<NativeLog>;
   openReader(dir: string): Promise<NativeReader>;
+  /** Throws WAL_CLOSED where no open log of this process has the handle. */
+  attach(handle: string): NativeAttachedLog;
   /** What the control file says of the log, however damaged its segments are. */
   identify(dir: string): { readonly logId: string; readonly salt: string };
   /** Reads a log that nobody has open, and tells all its damage. */

@@ -49,10 +49,22 @@ export function exportMetrics(log: Log, options: MetricsOptions): () => void {
       `registry takes a registry of prom-client, got ${check.shown(raw.registry)}`,
     );
   }
+  requireOfThisThread(log);
   const prefix = raw.prefix === undefined ? 'walmirror_' : metricPrefix(raw.prefix);
   const label = raw.label === undefined ? log.name : check.string(raw.label, 'label');
   const collector = collectorOf(registry, prefix);
   return collector.add(label, log);
+}
+
+/** Scrapes are answered at once: a status that has to be asked of another thread comes too late. */
+function requireOfThisThread(log: unknown): void {
+  const status: unknown = (log as Log | undefined)?.status();
+  if (!(status instanceof Promise)) return;
+  status.catch(() => undefined);
+  throw new TypeError(
+    'exportMetrics takes a Log that runs in this thread; of one with another ' +
+      "(replicationThread: 'worker', Log.attach) make metrics of what `await log.status()` says",
+  );
 }
 
 function collectorOf(registry: MetricRegistry, prefix: string): Collector {

@@ -1,10 +1,6 @@
-import { loadBinding } from '../native/binding.js';
+import { processEnvironment } from '../transport/environment.js';
 
-/**
- * Milliseconds since the machine was started, the time in which it was suspended included. Leases
- * are counted by it: they run on while this machine sleeps. `process.hrtime` and `performance.now`
- * are CLOCK_MONOTONIC, which stands still meanwhile.
- */
+/** The boot clock of this process, for stores of real machines. */
 export function bootTime(): number {
-  return loadBinding().bootTime();
+  return processEnvironment.bootTime();
 }

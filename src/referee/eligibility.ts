@@ -1,4 +1,5 @@
 import { waitsForStandbys } from '../replication/rule.js';
+import type { HolderRecord } from './records.js';
 import type { Claim, GroupView } from './referee.js';
 
 /** Why a claim is not granted. */
@@ -10,6 +11,7 @@ export type RefusalReason =
   | 'not_paused'
   | 'nothing_known'
   | 'not_a_member'
+  | 'older_copy'
   | 'degraded'
   | 'lagging';
 
@@ -31,7 +33,7 @@ export function refusalOf(claim: Claim, view: GroupView): Refusal | undefined {
   if (leader !== undefined && leader.logId !== claim.logId) {
     return refuse('another_log', `these records are of log ${leader.logId.slice(0, 8)}`);
   }
-  if (holder !== undefined && !(holder.reserved && holder.nodeId === claim.nodeId)) {
+  if (holder !== undefined && !mayTakeFrom(holder, claim)) {
     const by = holder.nodeId === leader?.nodeId ? leader.name : holder.nodeId.slice(0, 8);
     return refuse('held', `${by} holds the lease${holder.reserved ? ', or may take it' : ''}`);
   }
@@ -43,9 +45,11 @@ export function refusalOf(claim: Claim, view: GroupView): Refusal | undefined {
       // Of a group that begins, or whose first primary has not got as far as its rule.
       if (view.rule === undefined && (leader?.nodeId ?? claim.nodeId) === claim.nodeId) return;
       // Who goes on as what it was needs no automation; any other replaces it.
-      if (view.rule?.primary === claim.nodeId) return undefined;
+      if (view.rule?.primary === claim.nodeId) return lacking(claim, view);
       return paused(view) ?? lacking(claim, view);
     case 'promotion':
+      // Whom the last primary has kept the group for is promoted by whoever paused automation.
+      if (holder?.reserved === true) return lacking(claim, view);
       return paused(view) ?? lacking(claim, view);
   }
 }
@@ -55,13 +59,28 @@ function paused({ pause }: GroupView): Refusal | undefined {
   return refuse('paused', `${pause.by} has paused automation: ${pause.reason}`);
 }
 
+/**
+ * A switchover keeps the group for a node. Who opens a directory has it locked: whoever held the
+ * group from that very place does not run any more, and its lease need not be waited for. The node
+ * id does not tell: a directory that was copied has the same.
+ */
+function mayTakeFrom({ nodeId, reserved, place }: HolderRecord, claim: Claim): boolean {
+  if (nodeId !== claim.nodeId) return false;
+  return reserved || (claim.kind === 'open' && place !== undefined && place === claim.place);
+}
+
 /** What the node may lack of what was acknowledged. */
 function lacking(claim: Claim, { rule: recorded, progress }: GroupView): Refusal | undefined {
   if (recorded === undefined) {
     return refuse('nothing_known', 'the last primary has recorded no rule for acknowledgements');
   }
-  if (recorded.primary === claim.nodeId) return undefined;
   const { rule, epoch } = recorded;
+  if (recorded.primary === claim.nodeId) {
+    // It had stored that epoch before its rule was recorded.
+    if (claim.storedEpoch >= epoch) return undefined;
+    const text = `this node was the primary of epoch ${epoch}, and its directory is an older copy`;
+    return refuse('older_copy', text);
+  }
   if (rule.degraded) {
     return refuse('degraded', 'the last primary went on alone, and may have what nobody else has');
   }

@@ -219,7 +219,11 @@ export class EtcdClient {
 export function readAnswer(status: number, body: string): Json {
   const answer = parse(body);
   if (answer === undefined) {
-    const what = `answered with status ${status} and no JSON`;
+    const said = body
+      .replace(/[\p{C}\p{Zl}\p{Zp}\s]+/gu, ' ')
+      .trim()
+      .slice(0, 100);
+    const what = `answered with status ${status} and no JSON (${said})`;
     // A proxy before it may have passed the question on.
     const isUnknown = status >= 500 || status === 200;
     throw isUnknown ? new EtcdError(grpc.unavailable, what) : EtcdError.strange(what);

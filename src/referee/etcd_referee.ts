@@ -13,5 +13,23 @@ export function etcdReferee(options: EtcdOptions): Referee {
   const resolved = resolveEtcd(options);
   const store = new EtcdStore(new EtcdClient(resolved), resolved.keys);
   const memory = new FileMemory(resolved.memory);
-  return new StoreReferee({ store, timing: resolved.timing, memory });
+  const { timing } = resolved;
+  const spec = { kind: 'etcd', options: sendable(options) } as const;
+  return new StoreReferee({ store, timing, memory, spec });
+}
+
+/** A copy in which PEM is text: a Buffer is none any more in another thread. */
+function sendable(options: EtcdOptions): EtcdOptions {
+  const { tls, ...plain } = options;
+  if (tls === undefined) return plain;
+  const { ca, cert, key, ...others } = tls;
+  return {
+    ...plain,
+    tls: {
+      ...others,
+      ...(ca === undefined ? {} : { ca: [ca].flat().map(String) }),
+      ...(cert === undefined ? {} : { cert: String(cert) }),
+      ...(key === undefined ? {} : { key: String(key) }),
+    },
+  };
 }

@@ -29,6 +29,8 @@ export function fileReferee(options: FileRefereeOptions): Referee {
   if (directory === '') throw new RangeError(`${what}.directory takes the path of a directory`);
   if (memory === '') throw new RangeError(`${what}.memory takes the path of a file`);
   const timing = resolveTiming(raw.timing, `${what}.timing`, fileTiming, 'file');
-  const store = new FileStore(resolve(directory), timing.callTimeoutMs);
-  return new StoreReferee({ store, timing, memory: new FileMemory(resolve(memory)) });
+  const paths = { directory: resolve(directory), memory: resolve(memory) };
+  const store = new FileStore(paths.directory, timing.callTimeoutMs);
+  const spec = { kind: 'file', options: { ...paths, timing } } as const;
+  return new StoreReferee({ store, timing, memory: new FileMemory(paths.memory), spec });
 }

@@ -1,7 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { bootTime } from './clock.js';
+import { type Environment, pause, processEnvironment } from '../transport/environment.js';
 import { Lease } from './lease.js';
-import type { Grant, Referee } from './referee.js';
+import type { Grant, GroupView, Referee } from './referee.js';
 
 /** `expired`: nothing may be acknowledged now, and it may come back. `lost`: for good. */
 export type LeaseState = 'held' | 'expired' | 'lost';
@@ -15,8 +14,8 @@ export interface LeaseKeeperOptions {
    * the renewals go on.
    */
   readonly onState?: (state: LeaseState, cause: Error | undefined) => void;
-  /** Milliseconds on a clock that counts suspension. Default: `bootTime`. */
-  readonly clock?: () => number;
+  /** Of the log: its boot clock, and its timers. Default: the process. */
+  readonly environment?: Environment;
 }
 
 /**
@@ -27,7 +26,7 @@ export interface LeaseKeeperOptions {
 export class LeaseKeeper {
   readonly #referee: Referee;
   readonly #onState: (state: LeaseState, cause: Error | undefined) => void;
-  readonly #clock: () => number;
+  readonly #environment: Environment;
   readonly #lease: Lease;
   readonly #stopping = new AbortController();
   #grant: Grant;
@@ -35,13 +34,14 @@ export class LeaseKeeper {
   /** Code of the cause that was told. */
   #told: unknown;
   #cause: Error | undefined;
+  #view: GroupView | undefined;
   #running: Promise<void> | undefined;
 
-  constructor({ referee, grant, onState, clock = bootTime }: LeaseKeeperOptions) {
+  constructor({ referee, grant, onState, environment = processEnvironment }: LeaseKeeperOptions) {
     this.#referee = referee;
     this.#grant = grant;
     this.#onState = onState ?? (() => undefined);
-    this.#clock = clock;
+    this.#environment = environment;
     this.#lease = new Lease(grant.deadlineMs);
   }
 
@@ -55,14 +55,24 @@ export class LeaseKeeper {
     return this.#cause;
   }
 
-  /** Milliseconds of `bootTime()`. */
+  /** What the last renewal has seen; undefined before the first. */
+  get view(): GroupView | undefined {
+    return this.#view;
+  }
+
+  get state(): LeaseState {
+    if (this.#lease.isLost) return 'lost';
+    return this.holds() ? 'held' : 'expired';
+  }
+
+  /** Milliseconds of the boot clock. */
   get deadlineMs(): number {
     return this.#lease.deadlineMs;
   }
 
   /** Whether acknowledging is allowed now (SAFETY 4.3): to be asked right before, each time. */
   holds(): boolean {
-    return this.#lease.holds(this.#clock());
+    return this.#lease.holds(this.#environment.bootTime());
   }
 
   start(): void {
@@ -82,14 +92,14 @@ export class LeaseKeeper {
     const { renewEveryMs, ttlMs, marginMs } = this.#referee.timing;
     const { signal } = this.#stopping;
     // When the grant was asked for, or later: what came since has taken of the lease.
-    let sentMs = Math.min(this.#clock(), this.#grant.deadlineMs - ttlMs + marginMs);
+    let sentMs = Math.min(this.#environment.bootTime(), this.#grant.deadlineMs - ttlMs + marginMs);
     while (!signal.aborted && !this.#lease.isLost) {
       // After a failure sooner: what is left of the lease is for trying again.
       const everyMs = this.#cause === undefined ? renewEveryMs : renewEveryMs / 4;
-      const waitMs = Math.max(0, sentMs + everyMs - this.#clock());
-      await sleep(waitMs, undefined, { signal }).catch(() => undefined);
+      const waitMs = Math.max(0, sentMs + everyMs - this.#environment.bootTime());
+      await pause(this.#environment, waitMs, signal, 'unref');
       if (signal.aborted) return;
-      sentMs = this.#clock();
+      sentMs = this.#environment.bootTime();
       await this.#renew(signal);
     }
   }
@@ -97,8 +107,12 @@ export class LeaseKeeper {
   async #renew(signal: AbortSignal): Promise<void> {
     try {
       const renewal = await this.#referee.renew(this.#grant, { signal });
-      if (renewal !== undefined) this.#lease.renewed(renewal.deadlineMs);
-      else await this.#regain(signal);
+      if (renewal !== undefined) {
+        this.#lease.renewed(renewal.deadlineMs);
+        this.#view = renewal.view;
+      } else {
+        await this.#regain(signal);
+      }
       this.#cause = undefined;
     } catch (error) {
       if (signal.aborted) return;
@@ -123,8 +137,7 @@ export class LeaseKeeper {
   #tell(): void {
     const { signal } = this.#stopping;
     if (signal.aborted) return;
-    const now = this.holds() ? 'held' : 'expired';
-    const state = this.#lease.isLost ? 'lost' : now;
+    const { state } = this;
     const code = (this.#cause as { code?: unknown } | undefined)?.code;
     const isNews = state !== this.#state || (state !== 'held' && code !== this.#told);
     if (!isNews) return;

@@ -16,6 +16,8 @@ export interface HolderRecord {
   readonly nodeId: string;
   /** A switchover keeps it for this node, which has yet to take it. */
   readonly reserved: boolean;
+  /** Where the directory of the holder is locked (place.ts), if that is known. */
+  readonly place?: string | undefined;
 }
 
 /**
@@ -72,7 +74,8 @@ const isId = (value: unknown): value is string => isText(value, 64) && value !==
 const shapes: { readonly [Name in RecordName]: (fields: Fields) => boolean } = {
   leader: ({ logId, epoch, nodeId, name }) =>
     isId(logId) && isCount(epoch) && epoch > 0 && isId(nodeId) && isText(name),
-  holder: ({ nodeId, reserved }) => isId(nodeId) && typeof reserved === 'boolean',
+  holder: ({ nodeId, reserved, place }) =>
+    isId(nodeId) && typeof reserved === 'boolean' && (place === undefined || isText(place)),
   rule: ({ epoch, number, primary, rule }) =>
     isCount(epoch) && isCount(number) && isId(primary) && isRule(rule),
   progress: ({ epoch, lsn }) => isCount(epoch) && isCount(lsn),

@@ -14,6 +14,10 @@ export interface Claim {
   readonly name: string;
   /** The highest epoch that the node knows, of its own or heard from others. */
   readonly epoch: number;
+  /** The highest one that its directory holds. */
+  readonly storedEpoch: number;
+  /** Where that is locked (place.ts); undefined: it cannot be told. */
+  readonly place: string | undefined;
   /** The last LSN that it has flushed. */
   readonly lsn: number;
   /**
@@ -31,6 +35,8 @@ export interface Grant {
   /** The fencing number: above every epoch that was granted, or that the claim knew of. */
   readonly epoch: number;
   readonly nodeId: string;
+  /** As it was claimed. */
+  readonly place: string | undefined;
   /** Milliseconds of `bootTime()`: from then on nothing may be acknowledged by this grant. */
   readonly deadlineMs: number;
   /** Of the referee: which lease, and which version of the leader record. Opaque. */

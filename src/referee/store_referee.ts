@@ -1,6 +1,6 @@
 import { WalError } from '../api/errors.js';
 import { type NumberedRule, sameRule } from '../replication/rule.js';
-import { bootTime } from './clock.js';
+import { type Environment, processEnvironment } from '../transport/environment.js';
 import { refusalOf } from './eligibility.js';
 import { deadlineOf } from './lease.js';
 import type { RefereeMemory } from './memory.js';
@@ -16,6 +16,7 @@ import type {
   Sight,
 } from './referee.js';
 import { decidesAlike, laterSeen, pastFault, type Seen, seenIn } from './seen.js';
+import type { RefereeSpec } from './spec.js';
 import {
   absent,
   type Expected,
@@ -39,8 +40,10 @@ export interface StoreRefereeOptions {
   readonly store: RefereeStore;
   readonly timing: RefereeTiming;
   readonly memory: RefereeMemory;
-  /** Milliseconds on a clock that counts suspension. Default: `bootTime`. */
-  readonly clock?: () => number;
+  /** Clocks of the node that asks, the ones of its log. Default: those of the process. */
+  readonly environment?: Pick<Environment, 'bootTime' | 'wallClock'>;
+  /** From which another thread makes the same one; none: it is for this thread alone. */
+  readonly spec?: RefereeSpec;
 }
 
 /** The referee over a store of records: the same rules, whatever the store is. */
@@ -48,7 +51,7 @@ export class StoreReferee implements Referee {
   readonly timing: RefereeTiming;
   readonly #store: RefereeStore;
   readonly #memory: RefereeMemory;
-  readonly #clock: () => number;
+  readonly #environment: Pick<Environment, 'bootTime' | 'wallClock'>;
   readonly #closing = new AbortController();
   #seen: Seen | undefined;
   #loaded: Promise<void> | undefined;
@@ -56,12 +59,31 @@ export class StoreReferee implements Referee {
   #stored: Seen | undefined;
   #storing: Promise<void> = Promise.resolve();
   #past: string | undefined;
+  readonly #spec: RefereeSpec | undefined;
+  #standIn: Pick<Referee, 'forget'> | undefined;
 
-  constructor({ store, timing, memory, clock = bootTime }: StoreRefereeOptions) {
+  constructor({
+    store,
+    timing,
+    memory,
+    spec,
+    environment = processEnvironment,
+  }: StoreRefereeOptions) {
+    this.#spec = spec;
     this.#store = store;
     this.timing = timing;
     this.#memory = memory;
-    this.#clock = clock;
+    this.#environment = environment;
+  }
+
+  /** @internal No property of the object: it may hold a password. */
+  get spec(): RefereeSpec | undefined {
+    return this.#spec;
+  }
+
+  /** @internal Another thread has made one of `spec`, which is asked in this one's place. */
+  set standIn(standIn: Pick<Referee, 'forget'> | undefined) {
+    this.#standIn = standIn;
   }
 
   async view({ signal }: CallOptions = {}): Promise<GroupView> {
@@ -72,14 +94,14 @@ export class StoreReferee implements Referee {
     const { snapshot, view } = await this.#look(signal);
     const refusal = refusalOf(claim, view);
     if (refusal !== undefined) return { refusal, view };
-    const { logId, nodeId, name } = claim;
+    const { logId, nodeId, name, place } = claim;
     const epoch = Math.max(view.leader?.epoch ?? 0, claim.epoch) + 1;
     const leader = formatRecord('leader', { logId, epoch, nodeId, name });
-    const sentMs = this.#clock();
+    const sentMs = this.#environment.bootTime();
     const lease = await this.#store.grant(this.timing.ttlMs, signal);
     // Whatever the refusal was decided by must be there still, or not there still.
     const expected = versions(snapshot, ...recordNames);
-    const taken = await this.#takeWith(lease.id, expected, { leader }, nodeId, signal);
+    const taken = await this.#takeWith(lease.id, expected, { leader }, claim, signal);
     if (taken.snapshot.entries.get('holder')?.lease !== lease.id) {
       await this.#drop(lease.id);
       const message = 'another was faster, or what decides has changed';
@@ -87,18 +109,18 @@ export class StoreReferee implements Referee {
     }
     const deadlineMs = deadlineOf(sentMs, lease.ttlMs, this.timing);
     const leaderVersion = versionOf(taken.snapshot, 'leader');
-    return { grant: { epoch, nodeId, deadlineMs, lease: lease.id, leaderVersion } };
+    return { grant: { epoch, nodeId, place, deadlineMs, lease: lease.id, leaderVersion } };
   }
 
   async regain(grant: Grant, { signal }: CallOptions = {}): Promise<Grant | undefined> {
-    const { nodeId, leaderVersion } = grant;
+    const { leaderVersion } = grant;
     const looked = await this.#look(signal);
     if (isOthers(grant, looked)) return undefined;
     if (looked.view.holder !== undefined) throw ownLease();
-    const sentMs = this.#clock();
+    const sentMs = this.#environment.bootTime();
     const lease = await this.#store.grant(this.timing.ttlMs, signal);
     const expected: Expected = { leader: leaderVersion, holder: absent };
-    const taken = await this.#takeWith(lease.id, expected, {}, nodeId, signal);
+    const taken = await this.#takeWith(lease.id, expected, {}, grant, signal);
     if (taken.snapshot.entries.get('holder')?.lease !== lease.id) {
       await this.#drop(lease.id);
       if (isOthers(grant, taken)) return undefined;
@@ -110,7 +132,7 @@ export class StoreReferee implements Referee {
 
   async renew(grant: Grant, { signal }: CallOptions = {}): Promise<Renewal | undefined> {
     const before = await this.#before();
-    const sentMs = this.#clock();
+    const sentMs = this.#environment.bootTime();
     const renewed = await this.#store.renew(grant.lease, signal);
     if (renewed === undefined) return undefined;
     const { view } = await this.#take(before, renewed.snapshot);
@@ -152,7 +174,7 @@ export class StoreReferee implements Referee {
   }
 
   async pause(by: string, reason: string, { signal }: CallOptions = {}): Promise<void> {
-    const value = formatRecord('pause', { by, reason, at: Date.now() });
+    const value = formatRecord('pause', { by, reason, at: this.#environment.wallClock() });
     await this.#swap(['pause'], signal, ({ view: { pause } }) =>
       pause?.by === by && pause.reason === reason ? undefined : { pause: { value } },
     );
@@ -170,6 +192,7 @@ export class StoreReferee implements Referee {
   }
 
   async forget(): Promise<void> {
+    if (this.#standIn !== undefined) return this.#standIn.forget();
     // After what is being stored, which would be there again; and before what comes.
     const cleared = this.#storing.then(async () => {
       await this.#memory.clear();
@@ -192,10 +215,10 @@ export class StoreReferee implements Referee {
     lease: string,
     expected: Expected,
     stay: { readonly leader?: string },
-    nodeId: string,
+    { nodeId, place }: Pick<Claim, 'nodeId' | 'place'>,
     signal: AbortSignal | undefined,
   ): Promise<Looked> {
-    const holder = { value: formatRecord('holder', { nodeId, reserved: false }), lease };
+    const holder = { value: formatRecord('holder', { nodeId, reserved: false, place }), lease };
     const leader = stay.leader === undefined ? {} : { leader: { value: stay.leader } };
     const before = await this.#before();
     try {

@@ -43,8 +43,12 @@ export async function* watchStore(
   }
 }
 
-/** Progress is not news: it changes with each renewal. */
+/**
+ * Progress is not news: it changes with each renewal. That nobody holds the group is news again
+ * with each change: somebody may have held it in between, for whom a candidate has let go.
+ */
 function fingerprint(snapshot: Snapshot): string {
   const names = ['leader', 'holder', 'rule', 'pause'] as const;
-  return names.map((name) => versionOf(snapshot, name)).join(' ');
+  const since = snapshot.entries.has('holder') ? '' : `, free at ${snapshot.revision}`;
+  return names.map((name) => versionOf(snapshot, name)).join(' ') + since;
 }

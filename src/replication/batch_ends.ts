@@ -26,6 +26,11 @@ export class BatchEnds {
     this.#count += 1;
   }
 
+  /** The log ends here. Where it was cut, nothing is remembered. */
+  cut(end: number): void {
+    if (this.#count > 0 && this.#at(this.#count - 1) > end) this.#count = 0;
+  }
+
   /** The last known end in (from, upTo]; undefined if there is none. */
   lastWithin(from: number, upTo: number): Place | undefined {
     let low = Math.max(0, this.#count - this.#ends.length);

@@ -29,7 +29,7 @@ export interface CommitWaitersOptions {
 }
 
 interface Waiter {
-  /** Time of the first tick that saw it; -1 before. */
+  /** Time at which it began, or of the first tick that saw it; -1 before. */
   since: number;
   readonly resolve: (result: CommitResult) => void;
   readonly reject: (error: unknown) => void;
@@ -71,7 +71,7 @@ class LevelQueue {
  * Everyone who waits for a commit. Pure: the owner calls `closed` after a batch was closed,
  * `settle` when flushes or acknowledgements moved, `tick` now and then. Each wait ends exactly
  * once: resolved by `closed` or `settle`; rejected, outcome unknown, by its signal, by `tick`
- * (time-out) or by `rejectAll`.
+ * (time-out) or by `rejectAll`, after which nothing is waited for any more.
  */
 export class CommitWaiters {
   readonly #source: CommitSource;
@@ -80,6 +80,7 @@ export class CommitWaiters {
   #timeoutMs: number | undefined;
   #ownTimeoutMs: number | undefined;
   readonly #missing: () => string | null;
+  #ended: { readonly error: unknown } | undefined;
 
   constructor(source: CommitSource, options: CommitWaitersOptions = {}) {
     this.#source = source;
@@ -125,6 +126,7 @@ export class CommitWaiters {
     }
     const reached = this.#source.reached(level);
     if (lsn <= reached) return Promise.resolve(this.#result(level, reached));
+    if (this.#ended !== undefined) return Promise.reject(this.#ended.error);
     const group = this.#groupFor(level, lsn);
     group.shared ??= newSharedWaiter();
     return group.shared.promise;
@@ -132,12 +134,18 @@ export class CommitWaiters {
 
   /**
    * The same, but the wait alone can be cancelled: WAL_COMMIT_ABORTED, with the signal's reason
-   * as cause.
+   * as cause. `since`: when it began, where that is not the first tick that sees it.
    */
-  waitWithSignal(level: CommitKind, lsn: number, signal: AbortSignal): Promise<CommitResult> {
+  waitWithSignal(
+    level: CommitKind,
+    lsn: number,
+    signal: AbortSignal,
+    since = -1,
+  ): Promise<CommitResult> {
     if (signal.aborted) return Promise.reject(abortedError(lsn, signal));
     const reached = this.#source.reached(level);
     if (lsn <= reached) return Promise.resolve(this.#result(level, reached));
+    if (this.#ended !== undefined) return Promise.reject(this.#ended.error);
     const group = this.#groupFor(level, lsn);
     group.others ??= new Set();
     const { others } = group;
@@ -149,7 +157,7 @@ export class CommitWaiters {
       };
       const done = (): void => signal.removeEventListener('abort', onAbort);
       const waiter: Waiter = {
-        since: -1,
+        since,
         resolve: (result) => {
           done();
           resolve(result);
@@ -192,8 +200,9 @@ export class CommitWaiters {
     this.#tickLevel('own', this.#ownTimeoutMs, nowMs);
   }
 
-  /** Ends every wait with this error. */
+  /** Ends every wait with this error, and those that come late, after a wait for the disk say. */
   rejectAll(error: unknown): void {
+    this.#ended ??= { error };
     for (const level of kinds) this.#rejectLevel(level, error);
   }
 

@@ -8,11 +8,15 @@ export type TermOrder = 'same' | 'older' | 'newer' | 'split';
 
 /**
  * Epochs order; incarnations order only within one epoch and opener. The same epoch with two
- * openers is a split, which nothing here resolves. Answers what `term` is, seen from `other`.
+ * openers is a split, which nothing here resolves; of two candidates, each is older to those that
+ * were fenced for the other. Answers what `term` is, seen from `other`.
  */
 export function compareTerms(term: Term, other: Term): TermOrder {
   if (term.epoch !== other.epoch) return term.epoch < other.epoch ? 'older' : 'newer';
-  if (term.opener !== other.opener) return 'split';
+  if (term.opener !== other.opener) {
+    // Nobody has opened it for one of them: who was fenced takes nothing of another, that is all.
+    return term.incarnation === 0 || other.incarnation === 0 ? 'older' : 'split';
+  }
   if (term.incarnation === other.incarnation) return 'same';
   return term.incarnation < other.incarnation ? 'older' : 'newer';
 }

@@ -19,8 +19,10 @@ export class MissingStandbys {
     return this.#waited;
   }
 
-  get isWaiting(): boolean {
-    return this.#mark !== undefined;
+  /** The same with the commit place at `commitPosition` by now: what was met waits no more. */
+  waitedAt(commitPosition: number): number {
+    const isMet = this.#mark === undefined || commitPosition >= this.#mark;
+    return isMet ? 0 : this.#waited;
   }
 
   /** The commit position at the tick before the last one. */

@@ -24,6 +24,8 @@ import { Progress } from './progress.js';
 export interface PrimaryView {
   readonly identity: NodeIdentity;
   readonly term: Term;
+  /** Whether it frames the log; else it passes on what it has of it, and may lack some. */
+  readonly isPrimary: boolean;
   readonly history: readonly HistoryEntry[];
   readonly closed: Place;
   readonly commit: Place;
@@ -161,6 +163,7 @@ export class PrimarySession {
       return this.#refuse('WAL_DIVERGED', 'the histories have nothing in common any more');
     }
     const refused =
+      this.#refuseAhead(position, fork, view) ??
       this.#refuseAmnesia(position, fork.position, view) ??
       this.#refuseLost(position, fork, view) ??
       this.#refuseGone(fork.position, view);
@@ -170,6 +173,25 @@ export class PrimarySession {
     this.#state = 'checksum';
     if (fork.position <= firstPosition) return this.onChecksum(0);
     return [{ do: 'checksum', position: fork.position }];
+  }
+
+  /** One that passes the log on may have got less of it than a standby had from elsewhere. */
+  #refuseAhead(
+    position: StandbyPosition,
+    fork: Place,
+    view: PrimaryView,
+  ): PrimaryAction[] | undefined {
+    if (view.isPrimary) return undefined;
+    const last = position.history.at(-1);
+    if (last === undefined) return undefined;
+    const isLonger = position.end.position > fork.position;
+    const isAllOfIt = fork.position === view.closed.position;
+    const hasMore = isLonger && (isAllOfIt || compareTerms(last, this.term) !== 'older');
+    const bound = isLonger ? fork : view.closed;
+    const knowsMore = last.epoch === this.term.epoch && position.commit.position > bound.position;
+    if (!hasMore && !knowsMore) return undefined;
+    const text = 'this node is a standby itself, and has less of the log so far';
+    return this.#refuse('WAL_PEER_REFUSED', text);
   }
 
   /**
@@ -188,7 +210,10 @@ export class PrimarySession {
     return this.#refuse('WAL_DIVERGED', text);
   }
 
-  /** SAFETY 2.5 and 3.8: nothing is cut below what the standby knows to be committed. */
+  /**
+   * SAFETY 2.5: nothing is cut below what the standby knows to be committed. Under a newer epoch
+   * that is the standby's own to judge (SAFETY 3.8).
+   */
   #refuseLost(
     position: StandbyPosition,
     fork: Place,
@@ -196,20 +221,13 @@ export class PrimarySession {
   ): PrimaryAction[] | undefined {
     const { commit } = position;
     const isLonger = position.end.position > fork.position;
-    if (position.history.at(-1)?.epoch === this.term.epoch) {
-      const bound = isLonger ? fork : view.closed;
-      if (commit.position <= bound.position) return undefined;
-      const text =
-        `the standby knows ${showPast(commit, bound)}; ` +
-        `the primary's log ends or differs before it`;
-      return [...this.#refuse('WAL_COMMITTED_LOST', text), { do: 'lost', ...commit }];
-    }
-    if (!isLonger || commit.position <= fork.position) return undefined;
-    return this.#refuse(
-      'WAL_DIVERGED',
-      `the standby knows ${showPast(commit, fork)}; this primary's log has what it has in common ` +
-        `with it up to LSN ${fork.lsn}, and goes on otherwise. The standby has to be seeded anew`,
-    );
+    if (position.history.at(-1)?.epoch !== this.term.epoch) return undefined;
+    const bound = isLonger ? fork : view.closed;
+    if (commit.position <= bound.position) return undefined;
+    const text =
+      `the standby knows ${showPast(commit, bound)}; ` +
+      `the primary's log ends or differs before it`;
+    return [...this.#refuse('WAL_COMMITTED_LOST', text), { do: 'lost', ...commit }];
   }
 
   #refuseGone(fork: number, view: PrimaryView): PrimaryAction[] | undefined {

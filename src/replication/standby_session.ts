@@ -1,5 +1,5 @@
 import { errorCodes, WalError, type WalErrorCode } from '../api/errors.js';
-import type { HistoryEntry, Place, Rule, Term } from '../native/native_log.js';
+import type { HistoryEntry, Place, Role, Rule, Term } from '../native/native_log.js';
 import type {
   Accept,
   PrimaryHello,
@@ -10,6 +10,7 @@ import type {
 import { maxProtocol, minProtocol } from '../wire/message_type.js';
 import type { SessionTag } from '../wire/stream_messages.js';
 import { assert } from './assert.js';
+import { isFence } from './fence.js';
 import {
   compareTerms,
   firstPosition,
@@ -17,19 +18,27 @@ import {
   isHistory,
   showPast,
   showTerm,
+  type TermOrder,
 } from './history.js';
 import { identityMismatch, type NodeIdentity } from './identity.js';
+import {
+  describeTail,
+  type Judgement,
+  judgeTail,
+  mayGo,
+  type RejoinMode,
+  type ReturningLog,
+} from './rejoin.js';
 
 /** What a session sees of its standby, looked up when it is needed. */
-export interface StandbyView {
+export interface StandbyView extends ReturningLog {
   readonly identity: NodeIdentity;
   readonly term: Term;
-  readonly history: readonly HistoryEntry[];
-  readonly closed: Place;
-  /** crc of the batch that ends at `closed`. */
+  /** `primary`: it was one, and is no standby yet; `fenced`: and has stored a newer term. */
+  readonly role: Role;
+  /** crc of the batch that ends at `end`. */
   readonly crc: number;
-  /** The highest commit place this node was told of. */
-  readonly commit: Place;
+  readonly rejoin: RejoinMode;
 }
 
 /** What the driver has to do, in order. After `refuse` or `fail` the connection is closed. */
@@ -40,6 +49,13 @@ export type StandbyAction =
   | { readonly do: 'position'; readonly position: StandbyPosition }
   /** Store the rule durably, then call `recorded`. */
   | { readonly do: 'record'; readonly rule: Rule }
+  /** Under a newer epoch: what the tail of this log was found to be. */
+  | { readonly do: 'judged'; readonly judgement: Judgement }
+  /**
+   * Under a newer epoch: the same check and cut as below, where the log goes on, and be a standby,
+   * in one step; then call `rejoined`.
+   */
+  | { readonly do: 'rejoin'; readonly position: number; readonly crc: number }
   /** Check that our batch that ends here has this crc, cut the log here, then call `cut`. */
   | { readonly do: 'cut'; readonly position: number; readonly crc: number }
   /** Take log bytes of this history from here on. */
@@ -48,12 +64,21 @@ export type StandbyAction =
   | { readonly do: 'refuse'; readonly refusal: Refusal }
   | { readonly do: 'fail'; readonly error: WalError };
 
-type State = 'hello' | 'storing' | 'accept' | 'recording' | 'cutting' | 'streaming' | 'over';
+type State =
+  | 'hello'
+  | 'storing'
+  | 'accept'
+  | 'rejoining'
+  | 'recording'
+  | 'cutting'
+  | 'streaming'
+  | 'over';
 
 /** Trying again cannot help with these: an operator has to act. */
 const final: readonly WalErrorCode[] = [
   'WAL_COMMITTED_LOST',
   'WAL_DIVERGED',
+  'WAL_WAS_PRIMARY',
   'WAL_SPLIT',
   'WAL_NOT_A_LOG',
   'WAL_VERSION',
@@ -68,13 +93,18 @@ export function isFinal(error: unknown): boolean {
 /**
  * The standby's half of the handshake of one connection.
  *
- *   hello --onHello--> storing --stored--> accept --onAccept--> recording
+ *   hello --onHello--> storing --stored--> accept --onAccept--> [rejoining --rejoined-->] recording
  *   recording --recorded--> [cutting --cut-->] streaming
  *     any of them --refusal, either side's--> over
  *
  * A newer term is stored durably before anything is accepted under it (SAFETY 2.3), and the
  * primary's rule before anything is acknowledged under it (SAFETY 4.1). The fork point is computed
  * here again: a primary cannot make a standby drop what it knows to be committed.
+ *
+ * Under a newer epoch what lies past the fork point is judged first (SAFETY 3.8): of an old
+ * primary, which stores that epoch as fenced and is a standby only when its tail is cut, and of a
+ * standby that is longer than the new primary. What the acknowledgements meant is known until then,
+ * so that whatever interrupts it, the next session judges the same tail by the same facts.
  */
 export class StandbySession {
   readonly #view: () => StandbyView;
@@ -83,6 +113,7 @@ export class StandbySession {
   #accept: Accept | undefined;
   #version = 0;
   #isLonger = false;
+  #primary: { readonly nodeId: string; readonly name: string } = { nodeId: '', name: '' };
 
   constructor(view: () => StandbyView) {
     this.#view = view;
@@ -120,7 +151,7 @@ export class StandbySession {
 
   onHello(hello: PrimaryHello): StandbyAction[] {
     assert(this.#state === 'hello', 'a hello comes first');
-    const { identity, term } = this.#view();
+    const { identity, term, role } = this.#view();
     if (hello.version < minProtocol || hello.version > maxProtocol) {
       return this.#fail('WAL_VERSION', `the primary chose protocol version ${hello.version}`);
     }
@@ -133,7 +164,16 @@ export class StandbySession {
       return this.#fail('WAL_PEER_REFUSED', 'a standby cannot follow itself');
     }
     this.#term = hello.term;
-    switch (compareTerms(hello.term, term)) {
+    this.#primary = hello;
+    if (role === 'primary' && hello.term.epoch === term.epoch) {
+      // A standby that passes on what this node framed: it may open an epoch of its own yet.
+      const isOwn = hello.term.opener === identity.nodeId;
+      if (isOwn && hello.term.incarnation <= term.incarnation) {
+        return this.#refuse('WAL_FENCED', `${hello.name} is a standby of this node's own term`);
+      }
+      return this.#refuse('WAL_SPLIT', `epoch ${term.epoch} was opened by this node too`);
+    }
+    switch (this.#orderOf(hello.term)) {
       case 'older':
         return this.#refuse(
           'WAL_FENCED',
@@ -149,11 +189,23 @@ export class StandbySession {
     }
   }
 
+  /** An epoch that this node wanted to open itself, and did not, binds it to nobody. */
+  #orderOf(term: Term): TermOrder {
+    const { identity, term: known } = this.#view();
+    const isOwn = isFence(known) && known.opener === identity.nodeId;
+    if (isOwn && known.epoch === term.epoch && !isFence(term)) return 'newer';
+    return compareTerms(term, known);
+  }
+
   stored(): StandbyAction[] {
     assert(this.#state === 'storing', 'a term was to be stored');
     this.#state = 'accept';
-    const { closed, crc, commit, history } = this.#view();
-    return [{ do: 'position', position: { end: closed, crc, commit, history } }];
+    const view = this.#view();
+    const { end, crc, history } = view;
+    // What was committed under an older epoch binds this node, which judges it, and not the
+    // primary.
+    const commit = this.#judges(view) ? { position: firstPosition, lsn: 0 } : view.commit;
+    return [{ do: 'position', position: { end, crc, commit, history } }];
   }
 
   onAccept(accept: Accept): StandbyAction[] {
@@ -168,25 +220,38 @@ export class StandbySession {
     }
     const fork = forkPoint(
       { history: accept.history, end: accept.end },
-      { history: view.history, end: view.closed },
+      { history: view.history, end: view.end },
     );
     if (fork?.position !== accept.start) {
       return this.#fail('WAL_PEER_INVALID', 'the primary starts elsewhere than the logs fork');
     }
     const own = view.history.at(-1);
-    const isLonger = view.closed.position > fork.position;
+    const isLonger = view.end.position > fork.position;
     if (isLonger && (own === undefined || compareTerms(own, this.#term!) !== 'older')) {
       return this.#refuse('WAL_DIVERGED', 'the primary has less of its own term than this standby');
     }
-    const lost = this.#lost(view, accept, fork);
-    if (lost !== undefined) return lost;
+    const isRejoin = view.role !== 'standby' || (isLonger && this.#judges(view));
+    const next = accept.history.find(({ position }) => position >= fork.position);
+    const judged = isRejoin ? this.#judge(view, fork, next) : this.#lost(view, accept, fork);
+    if (judged.some((action) => action.do === 'fail')) return judged;
     if (!isLonger && fork.position > firstPosition && accept.crc !== view.crc) {
-      return this.#refuse('WAL_DIVERGED', `the logs differ at LSN ${view.closed.lsn}`);
+      return this.#refuse('WAL_DIVERGED', `the logs differ at LSN ${view.end.lsn}`);
     }
     this.#accept = accept;
+    if (isRejoin) {
+      this.#state = 'rejoining';
+      return [...judged, { do: 'rejoin', position: accept.start, crc: accept.crc }];
+    }
     this.#isLonger = isLonger;
     this.#state = 'recording';
     return [{ do: 'record', rule: accept.rule.rule }];
+  }
+
+  rejoined(): StandbyAction[] {
+    assert(this.#state === 'rejoining', 'a log was to rejoin');
+    assert(this.#view().end.position === this.accepted.start, 'the log ends at the fork');
+    this.#state = 'recording';
+    return [{ do: 'record', rule: this.accepted.rule.rule }];
   }
 
   recorded(): StandbyAction[] {
@@ -197,35 +262,54 @@ export class StandbySession {
     return [{ do: 'cut', position: start, crc }];
   }
 
-  /** SAFETY 2.5 in the same epoch, 3.8 under a newer one. */
-  #lost(view: StandbyView, accept: Accept, fork: Place): StandbyAction[] | undefined {
-    const isLonger = view.closed.position > fork.position;
-    const { commit } = view;
-    if (view.history.at(-1)?.epoch === this.#term!.epoch) {
-      const bound = isLonger ? fork : accept.end;
-      if (commit.position <= bound.position) return undefined;
-      return this.#refuse(
-        'WAL_COMMITTED_LOST',
-        `this standby knows ${showPast(commit, bound)}; ` +
-          `the primary's log ends or differs before it`,
-      );
+  /** Whether the log is all of epochs before that of its primary. */
+  #judges({ history }: StandbyView): boolean {
+    const own = history.at(-1);
+    return own !== undefined && own.epoch < this.#term!.epoch;
+  }
+
+  /** SAFETY 3.8: refuses what may not go, or not without a word. */
+  #judge(view: StandbyView, fork: Place, next: HistoryEntry | undefined): StandbyAction[] {
+    // Of the primary, also where a standby passes its log on.
+    const judgement = judgeTail(view, fork, this.#term!.opener, next);
+    const told: StandbyAction = { do: 'judged', judgement };
+    if (mayGo(judgement, view.rejoin)) return [told];
+    const { verdict, tail } = judgement;
+    const wasPrimary = view.role !== 'standby';
+    const text =
+      `this log ${wasPrimary ? 'was a primary and ' : ''}holds ${describeTail(tail)}: ` +
+      `${this.#primary.name}, the new primary, went another way after LSN ${fork.lsn}`;
+    if (verdict === 'never') {
+      const why = `${text}, though a quorum had committed up to LSN ${view.quorumLsn}: that is`;
+      return [told, ...this.#refuse('WAL_DIVERGED', `${why} never removed`)];
     }
-    if (!isLonger || commit.position <= fork.position) return undefined;
+    const hint = rejoinHint(verdict, fork.lsn);
+    return [told, ...this.#refuse(wasPrimary ? 'WAL_WAS_PRIMARY' : 'WAL_DIVERGED', text, hint)];
+  }
+
+  /** SAFETY 2.5, in one epoch. */
+  #lost(view: StandbyView, accept: Accept, fork: Place): StandbyAction[] {
+    const { commit } = view;
+    if (this.#judges(view)) return [];
+    const bound = view.end.position > fork.position ? fork : accept.end;
+    if (commit.position <= bound.position) return [];
     return this.#refuse(
-      'WAL_DIVERGED',
-      `this standby knows ${showPast(commit, fork)}; the new primary's log does not have that`,
+      'WAL_COMMITTED_LOST',
+      `this standby knows ${showPast(commit, bound)}; ` +
+        `the primary's log ends or differs before it`,
     );
   }
 
   cut(): StandbyAction[] {
     assert(this.#state === 'cutting', 'a cut was under way');
-    assert(this.#view().closed.position === this.accepted.start, 'the log ends at the cut');
+    assert(this.#view().end.position === this.accepted.start, 'the log ends at the cut');
     return this.#begin();
   }
 
   /** Our batch at the fork point is not the primary's: nothing was cut. */
   cutRefused(): StandbyAction[] {
-    assert(this.#state === 'cutting', 'a cut was under way');
+    const { state } = this;
+    assert(state === 'cutting' || state === 'rejoining', 'a cut was under way');
     return this.#refuse('WAL_DIVERGED', 'the logs differ where their histories are the same');
   }
 
@@ -239,12 +323,12 @@ export class StandbySession {
     return [{ do: 'begin', history: this.accepted.history }];
   }
 
-  #refuse(code: WalErrorCode, message: string): StandbyAction[] {
+  #refuse(code: WalErrorCode, message: string, hint?: string): StandbyAction[] {
     this.#state = 'over';
     const { term } = this.#view();
     return [
       { do: 'refuse', refusal: { code, message, term } },
-      { do: 'fail', error: new WalError(code, message) },
+      { do: 'fail', error: new WalError(code, message, { hint }) },
     ];
   }
 
@@ -252,6 +336,15 @@ export class StandbySession {
     this.#state = 'over';
     return [{ do: 'fail', error: new WalError(code, message) }];
   }
+}
+
+function rejoinHint(verdict: Judgement['verdict'], lsn: number): string {
+  const look = `Look at them: \`walmirror dump --from ${lsn + 1}\`.`;
+  if (verdict === 'ask') return `${look} \`rejoin: 'auto'\` sets them aside in a file and follows.`;
+  return (
+    `${look} Another standby may have them too: promote that one. \`rejoin: ${lsn}\` sets aside ` +
+    'all that lies past that LSN and follows.'
+  );
 }
 
 /**

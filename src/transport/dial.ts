@@ -1,10 +1,11 @@
 import { X509Certificate } from 'node:crypto';
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { WalError } from '../api/errors.js';
 import { type Channel, channelOf } from './channel.js';
 import { dialFault, endedEarly } from './dial_fault.js';
 import { bareHost, type Endpoint, showEndpoint } from './endpoint.js';
+import { type Environment, processEnvironment } from './environment.js';
 import { SecretProver } from './secret_prover.js';
 import type { Security, TlsOptions } from './security.js';
 import { contextOptions, mayBeThere, requireAllowed, requireNamed } from './tls.js';
@@ -20,6 +21,7 @@ const addressMs = 1000;
 export interface DialTarget extends Endpoint, Pick<Security, 'tls' | 'secret'> {
   /** Of the log that this node holds, if it holds one. */
   readonly logId?: string | undefined;
+  readonly environment?: Environment | undefined;
 }
 
 /** Who is at the other end. */
@@ -81,7 +83,11 @@ class Dialling {
 
   #openPlain(): Socket {
     const callback = (count: number): boolean => this.#read(count);
-    const socket = connect({ ...this.#address, onread: { buffer: this.#buffer, callback } });
+    const { environment = processEnvironment } = this.#target;
+    const socket = environment.connect({
+      ...this.#address,
+      onread: { buffer: this.#buffer, callback },
+    });
     socket.on('connect', () => this.#opened());
     return socket;
   }

@@ -133,8 +133,8 @@ export class Feeder {
   /** More was closed, or flushed: sends what can be sent. */
   feed(): void {
     if (this.#isOver()) return;
-    if (this.#o.progress.state === 'live') this.#feedLive();
-    if (this.#o.progress.state === 'catchup') this.#feedCopies();
+    if (this.#o.progress.state === 'live' && !this.#copies) this.#feedLive();
+    if (this.#copies) this.#feedCopies();
   }
 
   /** The ring is wanted: refers to no more of it until the standby has caught up. */
@@ -162,6 +162,11 @@ export class Feeder {
     return this.#stopped || !this.#o.socket.writable;
   }
 
+  /** Whether it is fed from copies: without a ring to send from a live one is too. */
+  get #copies(): boolean {
+    return this.#o.progress.state === 'catchup' || this.#o.ring === undefined;
+  }
+
   #feedLive(): void {
     const { native, progress } = this.#o;
     const closed = native.state[State.CLOSED_POSITION]!;
@@ -181,11 +186,14 @@ export class Feeder {
         return;
       }
       if (end === undefined) return;
-      if (end.position - from > copyBytes && !this.#hold(from)) {
+      // Other threads may append, over what is not held, while this one looks at it.
+      const isLarge = end.position - from > copyBytes;
+      if ((isLarge || native.state[State.SHARED] === 1) && !this.#hold(from)) {
         progress.state = 'catchup';
         return;
       }
       this.#sendRing(from, end.position);
+      if (!isLarge && this.holdsFrom === Number.POSITIVE_INFINITY) this.#releasePin();
       progress.sent(end.position, end.lsn);
       this.#o.onSent();
     }
@@ -219,12 +227,11 @@ export class Feeder {
   }
 
   async #copyLoop(): Promise<void> {
-    const { progress } = this.#o;
     this.#reading = true;
     try {
-      while (!this.#stopped && progress.state === 'catchup') {
+      while (!this.#stopped && this.#copies) {
         if (this.#ahead === undefined && this.#goLive()) return;
-        const copy = this.#ahead ?? this.#beginCopy(progress.sentPosition);
+        const copy = this.#ahead ?? this.#beginCopy(this.#o.progress.sentPosition);
         if (copy === undefined) return;
         this.#ahead = undefined;
         const more = this.#sendCopy(copy, await copy.read);
@@ -241,6 +248,7 @@ export class Feeder {
   #goLive(): boolean {
     const { native, progress, ring } = this.#o;
     const lag = native.state[State.CLOSED_POSITION]! - progress.sentPosition;
+    if (ring === undefined) progress.state = lag > liveLag ? 'catchup' : 'live';
     if (lag > liveLag || ring === undefined) return false;
     if (progress.sentPosition < native.state[State.RING_FLOOR]!) return false;
     progress.state = 'live';
@@ -325,7 +333,10 @@ export class Feeder {
     this.#bytesUnderWay += write.bytes;
   }
 
-  /** Keeps the ring from `from` on for the writes to come. False: the engine has no pin left. */
+  /**
+   * Keeps the ring from `from` on for the writes to come. False: it is not there any more, or the
+   * engine has no pin left.
+   */
   #hold(from: number): boolean {
     if (this.#pin >= 0) return true;
     try {

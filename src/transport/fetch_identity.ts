@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { WalError } from '../api/errors.js';
 import { Backoff } from '../replication/backoff.js';
 import { isFinal, refusalError } from '../replication/standby_session.js';
@@ -12,6 +11,7 @@ import {
 import { MessageType, maxHelloBytes, maxProtocol, minProtocol } from '../wire/message_type.js';
 import { dial, type Peer } from './dial.js';
 import { type Endpoint, showEndpoint } from './endpoint.js';
+import { type Environment, pause, processEnvironment } from './environment.js';
 import { checkFollowHost } from './plaintext.js';
 import type { Security } from './security.js';
 import { type ReplicationTiming, withDefaults } from './timing.js';
@@ -26,7 +26,7 @@ export interface FetchIdentityOptions extends Endpoint, Security {
   /** Told why an attempt failed that is followed by another. */
   readonly onFailed?: ((error: WalError) => void) | undefined;
   readonly timing?: Partial<ReplicationTiming> | undefined;
-  readonly random?: (() => number) | undefined;
+  readonly environment?: Environment | undefined;
 }
 
 /**
@@ -37,30 +37,31 @@ export async function fetchIdentity(options: FetchIdentityOptions): Promise<Prim
   checkFollowHost(options.host, options);
   const timing = withDefaults(options.timing);
   const delays = { firstMs: timing.retryFirst, mostMs: timing.retryMost };
-  const backoff = new Backoff(delays, options.random ?? Math.random);
+  const { environment = processEnvironment } = options;
+  const backoff = new Backoff(delays, () => environment.random());
   for (;;) {
     options.signal?.throwIfAborted();
     try {
-      return await askOnce(options, timing);
+      return await askOnce(options, timing, environment);
     } catch (error) {
       options.signal?.throwIfAborted();
       if (!(error instanceof WalError) || isFinal(error)) throw error;
       options.onFailed?.(error);
     }
-    const signal = options.signal === undefined ? {} : { signal: options.signal };
-    await sleep(backoff.next(), undefined, signal).catch(() => undefined);
+    await pause(environment, backoff.next(), options.signal);
   }
 }
 
 function askOnce(
   options: FetchIdentityOptions,
   timing: ReplicationTiming,
+  environment: Environment,
 ): Promise<PrimaryIdentity> {
   return new Promise((resolve, reject) => {
     const buffer = new Uint8Array(maxHelloBytes);
     const reader = new FrameReader([MessageType.PRIMARY_HELLO, MessageType.REFUSAL]);
     const finish = (settle: () => void): void => {
-      clearTimeout(timer);
+      environment.clearTimer(timer);
       options.signal?.removeEventListener('abort', onAbort);
       settle();
       socket.destroy();
@@ -91,7 +92,7 @@ function askOnce(
     const onAbort = (): void => finish(() => reject(options.signal!.reason));
     options.signal?.addEventListener('abort', onAbort, { once: true });
     const late = new WalError('WAL_IO', `${showEndpoint(options)} did not answer in time`);
-    const timer = setTimeout(() => finish(() => reject(late)), timing.handshake);
+    const timer = environment.setTimeout(() => finish(() => reject(late)), timing.handshake);
   });
 }
 

@@ -7,6 +7,7 @@ import { MessageType, maxProtocol, minProtocol } from '../wire/message_type.js';
 import { decodeRangeHeader, encodeFetch, rangeHeaderBytes } from '../wire/range_messages.js';
 import { dial, receiveBytes } from './dial.js';
 import { type Endpoint, showEndpoint } from './endpoint.js';
+import { type Environment, processEnvironment } from './environment.js';
 import { checkFollowHost } from './plaintext.js';
 import type { Security } from './security.js';
 import { type ReplicationTiming, withDefaults } from './timing.js';
@@ -19,7 +20,11 @@ export interface FetchRangeOptions extends Endpoint, Security {
   readonly from: number;
   readonly signal?: AbortSignal | undefined;
   readonly timing?: Partial<ReplicationTiming> | undefined;
+  readonly environment?: Environment | undefined;
 }
+
+/** For all of an answer, as a multiple of how long a peer may be silent: also of one that drips. */
+const deadTimes = 12;
 
 /** The largest batch and the longest end of a segment fit. */
 export const maxAnswerBytes = 40 * 1024 * 1024;
@@ -32,12 +37,14 @@ export async function fetchRange(options: FetchRangeOptions): Promise<Uint8Array
   checkFollowHost(options.host, options);
   options.signal?.throwIfAborted();
   const { dead } = withDefaults(options.timing);
+  const { environment = processEnvironment } = options;
   return new Promise((resolve, reject) => {
     const buffer = new Uint8Array(receiveBytes);
     const reader = new FrameReader([MessageType.RANGE, MessageType.REFUSAL]);
     const answer = new Answer(options.from);
     const finish = (settle: () => void): void => {
-      clearTimeout(timer);
+      environment.clearTimer(timer);
+      environment.clearTimer(limit);
       options.signal?.removeEventListener('abort', onAbort);
       settle();
       socket.destroy();
@@ -62,7 +69,8 @@ export async function fetchRange(options: FetchRangeOptions): Promise<Uint8Array
       onClose: (error) => finish(() => reject(error)),
     });
     const late = new WalError('WAL_IO', `${showEndpoint(options)} did not answer in time`);
-    const timer = setTimeout(() => finish(() => reject(late)), dead);
+    const timer = environment.setTimeout(() => finish(() => reject(late)), dead);
+    const limit = environment.setTimeout(() => finish(() => reject(late)), deadTimes * dead);
     options.signal?.addEventListener('abort', onAbort, { once: true });
   });
 }

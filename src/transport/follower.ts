@@ -1,15 +1,24 @@
-import { performance } from 'node:perf_hooks';
 import { WalError, type WalErrorCode } from '../api/errors.js';
-import { loadBinding } from '../native/binding.js';
-import { type NativeLog, type Place, type Rule, State, type Term } from '../native/native_log.js';
+import {
+  type Cut,
+  type HistoryEntry,
+  type NativeLog,
+  type Place,
+  type Rule,
+  State,
+  type Term,
+} from '../native/native_log.js';
 import { Backoff } from '../replication/backoff.js';
-import { compareTerms } from '../replication/history.js';
+import { mayFence } from '../replication/fence.js';
+import { compareTerms, showTerm } from '../replication/history.js';
 import type { NodeIdentity } from '../replication/identity.js';
 import { KnownCommit } from '../replication/known_commit.js';
+import type { Judgement, RejoinMode } from '../replication/rejoin.js';
 import { sameRule } from '../replication/rule.js';
 import { isFinal, type StandbyView } from '../replication/standby_session.js';
 import { type DialTarget, receiveBytes } from './dial.js';
 import { type Endpoint, showEndpoint } from './endpoint.js';
+import { type Environment, processEnvironment, type Timer } from './environment.js';
 import { checkFollowHost } from './plaintext.js';
 import { PrimaryLink, type PrimaryLinkHost } from './primary_link.js';
 import { type LinkSecurity, linkSecurity, type Security, type TlsOptions } from './security.js';
@@ -27,19 +36,42 @@ export interface FollowerEvents {
   }): void;
   /** This standby cannot go on: its own log failed, or WAL_COMMITTED_LOST. */
   onFailed?(error: WalError): void;
+  /** More of the log was received, or flushed. */
+  onReceived?(): void;
+  /** The primary's rule is recorded here. */
+  onRule?(rule: Rule): void;
+  /** The log was cut, and is durable so. Called before anything of the new history is taken. */
+  onCut?(cut: LogCut): void;
+  /** Under a newer epoch: what the tail of this log was found to be. */
+  onJudged?(judgement: Judgement): void;
+  /** Nothing of that is left; an old primary is a standby now. */
+  onRejoined?(): void;
+}
+
+export interface LogCut {
+  /** Where the log ends now. */
+  readonly fork: Place;
+  /** What went is there. */
+  readonly file: string;
 }
 
 export interface FollowerOptions extends Endpoint, Security {
   readonly native: NativeLog;
   readonly identity: NodeIdentity;
   readonly events: FollowerEvents;
+  /** What becomes of records that a new primary lacks, and that may have been seen; or 'ask'. */
+  readonly rejoin?: RejoinMode | undefined;
+  /** `findPrimary` is asked before the address is tried: it may be of another time. */
+  readonly seekFirst?: boolean | undefined;
+  /**
+   * Where the primary may be by now, when a link has ended or did not come about; undefined: where
+   * it was, for all that is known. Rejects never.
+   */
+  readonly findPrimary?: (() => Promise<DialTarget | undefined>) | undefined;
   readonly timing?: Partial<ReplicationTiming> | undefined;
-  /** Numbers in [0, 1), for the jitter of the delays. */
-  readonly random?: (() => number) | undefined;
   /** Page-aligned memory for reading segments. Default: the addon's. */
   readonly allocateAligned?: ((bytes: number) => Uint8Array) | undefined;
-  /** Monotone milliseconds. */
-  readonly now?: (() => number) | undefined;
+  readonly environment?: Environment | undefined;
 }
 
 export interface FollowerStatus {
@@ -65,14 +97,15 @@ const contactPeriod = 10_000;
 /**
  * What a log drives as a standby: one connection to its primary at a time, made again with
  * growing delays. Whatever a primary sends, it can only make the log longer, or cut what is not
- * known to be committed. Used from the thread that opened the log.
+ * known to be committed; of an old primary's log also what was committed by itself alone, when
+ * that was allowed (SAFETY 3.8). Used from the thread that opened the log.
  */
 export class Follower implements PrimaryLinkHost {
   readonly native: NativeLog;
   target: DialTarget;
   readonly buffer = new Uint8Array(receiveBytes);
   readonly timing: ReplicationTiming;
-  readonly now: () => number;
+  readonly environment: Environment;
   readonly allocateAligned: (bytes: number) => Uint8Array;
 
   readonly #options: FollowerOptions;
@@ -82,8 +115,8 @@ export class Follower implements PrimaryLinkHost {
   #storedTerm: Term;
   #link: PrimaryLink | undefined;
   #busy: Promise<unknown> = Promise.resolve();
-  #retryTimer: NodeJS.Timeout | undefined;
-  #tickTimer: NodeJS.Timeout | undefined;
+  #retryTimer: Timer | undefined;
+  #tickTimer: Timer | undefined;
   #linkClosed: (() => void) | undefined;
   #stopping: Promise<void> | undefined;
   #flushWaits: { readonly position: number; readonly resolve: () => void } | undefined;
@@ -95,27 +128,34 @@ export class Follower implements PrimaryLinkHost {
   #lastContact: number | null;
   #streamingSince = Number.NaN;
   #appliedLsn = 0;
+  #openedAt: number;
   #sharedCommit = 0;
+  #cutFailure: WalError | undefined;
   #holds = true;
+  /** How many want that nothing is followed meanwhile. */
+  #held = 0;
+  #seeking = false;
+  #progressWaits: (() => void)[] = [];
 
   constructor(options: FollowerOptions) {
     checkFollowHost(options.host, options);
     this.#options = options;
     this.native = options.native;
-    const { host, port, tls, secret } = options;
-    this.target = { host, port, tls, secret, logId: options.identity.logId };
+    const { host, port, tls, secret, environment = processEnvironment } = options;
+    this.environment = environment;
+    this.target = { host, port, tls, secret, logId: options.identity.logId, environment };
     this.timing = withDefaults(options.timing);
-    this.now = options.now ?? (() => performance.now());
     this.allocateAligned =
-      options.allocateAligned ?? ((bytes) => loadBinding().allocateAligned(bytes));
+      options.allocateAligned ?? ((bytes) => environment.binding().allocateAligned(bytes));
     const { retryFirst, retryMost } = this.timing;
     const backoff = { firstMs: retryFirst, mostMs: retryMost };
-    this.#backoff = new Backoff(backoff, options.random ?? Math.random);
+    this.#backoff = new Backoff(backoff, () => environment.random());
     const info = options.native.info();
     this.#storedTerm = info.term;
     this.#primaryName = info.primaryName;
     this.#lastContact = info.lastContact;
     this.#known = new KnownCommit(info.commit);
+    this.#openedAt = this.#closed().position;
   }
 
   start(): void {
@@ -123,8 +163,9 @@ export class Follower implements PrimaryLinkHost {
     this.#state = 'following';
     const { heartbeat, dead, handshake } = this.timing;
     const period = Math.max(5, Math.min(heartbeat, dead, handshake) / 2);
-    this.#tickTimer = setInterval(() => this.#tick(), period);
-    this.#connect();
+    this.#tickTimer = this.environment.setInterval(() => this.#tick(), period);
+    if (this.#options.seekFirst === true) this.#seek();
+    else this.#connect();
     this.setRef(this.#holds);
   }
 
@@ -164,14 +205,82 @@ export class Follower implements PrimaryLinkHost {
   progress(): void {
     if (this.#state !== 'following') return;
     const { state } = this.native;
+    this.#wakeAll();
     if (state[State.FAILED] !== 0) {
       this.#fail(ownFailure(this.native));
       return;
     }
     this.#link?.progress();
+    this.#options.events.onReceived?.();
     this.#shareCommit();
     const waits = this.#flushWaits;
     if (waits !== undefined && state[State.FLUSH_POSITION]! >= waits.position) waits.resolve();
+  }
+
+  /** Nothing is followed until the function that this returns is called. */
+  hold(reason: string): () => void {
+    this.#held += 1;
+    this.#link?.drop(new WalError('WAL_CLOSED', reason));
+    return () => {
+      this.#held -= 1;
+      if (this.#held === 0 && this.#link === undefined && this.#retryTimer === undefined) {
+        this.#seek();
+      }
+    };
+  }
+
+  /** Resolves when nothing that it has begun is under way: a cut, say. */
+  async quiet(): Promise<void> {
+    await this.#busy.catch(() => undefined);
+  }
+
+  /**
+   * Takes and acknowledges nothing more of an older term: resolves when all that was received is
+   * flushed and the term stored (SAFETY 3.4). Rejects with WAL_FENCED where it may not be.
+   */
+  async fence(term: Term, candidate: string): Promise<void> {
+    const release = this.hold(`this node is fenced for ${candidate}, epoch ${term.epoch}`);
+    try {
+      await this.#exclusively(async () => {
+        const known = this.native.info();
+        if (!mayFence(known.term, term.epoch, term.opener)) throw notFenced(known.term);
+        await this.#flushed(this.#closed().position);
+        this.#requireFollowing();
+        const role = known.role === 'standby' ? 'standby' : 'fenced';
+        await this.native.storeRole(role, term, candidate, '');
+        this.#storedTerm = term;
+        this.#primaryName = candidate;
+      });
+    } finally {
+      release();
+    }
+  }
+
+  /**
+   * Takes what a member has of the log past the end here, up to `to`, while nothing is followed
+   * (`hold`). It is verified as what a primary sends is: only what goes on from here is taken.
+   */
+  async extend(
+    history: readonly HistoryEntry[],
+    to: number,
+    fetch: (from: number) => Promise<Uint8Array>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    await this.#exclusively(async () => {
+      this.native.beginIngest(history);
+      while (this.#closed().position < to) {
+        const from = this.#closed().position;
+        const bytes = await fetch(from);
+        for (let at = 0; at < bytes.length || this.#closed().position < from + bytes.length; ) {
+          this.#requireFollowing();
+          signal.throwIfAborted();
+          const taken = this.native.ingest(bytes, at, bytes.length);
+          at += taken;
+          const waits = at < bytes.length ? taken === 0 : this.#closed().position < from + at;
+          if (waits) await this.#progressed(signal);
+        }
+      }
+    });
   }
 
   /** Certificates for the connections from now on, and whom the present one may lead to. */
@@ -195,9 +304,22 @@ export class Follower implements PrimaryLinkHost {
     return this.#known.within(this.#closed());
   }
 
+  /** The highest commit place that this node knows, also past the end of its log. */
+  get told(): Place {
+    return this.#known.told;
+  }
+
+  get term(): Term {
+    return this.#storedTerm;
+  }
+
+  get isStreaming(): boolean {
+    return this.#link?.isStreaming === true;
+  }
+
   status(): FollowerStatus {
     const connected = this.#link?.isStreaming === true;
-    const now = this.now();
+    const now = this.environment.now();
     const at = connected ? now - this.#link!.silence() : this.#lastContactAt;
     return {
       address: showEndpoint(this.target),
@@ -205,7 +327,7 @@ export class Follower implements PrimaryLinkHost {
       security: linkSecurity(this.target),
       connected,
       lastContactMs: Number.isNaN(at) ? null : Math.max(0, now - at),
-      lastContact: connected ? heardAt(this.#link!) : this.#lastContact,
+      lastContact: connected ? this.#heardAt(this.#link!) : this.#lastContact,
       reason: connected ? null : this.#reason,
       primaryEnd: this.#primaryEnd,
       primaryCommit: this.#known.told,
@@ -217,27 +339,45 @@ export class Follower implements PrimaryLinkHost {
   appliedLsn = (): number => this.#appliedLsn;
 
   view(): StandbyView {
-    const { history } = this.native.info();
+    const info = this.native.info();
+    const { role, history, term } = info;
+    const last = history.at(-1);
+    const isOfLog =
+      info.isRuleOfEarlierTerm || (last !== undefined && compareTerms(last, term) === 'same');
     return {
       identity: this.#options.identity,
       term: this.#storedTerm,
+      role,
       history,
-      closed: this.#closed(),
+      end: this.#closed(),
       crc: this.native.state[State.LAST_CRC]!,
       commit: this.#known.told,
+      isCommitExact: info.isCommitExact,
+      quorumLsn: info.quorumLsn,
+      quorumMostLsn: info.quorumMostLsn,
+      rule: isOfLog ? info.rule : null,
+      isRuleUndercut: info.isRuleUndercut,
+      rejoin: this.#options.rejoin ?? 'ask',
     };
+  }
+
+  /** Whether this node was a primary, and is no standby yet. */
+  get isReturning(): boolean {
+    return this.native.info().role !== 'standby';
   }
 
   store(term: Term, primaryName: string): Promise<void> {
     return this.#exclusively(async () => {
       const address = showEndpoint(this.target);
       const info = this.native.info();
+      // An old primary is a standby only when its tail is judged and gone.
+      const role = info.role === 'standby' ? 'standby' : 'fenced';
       const isKnown =
-        info.role === 'standby' &&
+        info.role === role &&
         compareTerms(term, info.term) === 'same' &&
         info.primaryName === primaryName &&
         info.primaryAddress === address;
-      if (!isKnown) await this.native.storeRole('standby', term, primaryName, address);
+      if (!isKnown) await this.native.storeRole(role, term, primaryName, address);
       this.#storedTerm = term;
       this.#primaryName = primaryName;
     });
@@ -245,27 +385,82 @@ export class Follower implements PrimaryLinkHost {
 
   record(rule: Rule): Promise<void> {
     return this.#exclusively(async () => {
-      if (!sameRule(this.native.info().rule, rule)) await this.native.storeRule(rule);
+      // It would take the place of the rule that the tail is judged by.
+      if (this.isReturning) throw new WalError('WAL_CLOSED', 'the old primary has not rejoined');
+      const known = this.native.info();
+      if (known.isRuleOfEarlierTerm || !sameRule(known.rule, rule)) {
+        await this.native.storeRule(rule);
+      }
+      this.#options.events.onRule?.(rule);
     });
   }
 
   cut(position: number, crc: number): Promise<boolean> {
+    const how = this.#mayHaveShownPast(position) ? 'seen' : 'unseen';
+    return this.#exclusively(() => this.#cutTo(position, crc, how));
+  }
+
+  judged(judgement: Judgement): void {
+    this.#options.events.onJudged?.(judgement);
+  }
+
+  rejoin(position: number, crc: number): Promise<boolean> {
     return this.#exclusively(async () => {
-      // A checksum is looked up in what is flushed.
-      await this.#flushed(position);
-      if (this.#state !== 'following') throw new WalError('WAL_CLOSED', 'the standby stops');
-      const own = await this.#ownChecksum(position);
-      if (own !== crc) return false;
-      const { epoch, incarnation } = this.#storedTerm;
-      const at = position.toString(16).padStart(16, '0');
-      await this.native.truncate(position, `${at}-${epoch}-${incarnation}.diverged`);
+      this.#requireFree();
+      if (this.#closed().position > position) {
+        const isPlain = !this.isReturning && !this.#mayHaveShownPast(position);
+        if (!(await this.#cutTo(position, crc, isPlain ? 'unseen' : 'returning'))) return false;
+      } else {
+        const address = showEndpoint(this.target);
+        await this.native.storeRole('standby', this.#storedTerm, this.#primaryName, address);
+      }
+      this.#options.events.onRejoined?.();
       return true;
     });
   }
 
+  /**
+   * What came since the log was opened was never shown past the commit place; what was there may
+   * have been, by an earlier process that knew more of it.
+   */
+  #mayHaveShownPast(position: number): boolean {
+    return position < Math.max(this.#openedAt, this.#known.told.position);
+  }
+
+  /** false: its batch that ends there has another checksum. */
+  async #cutTo(position: number, crc: number, how: Cut): Promise<boolean> {
+    // A checksum is looked up in what is flushed.
+    await this.#flushed(position);
+    if (this.#state !== 'following') throw new WalError('WAL_CLOSED', 'the standby stops');
+    const own = await this.#ownChecksum(position);
+    if (own !== crc) return false;
+    this.#requireFree();
+    const { epoch, incarnation } = this.#storedTerm;
+    const at = position.toString(16).padStart(16, '0');
+    const name = `${at}-${epoch}-${incarnation}.diverged`;
+    const file = await this.native.truncate(position, name, how).catch((error: unknown) => {
+      // A disk that is full or damaged: the log is as it was, and trying again does not help.
+      const known = WalError.from(error);
+      if (known instanceof WalError) this.#cutFailure = known;
+      throw known;
+    });
+    const fork = this.#closed();
+    // What is shown from here on is another history.
+    this.#known.sessionFrom(fork);
+    this.#sharedCommit = Math.min(this.#sharedCommit, fork.position);
+    this.#appliedLsn = Math.min(this.#appliedLsn, fork.lsn);
+    this.#openedAt = Math.min(this.#openedAt, fork.position);
+    this.#options.events.onCut?.({ fork, file });
+    return true;
+  }
+
+  received(): void {
+    this.#options.events.onReceived?.();
+  }
+
   streaming(link: PrimaryLink, primary: string, term: Term): void {
     if (link !== this.#link) return;
-    this.#streamingSince = this.now();
+    this.#streamingSince = this.environment.now();
     this.#known.sessionFrom(this.#closed());
     this.#waits.resolveAll();
     this.#options.events.onConnected?.({ primary, term });
@@ -279,18 +474,20 @@ export class Follower implements PrimaryLinkHost {
   closed(link: PrimaryLink, error: WalError): void {
     if (link !== this.#link) return;
     if (link.greeted) {
-      this.#lastContactAt = this.now() - link.silence();
-      this.#storeContact(heardAt(link));
+      this.#lastContactAt = this.environment.now() - link.silence();
+      this.#storeContact(this.#heardAt(link));
     }
     this.#link = undefined;
     this.#reason = error.message;
     // A link that comes and goes is no reason to hurry; one that held is.
-    if (this.now() - this.#streamingSince >= this.timing.dead) this.#backoff.reset();
+    if (this.environment.now() - this.#streamingSince >= this.timing.dead) this.#backoff.reset();
     this.#streamingSince = Number.NaN;
     this.#linkClosed?.();
+    if (error.code === 'WAL_SPLIT') this.#storeSplit();
     if (this.#state !== 'following') return;
     const { code, message } = error;
-    this.#options.events.onDisconnected?.({ code, reason: message, final: isFinal(error) });
+    const final = this.#needsOperator(error);
+    this.#options.events.onDisconnected?.({ code, reason: message, final });
     if (this.native.state[State.FAILED] !== 0) this.#fail(ownFailure(this.native));
     else if (error.code === 'WAL_COMMITTED_LOST') this.#fail(error);
     else this.#retry(error);
@@ -300,8 +497,8 @@ export class Follower implements PrimaryLinkHost {
 
   async #stop(how: 'drop' | 'leave'): Promise<void> {
     if (this.#state !== 'failed') this.#state = 'stopped';
-    clearTimeout(this.#retryTimer);
-    clearInterval(this.#tickTimer);
+    this.environment.clearTimer(this.#retryTimer);
+    this.environment.clearTimer(this.#tickTimer);
     const link = this.#link;
     if (link !== undefined) {
       const closed = new Promise<void>((resolve) => {
@@ -311,6 +508,7 @@ export class Follower implements PrimaryLinkHost {
       await closed;
     }
     this.#flushWaits?.resolve();
+    this.#wakeAll();
     await this.#busy.catch(() => undefined);
     this.#waits.rejectAll(new WalError('WAL_CLOSED', 'the standby stopped following'));
   }
@@ -318,11 +516,21 @@ export class Follower implements PrimaryLinkHost {
   #tick(): void {
     const link = this.#link;
     if (link === undefined) return;
-    link.tick(this.now());
+    link.tick(this.environment.now());
     if (!link.isStreaming) return;
-    const at = heardAt(link);
+    const at = this.#heardAt(link);
     // Also where the clock was set back.
     if (Math.abs(at - (this.#lastContact ?? 0)) >= contactPeriod) this.#storeContact(at);
+  }
+
+  /** An old primary of an epoch that has another one opens as neither again (SAFETY 2.1). */
+  #storeSplit(): void {
+    const store = async (): Promise<void> => {
+      const { role, term } = this.native.info();
+      if (role !== 'primary' || this.native.state[State.FAILED] !== 0) return;
+      await this.native.storeRole('fenced', term, '', '');
+    };
+    this.#exclusively(store).catch(() => undefined);
   }
 
   /** What an operator decides by after a crash (SAFETY 3.5). A failure is the log's own to tell. */
@@ -333,35 +541,80 @@ export class Follower implements PrimaryLinkHost {
   }
 
   #connect(): void {
-    if (this.#state !== 'following') return;
+    if (this.#state !== 'following' || this.#held > 0 || this.#link !== undefined) return;
     this.#link = new PrimaryLink(this);
     this.#link.setRef(this.#holds);
   }
 
   #retry(error: WalError): void {
-    // An operator has to act; what waits hears of it, and when it was mended the link comes back
-    // by itself.
-    if (isFinal(error)) this.#waits.rejectAll(error);
-    const delay = isFinal(error) ? this.timing.retryMost : this.#backoff.next();
-    this.#retryTimer = setTimeout(() => {
-      // A cut or a stored term of the last connection may still be under way.
-      void this.#busy.then(
-        () => this.#connect(),
-        () => this.#connect(),
-      );
+    // What waits hears of it, and when it was mended the link comes back by itself.
+    const final = this.#needsOperator(error);
+    if (final) this.#waits.rejectAll(error);
+    const delay = final ? this.timing.retryMost : this.#backoff.next();
+    this.#retryTimer = this.environment.setTimeout(() => {
+      this.#retryTimer = undefined;
+      this.#seek();
     }, delay);
     if (!this.#holds) this.#retryTimer.unref();
+  }
+
+  #needsOperator(error: WalError): boolean {
+    return isFinal(error) || error === this.#cutFailure;
+  }
+
+  /** Connects to where the primary is by now. */
+  #seek(): void {
+    if (this.#seeking || this.#held > 0) return;
+    this.#seeking = true;
+    const connect = async (): Promise<void> => {
+      const found = await this.#options.findPrimary?.();
+      this.#seeking = false;
+      if (found !== undefined && this.#link === undefined) {
+        this.target = { ...found, environment: this.environment };
+      }
+      this.#connect();
+    };
+    // A cut or a stored term of the last connection may still be under way.
+    void this.#busy.then(connect, connect);
+  }
+
+  #requireFollowing(): void {
+    if (this.#state === 'following' && this.native.state[State.FAILED] === 0) return;
+    throw new WalError('WAL_CLOSED', 'the standby stops');
+  }
+
+  /** Who holds it wants the log as it is. */
+  #requireFree(): void {
+    if (this.#held > 0) throw new WalError('WAL_CLOSED', 'nothing is followed for now');
+  }
+
+  async #progressed(signal: AbortSignal): Promise<void> {
+    const wake = (): void => this.#wakeAll();
+    signal.addEventListener('abort', wake);
+    await new Promise<void>((resolve) => this.#progressWaits.push(resolve));
+    signal.removeEventListener('abort', wake);
+  }
+
+  #wakeAll(): void {
+    for (const resolve of this.#progressWaits.splice(0)) resolve();
   }
 
   #fail(error: WalError): void {
     if (this.#state !== 'following') return;
     this.#state = 'failed';
     this.#reason = error.message;
-    clearInterval(this.#tickTimer);
+    this.environment.clearTimer(this.#retryTimer);
+    this.environment.clearTimer(this.#tickTimer);
     this.#link?.drop(error);
     this.#flushWaits?.resolve();
+    this.#wakeAll();
     this.#waits.rejectAll(error);
     this.#options.events.onFailed?.(error);
+  }
+
+  /** Wall clock time at which the peer was last heard. */
+  #heardAt(link: PrimaryLink): number {
+    return Math.round(this.environment.wallClock() - link.silence());
   }
 
   #closed(): Place {
@@ -386,6 +639,8 @@ export class Follower implements PrimaryLinkHost {
 
   async #flushed(position: number): Promise<void> {
     if (this.native.state[State.FLUSH_POSITION]! >= position) return;
+    // Nobody looks at the flush any more.
+    this.#requireFollowing();
     await new Promise<void>((resolve) => {
       this.#flushWaits = { position, resolve };
     });
@@ -402,9 +657,8 @@ export class Follower implements PrimaryLinkHost {
   }
 }
 
-/** Wall clock time at which the peer was last heard. */
-function heardAt(link: PrimaryLink): number {
-  return Math.round(Date.now() - link.silence());
+function notFenced(known: Term): WalError {
+  return new WalError('WAL_FENCED', `this node knows term ${showTerm(known)}`);
 }
 
 function ownFailure(native: NativeLog): WalError {

@@ -13,10 +13,12 @@ import { type Exchange, isSameProof, proofOf } from './secret.js';
 import type { Security, TlsOptions } from './security.js';
 import { mayBeThere, requireAllowed, requireNamed } from './tls.js';
 
-const { AUTH_START, AUTH_PROOF, STANDBY_HELLO, FETCH } = MessageType;
+const { AUTH_START, AUTH_PROOF, STANDBY_HELLO, FETCH, SURVEY, FENCE, HANDOVER } = MessageType;
+
+const requests = [STANDBY_HELLO, FETCH, SURVEY, FENCE, HANDOVER] as const;
 
 /** Any may come first: what is missing is then told by name. */
-const first = [AUTH_START, STANDBY_HELLO, FETCH] as const;
+const first = [AUTH_START, ...requests] as const;
 
 /**
  * What a peer that has connected has to show before its first request counts:
@@ -46,7 +48,7 @@ export class Gate {
   /** Messages that the peer may send now. */
   get expects(): readonly number[] {
     if (this.#state === 'proof') return [AUTH_PROOF];
-    return this.#exchange === undefined ? first : [STANDBY_HELLO, FETCH];
+    return this.#exchange === undefined ? first : requests;
   }
 
   /** Throws where the first bytes of a peer are those of TLS, for which it is too late here. */

@@ -1,6 +1,7 @@
-import { createServer, type Server, type Socket } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import { WalError } from '../api/errors.js';
 import { type Endpoint, peerAddress, showEndpoint } from './endpoint.js';
+import { type Environment, processEnvironment } from './environment.js';
 import { HalfOpen } from './half_open.js';
 import { listenAddress } from './plaintext.js';
 import type { Security, TlsOptions } from './security.js';
@@ -9,7 +10,9 @@ import { rawSocketOf, TlsDoor } from './tls_door.js';
 
 export type { Endpoint } from './endpoint.js';
 
-export interface ListenOptions extends Endpoint, Security {}
+export interface ListenOptions extends Endpoint, Security {
+  readonly environment?: Environment | undefined;
+}
 
 /** Counts, for the status. */
 export interface ListenerCounts {
@@ -56,11 +59,14 @@ export class Listener {
   }
 
   async listen(options: ListenOptions): Promise<Endpoint> {
-    const host = await listenAddress(options.host, options).catch((error: unknown) => {
+    const { environment = processEnvironment } = options;
+    const host = await listenAddress(options, environment).catch((error: unknown) => {
       throw error instanceof WalError ? error : listenError(options, error as Error);
     });
     if (options.tls !== undefined) this.#door = this.#tlsDoor(options.tls);
-    const server = createServer({ highWaterMark: 64 * 1024 }, (socket) => this.#accept(socket));
+    const server = environment.createServer({ highWaterMark: 64 * 1024 }, (socket) =>
+      this.#accept(socket),
+    );
     this.#server = server;
     await new Promise<void>((resolve, reject) => {
       server.once('error', (error) => reject(listenError(options, error)));
@@ -101,13 +107,16 @@ export class Listener {
     }
   }
 
-  /** Takes no more connections; those there are stay, unless they are still in a TLS handshake. */
-  async close(): Promise<void> {
+  /**
+   * Takes no more connections; those there are stay, unless they are still in a TLS handshake, or
+   * all are to be dropped. Resolves when none is left.
+   */
+  async close(how: 'leave' | 'drop' = 'leave'): Promise<void> {
     const server = this.#server;
     this.#server = undefined;
     if (server === undefined) return;
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-    for (const raw of this.#securing.keys()) raw.destroy();
+    for (const raw of how === 'drop' ? this.#open : this.#securing.keys()) raw.destroy();
     await closed;
   }
 

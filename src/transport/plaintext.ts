@@ -1,7 +1,7 @@
-import { lookup } from 'node:dns/promises';
 import { BlockList, isIP } from 'node:net';
 import { WalError } from '../api/errors.js';
-import { bareHost } from './endpoint.js';
+import { bareHost, type Endpoint } from './endpoint.js';
+import type { Environment } from './environment.js';
 import type { Security } from './security.js';
 
 const loopback = new BlockList();
@@ -25,9 +25,12 @@ function refuse(what: string, host: string): WalError {
 }
 
 /** The address to listen on, looked up first: a name says nothing about where it leads. */
-export async function listenAddress(host: string, security: Security): Promise<string> {
+export async function listenAddress(
+  { host, ...security }: Endpoint & Security,
+  environment: Environment,
+): Promise<string> {
   const bare = bareHost(host);
-  const address = isIP(bare) === 0 ? (await lookup(bare)).address : bare;
+  const address = isIP(bare) === 0 ? await environment.lookup(bare) : bare;
   if (!mayLeave(security) && !isLoopback(address)) throw refuse('listening on', host);
   return address;
 }

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import { WalError } from '../api/errors.js';
 import { type Place, type Rule, State, type Term } from '../native/native_log.js';
 import { Heartbeat } from '../replication/heartbeat.js';
+import type { Judgement } from '../replication/rejoin.js';
 import type { NumberedRule } from '../replication/rule.js';
 import {
   type StandbyAction,
@@ -30,6 +31,7 @@ import {
 } from '../wire/stream_messages.js';
 import { decodeWant } from '../wire/want_messages.js';
 import { type DialTarget, dial, type Peer } from './dial.js';
+import type { Environment } from './environment.js';
 import { RangeGiver, type RangeGiverHost } from './range_giver.js';
 import type { TlsOptions } from './security.js';
 import type { ReplicationTiming } from './timing.js';
@@ -39,17 +41,26 @@ export interface PrimaryLinkHost extends RangeGiverHost {
   readonly target: DialTarget;
   readonly buffer: Uint8Array;
   readonly timing: ReplicationTiming;
-  readonly now: () => number;
+  readonly environment: Environment;
   readonly appliedLsn: () => number;
   view(): StandbyView;
   /** Stores role and term durably. */
   store(term: Term, primaryName: string): Promise<void>;
   /** Stores durably what the primary's acknowledgements mean; one after the other. */
   record(rule: Rule): Promise<void>;
+  /** Under a newer epoch: what the tail of the log was found to be. */
+  judged(judgement: Judgement): void;
+  /**
+   * Under a newer epoch: as `cut`, where the log goes on there; a standby then. One step: what
+   * interrupts it leaves all as it was, or all done.
+   */
+  rejoin(position: number, crc: number): Promise<boolean>;
   /** Cuts the log, after its batch that ends there was compared. false: it is not the primary's. */
   cut(position: number, crc: number): Promise<boolean>;
   /** The log is the primary's up to its end; log bytes come from now on. */
   streaming(link: PrimaryLink, primaryName: string, term: Term): void;
+  /** More of the log may be here. */
+  received(): void;
   /** The primary's commit place, and how far its log goes if it said so. */
   committed(commit: Place, end: Place | undefined): void;
   closed(link: PrimaryLink, error: WalError): void;
@@ -86,6 +97,8 @@ export class PrimaryLink implements FrameSink {
   #giver: RangeGiver | undefined;
   /** Newest rule that came, and that is recorded. */
   #ruleTold = 0;
+  /** Came while an old primary rejoined: it is recorded after that. */
+  #newerRule: NumberedRule | undefined;
   #ruleRecorded = 0;
   /** Where the next log byte belongs. */
   #expected = 0;
@@ -105,7 +118,7 @@ export class PrimaryLink implements FrameSink {
   constructor(host: PrimaryLinkHost) {
     this.#host = host;
     this.#session = new StandbySession(() => host.view());
-    const now = host.now();
+    const now = host.environment.now();
     const { heartbeat, dead, handshake } = host.timing;
     this.#heartbeat = new Heartbeat({ intervalMs: heartbeat, deadMs: dead }, now);
     this.#deadline = now + handshake;
@@ -130,7 +143,7 @@ export class PrimaryLink implements FrameSink {
   }
 
   silence(): number {
-    return this.#heartbeat.silence(this.#host.now());
+    return this.#heartbeat.silence(this.#host.environment.now());
   }
 
   /** Whether the connection keeps the process alive. */
@@ -158,8 +171,9 @@ export class PrimaryLink implements FrameSink {
     this.#ended = true;
     this.#leaving = true;
     this.#failure = error;
-    const timer = setTimeout(() => this.#socket.destroy(), this.#host.timing.close);
-    this.#socket.once('close', () => clearTimeout(timer));
+    const { environment, timing } = this.#host;
+    const timer = environment.setTimeout(() => this.#socket.destroy(), timing.close);
+    this.#socket.once('close', () => environment.clearTimer(timer));
     this.#socket.end();
     this.#socket.resume();
   }
@@ -188,7 +202,7 @@ export class PrimaryLink implements FrameSink {
   acknowledgeSoon(): void {
     if (this.#ackSoon || !this.isStreaming) return;
     this.#ackSoon = true;
-    setImmediate(() => {
+    this.#host.environment.setImmediate(() => {
       this.#ackSoon = false;
       if (this.isStreaming) this.#sendAckIfMoved();
     });
@@ -234,7 +248,7 @@ export class PrimaryLink implements FrameSink {
         return;
       case MessageType.RULE:
         checkHeader(bytes, start, this.#tag!);
-        this.#record(decodeRule(bytes, start, end), () => []);
+        this.#ruleCame(decodeRule(bytes, start, end));
         return;
       case MessageType.WANT:
         checkHeader(bytes, start, this.#tag!);
@@ -267,7 +281,9 @@ export class PrimaryLink implements FrameSink {
   dataBytes(bytes: Uint8Array, start: number, end: number): number {
     // A cut is under way: what follows waits in the socket.
     if (this.#session.state !== 'streaming') return 0;
-    return this.#host.native.ingest(bytes, start, end);
+    const taken = this.#host.native.ingest(bytes, start, end);
+    this.#host.received();
+    return taken;
   }
 
   #commitMoved(view: CommitView): void {
@@ -287,7 +303,7 @@ export class PrimaryLink implements FrameSink {
 
   #received(count: number): boolean {
     if (this.#ended) return this.#leaving;
-    this.#heartbeat.heard(this.#host.now());
+    this.#heartbeat.heard(this.#host.environment.now());
     this.#pendingFrom = 0;
     this.#pendingTo = count;
     this.#guard(() => this.#take());
@@ -371,7 +387,7 @@ export class PrimaryLink implements FrameSink {
       });
     }
     this.#socket.write(message);
-    this.#heartbeat.spoke(this.#host.now());
+    this.#heartbeat.spoke(this.#host.environment.now());
   }
 
   // -- handshake --
@@ -395,10 +411,21 @@ export class PrimaryLink implements FrameSink {
         case 'position':
           this.#socket.write(encodePosition(action.position));
           break;
-        case 'record':
-          this.#begin();
-          this.#record(this.#session.accepted.rule, () => this.#session.recorded());
+        case 'judged':
+          this.#host.judged(action.judgement);
           break;
+        case 'rejoin':
+          this.#begin();
+          this.#await(this.#host.rejoin(action.position, action.crc), (done) =>
+            done ? this.#session.rejoined() : this.#session.cutRefused(),
+          );
+          break;
+        case 'record': {
+          this.#begin();
+          const newest = this.#newerRule ?? this.#session.accepted.rule;
+          this.#record(newest, () => this.#session.recorded());
+          break;
+        }
         case 'cut':
           this.#await(this.#host.cut(action.position, action.crc), (done) =>
             done ? this.#session.cut() : this.#session.cutRefused(),
@@ -426,16 +453,31 @@ export class PrimaryLink implements FrameSink {
     );
   }
 
+  #ruleCame(rule: NumberedRule): void {
+    if (this.#session.state !== 'rejoining') {
+      if (rule.number <= Math.max(this.#ruleTold, this.#newerRule?.number ?? 0)) throw notNewer();
+      // Of those that come while one is stored the last is enough.
+      if (this.#ruleTold > this.#ruleRecorded) this.#newerRule = rule;
+      else this.#record(rule, () => []);
+      return;
+    }
+    const before = this.#newerRule ?? this.#session.accepted.rule;
+    if (rule.number <= before.number) throw notNewer();
+    this.#newerRule = rule;
+  }
+
   /**
    * The primary's newer rules wait for it to be recorded here, so it is told at once, of that alone
    * where a cut has to come first.
    */
   #record({ number, rule }: NumberedRule, then: () => StandbyAction[]): void {
-    if (number <= this.#ruleTold) throw invalid('a rule that is not newer');
+    if (number <= this.#ruleTold) throw notNewer();
     this.#ruleTold = number;
     this.#await(this.#host.record(rule), () => {
       this.#ruleRecorded = number;
       this.#sendAck();
+      const newer = this.#newerRule;
+      if (newer !== undefined && newer.number > number) this.#record(newer, () => []);
       return then();
     });
   }
@@ -447,6 +489,7 @@ export class PrimaryLink implements FrameSink {
 
   /** From here on messages of the session come; its log bytes wait until it streams. */
   #begin(): void {
+    if (this.#tag !== undefined) return;
     this.#tag = this.#session.tag;
     this.#expected = this.#session.accepted.start;
   }
@@ -466,6 +509,8 @@ export class PrimaryLink implements FrameSink {
   #end(error: WalError): void {
     this.#failure = error;
     this.#ended = true;
+    // A primary that had accepted goes on to send: that is of no session.
+    this.#reader.expect([]);
     this.#socket.end();
     // The refusal leaves, and no peer holds the connection open for long.
     this.#socket.destroySoon();
@@ -478,6 +523,10 @@ export class PrimaryLink implements FrameSink {
 }
 
 const nothing = { writePosition: 0, writeLsn: 0, flushPosition: 0, flushLsn: 0, applyLsn: 0 };
+
+function notNewer(): Error {
+  return invalid('a rule that is not newer');
+}
 
 function asWalError(error: unknown): WalError {
   const known = WalError.from(error);

@@ -10,6 +10,7 @@ import {
   maxWanted,
   pieceHeaderBytes,
 } from '../wire/want_messages.js';
+import { type Environment, processEnvironment, type Timer } from './environment.js';
 
 /** The standby has the batch there, and it takes an answer of so many bytes. */
 export class LargerWanted extends Error {
@@ -29,7 +30,7 @@ interface Asked {
   pieces: Uint8Array[];
   /** undefined: it came too late, and what still comes is for nobody. */
   waiter: { resolve(bytes: Uint8Array): void; reject(error: Error): void } | undefined;
-  readonly timer: NodeJS.Timeout;
+  readonly timer: Timer;
 }
 
 /**
@@ -41,13 +42,20 @@ export class RangeAsk {
   readonly #send: (message: Uint8Array) => void;
   readonly #tag: SessionTag;
   readonly #deadMs: number;
+  readonly #environment: Environment;
   #number = 0;
   #asked: Asked | undefined;
 
-  constructor(send: (message: Uint8Array) => void, tag: SessionTag, deadMs: number) {
+  constructor(
+    send: (message: Uint8Array) => void,
+    tag: SessionTag,
+    deadMs: number,
+    environment = processEnvironment,
+  ) {
     this.#send = send;
     this.#tag = tag;
     this.#deadMs = deadMs;
+    this.#environment = environment;
   }
 
   /** Whether an answer is under way. */
@@ -62,7 +70,7 @@ export class RangeAsk {
     }
     this.#number = (this.#number + 1) >>> 0;
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => this.#late(), this.#deadMs);
+      const timer = this.#environment.setTimeout(() => this.#late(), this.#deadMs);
       timer.unref();
       this.#asked = { from, most, size: 0, pieces: [], waiter: { resolve, reject }, timer };
       this.#send(encodeWant(this.#tag, { number: this.#number, from, most }));
@@ -83,7 +91,7 @@ export class RangeAsk {
     }
     if (!piece.isLast) return;
     this.#asked = undefined;
-    clearTimeout(asked.timer);
+    this.#environment.clearTimer(asked.timer);
     asked.waiter?.resolve(Buffer.concat(asked.pieces, asked.size));
   }
 
@@ -102,7 +110,7 @@ export class RangeAsk {
   end(error: Error): void {
     const asked = this.#asked;
     this.#asked = undefined;
-    clearTimeout(asked?.timer);
+    this.#environment.clearTimer(asked?.timer);
     asked?.waiter?.reject(error);
   }
 
@@ -121,7 +129,7 @@ export class RangeAsk {
     const asked = this.#asked;
     if (asked === undefined) return;
     const { size } = asked;
-    setImmediate(() => {
+    this.#environment.setImmediate(() => {
       if (this.#asked === asked && asked.size === size) giveUp(asked);
     });
   }

@@ -49,6 +49,11 @@ export class Retention {
     for (const [id] of away.slice(0, -maxAway)) this.#release(id);
   }
 
+  /** It does not follow this primary. */
+  forget(nodeId: string): void {
+    this.#release(nodeId);
+  }
+
   releaseAll(): void {
     for (const nodeId of [...this.#claims.keys()]) this.#release(nodeId);
   }

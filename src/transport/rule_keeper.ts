@@ -21,6 +21,11 @@ export interface RuleKeeperHost {
   readonly recorded: () => void;
   /** Another rule is in force. */
   readonly changed: () => void;
+  /**
+   * Where a referee decides by the rule: resolves when it has it; before, it is not in
+   * force.
+   */
+  readonly recordElsewhere: ((rule: NumberedRule) => Promise<void>) | undefined;
 }
 
 /** What `watch` decided: the primary goes on alone, or waits for standbys again. */
@@ -125,12 +130,13 @@ export class RuleKeeper {
 
   #record(rule: NumberedRule): void {
     this.#host.tell(rule);
-    this.#host.native.storeRule(rule.rule).then(
+    const here = this.#host.native.storeRule(rule.rule);
+    Promise.all([here, this.#host.recordElsewhere?.(rule)]).then(
       () => {
         this.rules.recordedHere(rule.number);
         this.#host.recorded();
       },
-      // Not stored: the log has failed or is closed, and says so itself.
+      // Not stored: the log has failed, is closed or is no primary any more, and says so itself.
       () => undefined,
     );
   }

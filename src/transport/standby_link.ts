@@ -3,6 +3,7 @@ import { WalError, type WalErrorCode } from '../api/errors.js';
 import { type NativeLog, type Place, State } from '../native/native_log.js';
 import type { BatchEnds } from '../replication/batch_ends.js';
 import { Heartbeat } from '../replication/heartbeat.js';
+import type { NodeIdentity } from '../replication/identity.js';
 import {
   type PrimaryAction,
   PrimarySession,
@@ -33,8 +34,11 @@ import {
   type SessionTag,
 } from '../wire/stream_messages.js';
 import { peerAddress } from './endpoint.js';
+import type { Environment, Timer } from './environment.js';
 import { Feeder } from './feeder.js';
 import type { Gate } from './gate.js';
+import { decodeQuestion, deskFor, type MemberQuestion, memberAnswer } from './member_answer.js';
+import type { MemberDesk } from './member_desk.js';
 import { RangeAsk } from './range_ask.js';
 import { readRange } from './range_server.js';
 import type { TlsOptions } from './security.js';
@@ -54,7 +58,7 @@ export interface StandbyLinkHost {
   readonly ringBytes: number;
   readonly batchEnds: BatchEnds;
   readonly timing: ReplicationTiming;
-  readonly now: () => number;
+  readonly environment: Environment;
   readonly allocateAligned: (bytes: number) => Uint8Array;
   readonly commitPlace: () => Place;
   readonly writeAcks: () => boolean;
@@ -70,6 +74,13 @@ export interface StandbyLinkHost {
   /** One more of those that repair a copy; false: there are as many as can be. */
   beginFetch(link: StandbyLink): boolean;
   endFetch(): void;
+  readonly identity: NodeIdentity;
+  /** Who answers members; nobody without. */
+  readonly desk: MemberDesk | undefined;
+  /** Why nobody is fed now; undefined: who comes is. */
+  refusal(): WalError | undefined;
+  /** This peer is answered, and is no stranger any more. */
+  served(link: StandbyLink): void;
   /** A standby is let in: the rule to tell it, which names it if it may count. */
   admit(link: StandbyLink, progress: Progress): NumberedRule;
   /** The handshake is through. */
@@ -107,11 +118,16 @@ export class StandbyLink implements FrameSink, RangeHolder {
   };
   #feeder: Feeder | undefined;
   #progress: Progress | undefined;
+  #hasRefused = false;
   #tag: SessionTag | undefined;
   #asked: RangeAsk | undefined;
   #checksumAt = -1;
   /** It has passed the gate. */
   #known = false;
+  /** A member waits for its answer. */
+  #isAnswering = false;
+  /** Ends it by itself, since it may outlive the role that would end it. */
+  #answerLimit: Timer | undefined;
   #commitSent = -1;
   #commitsUnderWay = 0;
   /** Keeps the log until the handshake is through; -1 otherwise. */
@@ -123,7 +139,7 @@ export class StandbyLink implements FrameSink, RangeHolder {
   /** What the standby had said of its progress at the last tick. */
   #heard = 0;
   #tickedAt: number;
-  #stateSince = { state: 'handshake' as ProgressState, at: Date.now() };
+  #stateSince: { readonly state: ProgressState; readonly at: number };
   #destroyAt = Number.POSITIVE_INFINITY;
   #reason = 'the standby closed the connection';
 
@@ -135,7 +151,8 @@ export class StandbyLink implements FrameSink, RangeHolder {
     this.#reader = new FrameReader(this.#gate.expects);
     this.#sessionNumber = sessionNumber;
     this.#session = new PrimarySession(() => host.view(), sessionNumber);
-    const now = host.now();
+    const now = host.environment.now();
+    this.#stateSince = { state: 'handshake', at: host.environment.wallClock() };
     const { heartbeat, dead, handshake } = host.timing;
     this.#heartbeat = new Heartbeat({ intervalMs: heartbeat, deadMs: dead }, now);
     this.#deadline = acceptedAt + handshake;
@@ -153,9 +170,29 @@ export class StandbyLink implements FrameSink, RangeHolder {
     socket.on('close', () => this.#closed());
   }
 
+  /** It does not follow, as it is: nothing has to be kept for it. */
+  get hasRefused(): boolean {
+    return this.#hasRefused;
+  }
+
   /** undefined until the handshake is through. */
   get progress(): Progress | undefined {
     return this.#progress;
+  }
+
+  /** It is let in, or is about to be: it has said who it is, to be fed. */
+  get isFed(): boolean {
+    return this.#session.state !== 'hello';
+  }
+
+  /** Of the protocol that the standby and this node speak. */
+  get version(): number {
+    return this.#session.version;
+  }
+
+  /** A member waits here for its answer. */
+  get isAnswering(): boolean {
+    return this.#isAnswering;
   }
 
   get feeder(): Feeder | undefined {
@@ -174,7 +211,8 @@ export class StandbyLink implements FrameSink, RangeHolder {
 
   #noteState(): void {
     const state = this.#progress?.state ?? 'handshake';
-    if (state !== this.#stateSince.state) this.#stateSince = { state, at: Date.now() };
+    if (state === this.#stateSince.state) return;
+    this.#stateSince = { state, at: this.#host.environment.wallClock() };
   }
 
   /** Tells the certificate of the standby from others; undefined without TLS. */
@@ -183,7 +221,7 @@ export class StandbyLink implements FrameSink, RangeHolder {
   }
 
   silence(): number {
-    return this.#heartbeat.silence(this.#host.now());
+    return this.#heartbeat.silence(this.#host.environment.now());
   }
 
   /** Ends the connection where its peer may not be there any more. */
@@ -209,7 +247,7 @@ export class StandbyLink implements FrameSink, RangeHolder {
   /** Nothing may be written after this: it would cut off what was written before. */
   #end(last?: Uint8Array, graceMs = this.#host.timing.close): void {
     this.#feeder?.stop();
-    this.#destroyAt = this.#host.now() + graceMs;
+    this.#destroyAt = this.#host.environment.now() + graceMs;
     if (last === undefined) this.socket.end();
     else this.socket.end(last);
   }
@@ -229,7 +267,7 @@ export class StandbyLink implements FrameSink, RangeHolder {
     if (nowMs >= this.#destroyAt) this.socket.destroy();
     if (this.#isEnding) return;
     if (this.#progress === undefined) {
-      if (nowMs < this.#deadline) return;
+      if (nowMs < this.#deadline || this.#isAnswering) return;
       this.#host.refused(this.#address, 'the handshake took too long');
       this.drop('the handshake took too long');
       return;
@@ -334,7 +372,18 @@ export class StandbyLink implements FrameSink, RangeHolder {
         this.#reader.expect([]);
         const hello = decodeStandbyHello(bytes, start, end);
         this.#pass(hello.name);
-        this.#perform(this.#session.onHello(hello));
+        const refusal = hello.sender === undefined ? undefined : this.#host.refusal();
+        if (refusal !== undefined) this.#refuse(refusal.code, refusal.message);
+        else this.#perform(this.#session.onHello(hello));
+        return;
+      }
+      case MessageType.SURVEY:
+      case MessageType.FENCE:
+      case MessageType.HANDOVER: {
+        this.#reader.expect([]);
+        const question = decodeQuestion(type, bytes, start, end);
+        this.#pass(question.name);
+        void this.#answerMember(question);
         return;
       }
       case MessageType.FETCH: {
@@ -350,6 +399,7 @@ export class StandbyLink implements FrameSink, RangeHolder {
         return;
       case MessageType.REFUSAL: {
         const refusal = decodeRefusal(bytes, start, end);
+        this.#hasRefused = true;
         this.drop(`refused by the standby: ${refusal.code}: ${refusal.message}`);
         return;
       }
@@ -368,7 +418,7 @@ export class StandbyLink implements FrameSink, RangeHolder {
 
   #received(chunk: Buffer): void {
     if (this.socket.destroyed || this.#isEnding) return;
-    this.#heartbeat.heard(this.#host.now());
+    this.#heartbeat.heard(this.#host.environment.now());
     this.#guarded(() => {
       this.#gate.look(chunk);
       this.#reader.push(chunk, 0, chunk.length, this);
@@ -431,6 +481,37 @@ export class StandbyLink implements FrameSink, RangeHolder {
           this.#host.fenced(this, action);
       }
     }
+  }
+
+  /** Not a standby: a member that asks how this one stands, or of which is to be the primary. */
+  async #answerMember(question: MemberQuestion): Promise<void> {
+    const host = this.#host;
+    try {
+      const desk = deskFor(host, question);
+      host.served(this);
+      this.#isAnswering = true;
+      this.#reason = 'a member got its answer';
+      this.#endWithin(host.timing.answer);
+      const isThere = (): boolean => !this.socket.destroyed && !this.#isEnding;
+      const answer = await memberAnswer(desk, host.identity, question, isThere);
+      if (!this.socket.destroyed && !this.#isEnding) this.#end(answer);
+    } catch (error) {
+      const known = WalError.from(error);
+      if (!(known instanceof WalError)) throw error;
+      this.#refuse(known.code, known.message);
+    } finally {
+      // Who got its answer, and stays, is waited for like anybody else.
+      this.#isAnswering = false;
+      this.#endWithin(host.timing.close);
+    }
+  }
+
+  #endWithin(ms: number): void {
+    const { environment } = this.#host;
+    environment.clearTimer(this.#answerLimit);
+    if (this.socket.destroyed) return;
+    this.#answerLimit = environment.setTimeout(() => this.socket.destroy(), ms);
+    this.#answerLimit.unref();
   }
 
   /** Not a standby: it repairs a copy of this log, and gets a piece of it. */
@@ -521,12 +602,12 @@ export class StandbyLink implements FrameSink, RangeHolder {
     this.#progress = progress;
     this.#commitSent = accept.commit.position;
     const ask = (message: Uint8Array): void => void socket.write(message);
-    this.#asked = new RangeAsk(ask, this.#tag, host.timing.dead);
+    this.#asked = new RangeAsk(ask, this.#tag, host.timing.dead, host.environment);
     this.#expectSession();
     const rule = host.admit(this, progress);
     progress.ruleTold = rule.number;
     socket.write(encodeAccept({ ...accept, rule }));
-    const now = host.now();
+    const now = host.environment.now();
     this.#heartbeat.heard(now);
     this.#feeder = new Feeder({
       native: host.native,
@@ -548,7 +629,7 @@ export class StandbyLink implements FrameSink, RangeHolder {
 
   #sent(): void {
     this.#noteState();
-    this.#heartbeat.spoke(this.#host.now());
+    this.#heartbeat.spoke(this.#host.environment.now());
     this.#commitSent = this.#host.commitPlace().position;
   }
 
@@ -575,6 +656,8 @@ export class StandbyLink implements FrameSink, RangeHolder {
   }
 
   #refuse(code: WalErrorCode, message: string): void {
+    // The log may be closed by then.
+    if (this.socket.destroyed || this.#isEnding) return;
     // Who has not shown what it has to is told no more than it was already.
     const term = this.#known ? this.#host.view().term : undefined;
     this.#sendRefusal({ code, message, term });
@@ -597,6 +680,7 @@ export class StandbyLink implements FrameSink, RangeHolder {
     this.#feeder?.end();
     this.#asked?.end(new WalError('WAL_IO', `it went away: ${this.#reason}`));
     this.#releaseClaim();
+    this.#host.environment.clearTimer(this.#answerLimit);
     this.#host.closed(this, this.#reason);
   }
 }

@@ -6,6 +6,8 @@ export interface ReplicationTiming {
   readonly dead: number;
   /** From the connection to the end of the handshake. */
   readonly handshake: number;
+  /** How long a member waits for its answer: storing an epoch takes as long as the disk takes. */
+  readonly answer: number;
   /** A standby that makes no progress for this long while the log's memory is wanted is dropped. */
   readonly stall: number;
   /** How long an orderly close waits for what was sent to leave. */
@@ -19,6 +21,7 @@ export const defaultTiming: ReplicationTiming = {
   heartbeat: 1000,
   dead: 5000,
   handshake: 5000,
+  answer: 10_000,
   stall: 100,
   close: 1000,
   retryFirst: 50,

@@ -51,6 +51,12 @@ const lengths: Readonly<Record<number, readonly [number, number]>> = {
   [MessageType.AUTH_START]: [authStartBytes, authStartBytes],
   [MessageType.AUTH_CHALLENGE]: [authChallengeBytes, authChallengeBytes],
   [MessageType.AUTH_PROOF]: [authProofBytes, authProofBytes],
+  [MessageType.SURVEY]: [prefixBytes + 1, maxHelloBytes],
+  [MessageType.STANDING]: [prefixBytes + 1, maxMessageBytes],
+  [MessageType.FENCE]: [prefixBytes + 1, maxHelloBytes],
+  [MessageType.GRANT]: [prefixBytes + 1, maxMessageBytes],
+  [MessageType.HANDOVER]: [prefixBytes + 1, maxHelloBytes],
+  [MessageType.TAKEN]: [prefixBytes + 1, maxMessageBytes],
 };
 
 const stranger = 256;

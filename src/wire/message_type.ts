@@ -16,7 +16,9 @@
  *
  * Whoever repairs a copy of the log says FETCH instead of a hello (range_messages.ts). A primary
  * asks a standby for a range of the log with WANT (want_messages.ts). Where nodes share a secret
- * they prove it first (auth_messages.ts).
+ * they prove it first (auth_messages.ts). Members of a group ask each other how they stand, and are
+ * fenced for a promotion, with SURVEY and FENCE instead of a hello (member_messages.ts); a primary
+ * that was demoted hands over to one of them with HANDOVER (handover_messages.ts).
  */
 export const MessageType = {
   STANDBY_HELLO: 1,
@@ -36,13 +38,21 @@ export const MessageType = {
   AUTH_START: 15,
   AUTH_CHALLENGE: 16,
   AUTH_PROOF: 17,
+  SURVEY: 18,
+  STANDING: 19,
+  FENCE: 20,
+  GRANT: 21,
+  HANDOVER: 22,
+  TAKEN: 23,
 } as const;
 
 /** Oldest and newest version of the protocol that this release speaks. */
 export const minProtocol = 1;
-export const maxProtocol = 2;
+export const maxProtocol = 3;
 /** From this version on a primary may send WANT. */
 export const wantProtocol = 2;
+/** From this version on a member takes HANDOVER. */
+export const handoverProtocol = 3;
 
 export const lengthBytes = 4;
 /** Length and type. */

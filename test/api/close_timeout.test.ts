@@ -5,6 +5,7 @@ import { closeWithin } from '../../src/api/close.js';
 import type { LogCore } from '../../src/api/core.js';
 import { Log } from '../../src/index.js';
 import { State } from '../../src/native/native_log.js';
+import { processEnvironment } from '../../src/transport/environment.js';
 import { codeOf, openLog, until, walError } from './helpers.js';
 
 describe('close({ timeout })', () => {
@@ -34,7 +35,8 @@ describe('close({ timeout })', () => {
     state[State.FLUSH_LSN] = 5;
     state[State.CLOSED_LSN] = 9;
     const ended: unknown[] = [];
-    const core = { native: { state }, endWaits: (error: unknown) => ended.push(error) };
+    const endWaits = (error: unknown) => ended.push(error);
+    const core = { native: { state }, environment: processEnvironment, endWaits };
     const never = new Promise<void>(() => undefined);
     const error = await walError(() => closeWithin(core as unknown as LogCore, never, 1));
     expect(error).toMatchObject({ code: 'WAL_CLOSE_TIMEOUT', lsn: 6, outcome: 'unknown' });

@@ -22,8 +22,10 @@ function setUp(timeoutMs: number) {
     keepAlive: { acquire: () => undefined, release: () => undefined } as unknown as KeepAlive,
     waiters,
     tally: new CommitTally(),
+    now: () => 0,
     log: { log: 'n', dir: '/d' },
     policy: () => ({ level: 'remote_flush', standbys: parseStandbys('ANY 1 (*)') }),
+    admit: () => undefined,
     refresh: () => undefined,
   });
   const closeBatch = () => {

@@ -60,8 +60,8 @@ describe('a logger', () => {
     const { logger, lines } = memoryLogger();
     const events = new LogEmitter();
     const narrator = new Narrator(identity, events, logger);
-    events.emit('role', { role: 'primary', term });
-    events.emit('role', { role: 'fenced', term });
+    events.emit('role', { role: 'primary', term, reason: 'promoted' });
+    events.emit('role', { role: 'fenced', term, reason: 'fenced' });
     events.emit('failed', new WalError('WAL_IO', 'it broke'));
     events.emit('standby', { name: 'b', nodeId: 'bb', connected: true, reason: '' });
     events.emit('standby', { name: 'b', nodeId: 'bb', connected: false, reason: 'gone' });
@@ -77,7 +77,7 @@ describe('a logger', () => {
     events.emit('repaired', scrub);
     await turn();
     expect(lines.map(([level, { event }, message]) => `${level} ${event}: ${message}`)).toEqual([
-      'info role: primary now, epoch 3',
+      'info role: primary now, epoch 3: promoted',
       'error role: fenced now, epoch 3: a newer primary exists',
       'error failed: the log has failed: it broke',
       'info standby: standby b connected',

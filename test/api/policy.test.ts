@@ -30,6 +30,18 @@ function heard(log: Log, event: 'degraded' | 'restored'): object[] {
   return events;
 }
 
+it.each(['ANY 1 (*)', 'FIRST 1 (*)'])('%s is met without shared memory too', async (named) => {
+  const { log, port } = await primary({ synchronousStandbys: named, sharedMemory: false });
+  const b = await standby(port);
+  expect(await log.appendAndCommit('one')).toEqual({
+    lsn: 1,
+    level: 'remote_flush',
+    standbys: ['b'],
+  });
+  expect(log.status().standbys).toMatchObject([{ name: 'b', state: 'live' }]);
+  await b.close();
+});
+
 describe('whenMissing degrade', () => {
   it('goes on alone after syncTimeout, says so, and comes back by itself', async () => {
     const { log, port } = await primary(degrading);
@@ -76,8 +88,11 @@ describe('whenMissing degrade', () => {
       /degraded: the primary went on alone, this node may miss what was acknowledged/,
     );
     await log.close();
-    const promoted = await b.promote({ primaryStopped: true });
+    const stopped = { primaryStopped: true };
+    expect(await codeOf(() => b.promote(stopped))).toBe('WAL_PROMOTION_REFUSED');
+    const promoted = await b.promote({ ...stopped, force: true });
     expect(promoted.oldPrimary.rule?.degraded).toBe(true);
+    expect(promoted.forced).toMatch(/went on alone/);
   });
 
   it('lets a promotion through whose applier waits for the opening to be committed', async () => {
@@ -91,7 +106,7 @@ describe('whenMissing degrade', () => {
     await until(() => b.status().flushLsn === 1, 'the record');
     await log.close();
     expect(found).toEqual([]);
-    await b.promote({ primaryStopped: true, ...degrading });
+    await b.promote({ primaryStopped: true, force: true, ...degrading });
     expect(found).toEqual(['one']);
     expect(policyOf(b).degraded).not.toBeNull();
   });

@@ -127,9 +127,6 @@ describe('a standby', () => {
     expect(error.code).toBe('WAL_IS_STANDBY');
     expect(error.message).toContain('primary a at');
     expect(error.hint).toMatch(/promote/);
-    await a.log.close();
-    const follow = { port: a.port };
-    expect(await codeOf(() => Log.open({ dir: a.log.dir, follow }))).toBe('WAL_WAS_PRIMARY');
   });
 
   it('whenMissing fail: the commit ends as unknown after the time-out', async () => {

@@ -15,8 +15,12 @@ const tests = [
   'test/native/ingest.test.ts',
   'test/native/read.test.ts',
   'test/native/truncate.test.ts',
+  'test/api/attach.test.ts',
+  'test/api/attach_threads.test.ts',
   'test/api/exit.test.ts',
   'test/api/teardown.test.ts',
+  'test/api/threaded.test.ts',
+  'test/api/threaded_calls.test.ts',
 ];
 const flags = '-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g';
 

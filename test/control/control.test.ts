@@ -24,6 +24,10 @@ async function serve(dir: string, overrides: Partial<ControlServerOptions> = {})
     status: () => ({ schema: 1, role: 'primary' }),
     promote: async (options) => ({ took: options }),
     policy: async (options) => ({ policy: options }),
+    pause: async (options) => ({ paused: options }),
+    resume: async () => null,
+    switchover: async (options) => ({ switched: options }),
+    demote: async (options) => ({ demoted: options }),
     scrub: async () => ({ damage: [] }),
     ...overrides,
   });

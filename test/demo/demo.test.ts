@@ -29,3 +29,9 @@ test('a planted loss is counted', async () => {
   const found = /planted: the counter found the loss, [1-9]\d* records/;
   expect(await demo('planted')).toMatch(found);
 }, 120_000);
+
+test('a standby takes over by itself, and nothing is lost', async () => {
+  const told = await demo('automatic');
+  expect(told).toContain('automatic: the standby took over, and nothing was lost');
+  expect(told).toContain('old primary started again: it is a standby now');
+}, 120_000);

@@ -15,7 +15,7 @@ test.each([
   [['--seed', '1.5'], '--seed takes a whole number'],
   [['--seed', ''], '--seed takes a whole number'],
   [['--rows', '10'], '--rows takes a whole number from 1000'],
-  [['--mode', 'semi'], '--mode takes sync, async, planted'],
+  [['--mode', 'semi'], '--mode takes sync, async, planted, automatic'],
   [['--sead', '1'], "Unknown option '--sead'"],
 ])('%j is refused with what to type', (args, message) => {
   expect(() => parseOptions(args)).toThrow(message);

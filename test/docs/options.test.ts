@@ -4,11 +4,13 @@ import { frameDecoder } from '../../src/api/frames.js';
 import { Log } from '../../src/api/log.js';
 import { openLog } from '../../src/api/open.js';
 import { resolveOpenOptions } from '../../src/api/options.js';
-import { readPlan } from '../../src/api/read_options.js';
+import { readPlan, readRequest } from '../../src/api/read_options.js';
 import { sourcePlan } from '../../src/api/read_stream.js';
+import { beginReading } from '../../src/api/reader.js';
 import { resolveTls } from '../../src/api/security_options.js';
-import { writePlan } from '../../src/api/write_stream.js';
+import { type RecordSink, writePlan } from '../../src/api/write_stream.js';
 import { exportMetrics } from '../../src/observe/prometheus.js';
+import { memoryReferee } from '../../src/referee/index.js';
 import { maxMembers } from '../../src/replication/rule.js';
 import { defaultLimits, defaultTiming, maxStandbys } from '../../src/transport/timing.js';
 import { freshDir } from '../helpers/temp.js';
@@ -87,16 +89,21 @@ const byCallers: Readonly<Record<string, number>> = {
   'api/security_options.ts': 1,
 };
 
+/** Its calls are named as those of `Log`, which take other options. */
+function ofAttached(call: string): string {
+  return call.startsWith('Log.') ? call : `AttachedLog.${call}`;
+}
+
 /** What the source checks options of by name. A check under another name fails here first. */
 function namedInSource(): string[] {
   const found: string[] = [];
   const others: Record<string, number> = {};
   for (const file of readdirSync('src', { recursive: true, encoding: 'utf8' })) {
-    if (!file.endsWith('.ts') || file.startsWith('referee/')) continue;
+    if (!file.endsWith('.ts') || /^(referee|testing)\//.test(file)) continue;
     const text = readFileSync(`src/${file}`, 'utf8');
     for (const [, what = ''] of text.matchAll(/check\.optionsObject\(\s*\w+,\s*([^,]+),/g)) {
       const [, name] = /^'(.+)'$/.exec(what) ?? [];
-      if (name !== undefined) found.push(name);
+      if (name !== undefined) found.push(file === 'api/attached_log.ts' ? ofAttached(name) : name);
       else others[file] = (others[file] ?? 0) + 1;
     }
   }
@@ -107,6 +114,7 @@ function namedInSource(): string[] {
 it('has every option of every call', async () => {
   const dir = freshDir();
   const log = await Log.open({ dir });
+  const attached = await Log.attach(log.handle);
   try {
     const listen = { port: 0 };
     const calls: Record<string, (options: never) => unknown> = {
@@ -125,11 +133,19 @@ it('has every option of every call', async () => {
       read: (options) => log.read(options),
       apply: (options) => log.apply(options, () => {}),
       promote: (options) => log.promote(options),
+      switchover: (options) => log.switchover(options),
+      demote: (options) => log.demote(options),
+      rejoin: (options) => log.rejoin(options),
       setPolicy: (options) => log.setPolicy(options),
       createReadStream: (options) => log.createReadStream(options),
       readable: (options) => log.readable(options),
       createWriteStream: (options) => log.createWriteStream(options),
       writable: (options) => log.writable(options),
+      'Log.attach': (options) => Log.attach(log.handle, options),
+      'AttachedLog.commit': (options) => attached.commit(0, options),
+      'AttachedLog.drain': (options) => attached.drain(0, options),
+      'AttachedLog.status': (options) => attached.status(options),
+      'AttachedLog.close': (options) => attached.close(options),
     };
     expect(Object.keys(calls)).toEqual(expect.arrayContaining(namedInSource()));
     const names = new Set(rows.flatMap((row) => row.calls));
@@ -159,8 +175,12 @@ it('has the defaults that are in force', async () => {
   const core = await openLog({ dir });
   let found: Readonly<Record<string, object>>;
   try {
-    const reading = readPlan(core, {});
-    const streams = [sourcePlan(core, {}), writePlan(core, {})] as const;
+    const reading = readPlan(core, readRequest({}));
+    const sink = { requireTaking: () => undefined } as unknown as RecordSink;
+    const streams = [
+      sourcePlan({}, (request) => beginReading(core, request)),
+      writePlan(sink, {}),
+    ] as const;
     found = {
       'Log.open': {
         ...opened,
@@ -168,6 +188,7 @@ it('has the defaults that are in force', async () => {
         synchronousCommit: policy.level,
         synchronousStandbys: policy.standbys,
         acceptMissing: opened.acceptMissing.length === 0 ? undefined : opened.acceptMissing,
+        members: opened.members.length === 0 ? undefined : opened.members,
       },
       listen: resolveOpenOptions({ dir, listen: { port: 0 } }).listen ?? {},
       follow: resolveOpenOptions({ dir, follow: { port: 1 } }).follow ?? {},
@@ -181,7 +202,7 @@ it('has the defaults that are in force', async () => {
       },
       createReadStream: streams[0],
       createWriteStream: streams[1],
-      promote: { primaryStopped: false },
+      promote: { primaryStopped: false, force: false },
     };
     streams[0].source.close();
   } finally {
@@ -217,6 +238,7 @@ const context: Readonly<Record<string, object>> = {
   resyncRate: { dir: ['./a', './b'] },
   syncTimeout: { synchronousStandbys: '*', whenMissing: 'fail' },
   maxRecordBytes: {},
+  applicationTimeout: { referee: memoryReferee(), replicationThread: 'worker' },
 };
 
 const limited = of('Log.open').flatMap(({ option, takes }) => {

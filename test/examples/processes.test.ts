@@ -17,6 +17,11 @@ it('cluster sends what its workers serve to the one process that owns the log', 
   expect(text).toBe('50 requests to 2 workers: 50 LSNs, 50 records\n');
 });
 
+it('workers append to the log of the main thread by themselves', async () => {
+  const text = await said('examples/workers.mjs', '3', '2000');
+  expect(text).toBe('3 workers: 6000 records in order, the last is 6000\n');
+});
+
 it('several-logs has many logs in one process, of few threads and little memory', async () => {
   const text = await said('examples/several-logs.mjs', '100', '20');
   const pattern = /^100 logs of 20 records: ([\d.]+) threads and (-?[\d.]+) MiB each\n$/;

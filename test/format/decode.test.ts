@@ -166,17 +166,24 @@ describe('a control file', () => {
   const control = sample().control({
     role: 'standby',
     cutUnderWay: true,
+    commitExact: true,
     forkPosition: 8192,
     commit: { position: 4096, lsn: 2 },
     primaryName: 'älter',
     primaryAddress: 'unix:/tmp/x',
     maxRecordBytes: 16777216,
     lastContact: 1_795_000_000_000_000,
+    rebuildFrom: 71,
+    rebuildTo: 80,
+    quorumLsn: 70,
+    quorumMostLsn: 75,
     rule: {
       level: 'remote_flush',
       standbys: 'ANY 1 ("ä", b)',
       members: ['11'.repeat(16), '22'.repeat(16)],
       degraded: true,
+      ofEarlierTerm: true,
+      undercut: true,
     },
     membership: {
       generation: 3,
@@ -206,7 +213,7 @@ describe('a control file', () => {
   it('lies at the offsets of the page', () => {
     const bytes = encode.encodeControlCopy(control);
     expect(bytes.toString('latin1', 0, 4)).toBe('WMCT');
-    expect([80, 84, 112, 116].map((at) => bytes.readUInt32LE(at))).toEqual([2, 3, 1, 1]);
+    expect([80, 84, 112, 116].map((at) => bytes.readUInt32LE(at))).toEqual([2, 7, 1, 1]);
     expect([72, 120, 144, 168].map((at) => Number(bytes.readBigUInt64LE(at)))).toEqual([
       16777216,
       control.watermark.position,

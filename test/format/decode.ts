@@ -122,7 +122,7 @@ export function decodeAlone(
   return { ok: true, value: { ...header, ...content.value, end, lastLsn } };
 }
 
-type Content = Pick<layout.Batch, 'records' | 'history'>;
+type Content = Pick<layout.Batch, 'records' | 'history' | 'forced'>;
 
 function decodePayload(header: layout.BatchHeader, payload: Buffer): Decoded<Content> {
   const { kind, count } = header;
@@ -131,8 +131,11 @@ function decodePayload(header: layout.BatchHeader, payload: Buffer): Decoded<Con
     return fail('unknown kind');
   if (count !== 0) return fail('count');
   if (kind === Kind.TERM_OPENED) return decodeHistory(header, payload);
+  if (kind === Kind.FORCED_PROMOTION) {
+    return { ok: true, value: { records: [], history: [], forced: payload.toString() } };
+  }
   if (kind === Kind.FILLER && payload.length !== 0) return fail('filler payload');
-  return { ok: true, value: { records: [], history: [] } };
+  return { ok: true, value: { records: [], history: [], forced: null } };
 }
 
 function decodeRecords(payload: Buffer, count: number): Decoded<Content> {
@@ -150,7 +153,7 @@ function decodeRecords(payload: Buffer, count: number): Decoded<Content> {
     at += 4 + padded;
   }
   return at === payload.length
-    ? { ok: true, value: { records, history: [] } }
+    ? { ok: true, value: { records, history: [], forced: null } }
     : fail('record length');
 }
 
@@ -171,7 +174,7 @@ function decodeHistory(header: layout.BatchHeader, payload: Buffer): Decoded<Con
   if (last.position > header.position || last.lsn !== header.firstLsn - 1) {
     return fail('history place');
   }
-  return { ok: true, value: { records: [], history } };
+  return { ok: true, value: { records: [], history, forced: null } };
 }
 
 function decodeRule(bytes: Buffer): Decoded<layout.StoredRule | undefined> {
@@ -189,14 +192,17 @@ function decodeRule(bytes: Buffer): Decoded<layout.StoredRule | undefined> {
   const standbys = text(bytes, layout.RULE_TEXT_OFFSET, layout.RULE_TEXT_BYTES);
   const textEnd = layout.RULE_TEXT_OFFSET + Buffer.byteLength(standbys);
   const flags = bytes.readUInt32LE(at + 8);
-  if ((flags & ~layout.RULE_DEGRADED) !== 0) return fail('rule flags');
+  const { DEGRADED, OF_EARLIER_TERM, UNDERCUT } = layout.RuleFlag;
+  if ((flags & ~(DEGRADED | OF_EARLIER_TERM | UNDERCUT)) !== 0) return fail('rule flags');
   if (!layout.allZero(bytes.subarray(at + 12, ids))) return fail('zeros');
   if (!layout.allZero(bytes.subarray(ids + count * 16, layout.RULE_TEXT_OFFSET)))
     return fail('zeros');
   if (!layout.allZero(bytes.subarray(textEnd, layout.COPIES_OFFSET))) return fail('zeros');
   const members = Array.from({ length: count }, (_, i) => hex(bytes, ids + i * 16, 16));
-  const degraded = flags === layout.RULE_DEGRADED;
-  return { ok: true, value: { level, standbys, members, degraded } };
+  const degraded = (flags & DEGRADED) !== 0;
+  const ofEarlierTerm = (flags & OF_EARLIER_TERM) !== 0;
+  const undercut = (flags & UNDERCUT) !== 0;
+  return { ok: true, value: { level, standbys, members, degraded, ofEarlierTerm, undercut } };
 }
 
 function decodeMembership(bytes: Buffer): Decoded<layout.StoredMembership | undefined> {
@@ -244,7 +250,7 @@ export function decodeControlCopy(bytes: Buffer): Decoded<layout.Control> {
   if (role === undefined || role === 'none') return fail('role');
   const flags = bytes.readUInt32LE(84);
   const historyEnd = layout.HISTORY_OFFSET + entries * layout.HISTORY_ENTRY_BYTES;
-  if (!layout.allZero(bytes.subarray(456, 512))) return fail('zeros');
+  if (!layout.allZero(bytes.subarray(488, 512))) return fail('zeros');
   if (!layout.allZero(bytes.subarray(historyEnd, layout.RULE_OFFSET))) return fail('zeros');
   const rule = decodeRule(bytes);
   if (!rule.ok) return rule;
@@ -265,6 +271,7 @@ export function decodeControlCopy(bytes: Buffer): Decoded<layout.Control> {
     role,
     clean: (flags & layout.ControlFlag.CLEAN) !== 0,
     cutUnderWay: (flags & layout.ControlFlag.CUT_UNDER_WAY) !== 0,
+    commitExact: (flags & layout.ControlFlag.COMMIT_EXACT) !== 0,
     epoch: u64(bytes, 88),
     opener: hex(bytes, 96, 16),
     incarnation: bytes.readUInt32LE(112),
@@ -277,6 +284,10 @@ export function decodeControlCopy(bytes: Buffer): Decoded<layout.Control> {
     primaryName: text(bytes, 256, 64),
     primaryAddress: text(bytes, 320, 128),
     lastContact: u64(bytes, 448),
+    rebuildFrom: u64(bytes, 456),
+    rebuildTo: u64(bytes, 464),
+    quorumLsn: u64(bytes, 472),
+    quorumMostLsn: u64(bytes, 480),
     rule: rule.value,
     membership: membership.value,
     history,

@@ -90,11 +90,17 @@ export function encodeBatch(fields: BatchFields, payload: Uint8Array, align: num
   return mendCrc(bytes);
 }
 
-function putRule(bytes: Buffer, { level, standbys, members, degraded }: layout.StoredRule): void {
+function putRule(bytes: Buffer, rule: layout.StoredRule): void {
+  const { level, standbys, members } = rule;
+  const { DEGRADED, OF_EARLIER_TERM, UNDERCUT } = layout.RuleFlag;
   const at = layout.RULE_OFFSET;
   bytes.writeUInt32LE(layout.levels.indexOf(level), at);
   bytes.writeUInt32LE(members.length, at + 4);
-  bytes.writeUInt32LE(degraded ? layout.RULE_DEGRADED : 0, at + 8);
+  const flags =
+    (rule.degraded ? DEGRADED : 0) |
+    (rule.ofEarlierTerm ? OF_EARLIER_TERM : 0) |
+    (rule.undercut ? UNDERCUT : 0);
+  bytes.writeUInt32LE(flags, at + 8);
   members.forEach((member, i) => {
     putHex(bytes, member, at + 16 + i * 16);
   });
@@ -135,7 +141,12 @@ export function encodeControlCopy(control: layout.Control): Buffer {
   putU64(bytes, control.segmentBytes, 64);
   putU64(bytes, control.maxRecordBytes, 72);
   bytes.writeUInt32LE(layout.roles.indexOf(control.role), 80);
-  bytes.writeUInt32LE((control.clean ? 1 : 0) | (control.cutUnderWay ? 2 : 0), 84);
+  const { CLEAN, CUT_UNDER_WAY, COMMIT_EXACT } = layout.ControlFlag;
+  const flags =
+    (control.clean ? CLEAN : 0) |
+    (control.cutUnderWay ? CUT_UNDER_WAY : 0) |
+    (control.commitExact ? COMMIT_EXACT : 0);
+  bytes.writeUInt32LE(flags, 84);
   putU64(bytes, control.epoch, 88);
   putHex(bytes, control.opener, 96);
   bytes.writeUInt32LE(control.incarnation, 112);
@@ -153,6 +164,10 @@ export function encodeControlCopy(control: layout.Control): Buffer {
   bytes.write(control.primaryName, 256, 64, 'utf8');
   bytes.write(control.primaryAddress, 320, 128, 'utf8');
   putU64(bytes, control.lastContact, 448);
+  putU64(bytes, control.rebuildFrom, 456);
+  putU64(bytes, control.rebuildTo, 464);
+  putU64(bytes, control.quorumLsn, 472);
+  putU64(bytes, control.quorumMostLsn, 480);
   if (control.rule !== undefined) putRule(bytes, control.rule);
   if (control.membership !== undefined) putMembership(bytes, control.membership);
   control.history.forEach((entry, i) => {

@@ -11,7 +11,7 @@ export const HISTORY_OFFSET = 512;
 export const HISTORY_ENTRY_BYTES = 48;
 export const HISTORY_LIMIT = 256;
 export const RULE_OFFSET = 12800;
-export const RULE_DEGRADED = 1;
+export const RuleFlag = { DEGRADED: 1, OF_EARLIER_TERM: 2, UNDERCUT: 4 } as const;
 export const MEMBER_LIMIT = 64;
 export const RULE_TEXT_OFFSET = RULE_OFFSET + 16 + MEMBER_LIMIT * 16;
 export const RULE_TEXT_BYTES = 2048;
@@ -36,7 +36,7 @@ export const Kind = {
 } as const;
 
 export const Flag = { IGNORABLE: 1, PADDED: 2 } as const;
-export const ControlFlag = { CLEAN: 1, CUT_UNDER_WAY: 2 } as const;
+export const ControlFlag = { CLEAN: 1, CUT_UNDER_WAY: 2, COMMIT_EXACT: 4 } as const;
 export const roles = ['none', 'primary', 'standby', 'fenced'] as const;
 export type StoredRole = (typeof roles)[number];
 export const levels = [
@@ -54,6 +54,10 @@ export interface StoredRule {
   readonly standbys: string;
   readonly members: readonly string[];
   readonly degraded: boolean;
+  /** Of the last term in the history. */
+  readonly ofEarlierTerm: boolean;
+  /** Commits were acknowledged at a level below it. */
+  readonly undercut: boolean;
 }
 
 /** A directory that holds a copy of the log, as the control files tell it. */
@@ -126,6 +130,8 @@ export interface Batch extends BatchHeader {
   readonly records: readonly Uint8Array[];
   /** The history that a term-opened batch carries; empty otherwise. */
   readonly history: readonly HistoryEntry[];
+  /** Of a forced promotion: why it would have been refused; null: the batch is another. */
+  readonly forced: string | null;
 }
 
 export interface Control extends Term {
@@ -139,6 +145,8 @@ export interface Control extends Term {
   readonly role: StoredRole;
   readonly clean: boolean;
   readonly cutUnderWay: boolean;
+  /** Nothing past the commit place was acknowledged by this node, nor will be. */
+  readonly commitExact: boolean;
   readonly watermark: { readonly position: number; readonly lsn: number; readonly crc: number };
   readonly commit: { readonly position: number; readonly lsn: number };
   readonly start: { readonly position: number; readonly lsn: number };
@@ -148,6 +156,12 @@ export interface Control extends Term {
   readonly primaryName: string;
   readonly primaryAddress: string;
   readonly lastContact: number;
+  /** Records that were cut and may have been seen, until that was told; 0 and 0: none. */
+  readonly rebuildFrom: number;
+  readonly rebuildTo: number;
+  /** Last record that a quorum is known to have committed, and that it may at most. */
+  readonly quorumLsn: number;
+  readonly quorumMostLsn: number;
   readonly rule: StoredRule | undefined;
   /** undefined: one directory, as it was created. */
   readonly membership: StoredMembership | undefined;

@@ -4,6 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 const root = new URL('../..', import.meta.url).pathname;
 const load = (name) => import(`${root}dist/wire/${name}.js`);
 const auth = await load('auth_messages');
+const handover = await load('handover_messages');
 const handshake = await load('handshake_messages');
 const range = await load('range_messages');
 const { encodeRule } = await load('rule_message');
@@ -56,6 +57,11 @@ const messages = {
   auth_start: auth.encodeAuthStart(new Uint8Array(32).fill(1)),
   auth_challenge: auth.encodeAuthChallenge({ nonce: new Uint8Array(32), logId: id('a') }),
   auth_proof: auth.encodeAuthProof(new Uint8Array(32).fill(2)),
+  handover: handover.encodeHandover({
+    ...{ minVersion: 3, maxVersion: 3, logId: id('a'), salt, term },
+    ...{ epoch: 4, end: place, crc: 9, name: 'a' },
+  }),
+  taken: handover.encodeTaken({ version: 3, term: { ...term, epoch: 4 }, lsn: 40, name: 'b' }),
   range: filled(16 + 40, (bytes) => range.putRangeHeader(bytes, 4096, 40, true)),
 };
 

@@ -17,11 +17,14 @@ const build = resolve(place);
 const modules = [
   'wire/auth_messages',
   'wire/bytes',
+  'wire/fields',
   'wire/frame_reader',
+  'wire/handover_messages',
   'wire/handshake_messages',
   'wire/range_messages',
   'wire/rule_message',
   'wire/stream_messages',
+  'wire/member_messages',
   'wire/want_messages',
   'replication/rule',
   'replication/policy',
@@ -35,11 +38,13 @@ const load = (name) => import(`${build}/dist/${name}.js`);
 const { WalError } = await load('api/errors');
 const { FrameReader } = await load('wire/frame_reader');
 const auth = await load('wire/auth_messages');
+const handover = await load('wire/handover_messages');
 const handshake = await load('wire/handshake_messages');
 const { MessageType, maxDataBytes, maxMessageBytes } = await load('wire/message_type');
 const range = await load('wire/range_messages');
 const { decodeRule, encodeRule } = await load('wire/rule_message');
 const stream = await load('wire/stream_messages');
+const member = await load('wire/member_messages');
 const want = await load('wire/want_messages');
 
 const T = MessageType;
@@ -184,7 +189,35 @@ function checkCannot(bytes) {
   assert.deepEqual(want.decodeCannot(again, 0, again.length), cannot);
 }
 
+/** The fields that a message has, written again: the same message. */
+function checkMember(decode, encode) {
+  return (bytes) => {
+    const message = attempt(() => decode(bytes));
+    if (message === undefined) return;
+    const again = encode(message);
+    assert.deepEqual(decode(again), message);
+  };
+}
+
+const asked = (bytes) => member.decodeMemberRequest(bytes[4], bytes, 0, bytes.length);
+const checkAsked = checkMember(asked, member.encodeMemberRequest);
+
 const others = {
+  [T.SURVEY]: checkAsked,
+  [T.FENCE]: checkAsked,
+  [T.STANDING]: checkMember(
+    (bytes) => member.decodeStanding(bytes, 0, bytes.length),
+    member.encodeStanding,
+  ),
+  [T.GRANT]: checkMember((bytes) => member.decodeGrant(bytes, 0, bytes.length), member.encodeGrant),
+  [T.HANDOVER]: checkMember(
+    (bytes) => handover.decodeHandover(bytes, 0, bytes.length),
+    handover.encodeHandover,
+  ),
+  [T.TAKEN]: checkMember(
+    (bytes) => handover.decodeTaken(bytes, 0, bytes.length),
+    handover.encodeTaken,
+  ),
   [T.RULE]: checkRule,
   [T.COMMIT]: checkCommit,
   [T.ACK]: checkAck,

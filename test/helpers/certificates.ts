@@ -9,6 +9,7 @@ export interface Issued {
 }
 
 export interface Wanted {
+  /** '': it has none. */
   readonly commonName?: string;
   readonly dns?: readonly string[];
   /** As `openssl ca` has it: YYYYMMDDHHMMSSZ. */
@@ -75,7 +76,7 @@ export class Authority {
       'req',
       ...newKey,
       '-subj',
-      `/CN=${commonName}`,
+      commonName === '' ? '/' : `/CN=${commonName}`,
       ...alternative,
       ...further,
       ...out,

@@ -19,7 +19,7 @@ export interface EtcdTlsFiles {
   readonly key: string;
 }
 
-/** Members of etcd on loopback, on ports and in a directory of their own. */
+/** Members of etcd, on loopback if not told otherwise, with ports and a directory of their own. */
 export class EtcdCluster {
   readonly #dir = makeTempDir('etcd');
   readonly #members: Member[] = [];
@@ -30,16 +30,20 @@ export class EtcdCluster {
   }
 
   /** Started, and with a leader. */
-  static async start(count: number, tls?: EtcdTlsFiles): Promise<EtcdCluster> {
+  static async start(
+    count: number,
+    tls?: EtcdTlsFiles,
+    address = '127.0.0.1',
+  ): Promise<EtcdCluster> {
     const cluster = new EtcdCluster(tls);
     try {
       const scheme = tls === undefined ? 'http' : 'https';
-      const ports = await freePorts(2 * count);
+      const ports = await freePorts(2 * count, address);
       for (let i = 0; i < count; i += 1) {
         cluster.#members.push({
           name: `m${i}`,
-          client: `${scheme}://127.0.0.1:${ports[2 * i]}`,
-          peer: `http://127.0.0.1:${ports[2 * i + 1]}`,
+          client: `${scheme}://${address}:${ports[2 * i]}`,
+          peer: `http://${address}:${ports[2 * i + 1]}`,
           child: undefined,
         });
       }
@@ -112,8 +116,10 @@ export class EtcdCluster {
 
   /** Its output; rejects with what it says on failure. */
   async etcdctl(member: number, ...args: readonly string[]): Promise<string> {
-    const endpoint = `--endpoints=${this.endpoints[member]}`;
-    const child = spawn('etcdctl', [endpoint, '--dial-timeout=2s', ...args], {
+    // The certificate is of a name.
+    const host = this.#tls === undefined ? '127.0.0.1' : 'localhost';
+    const endpoint = `--endpoints=${this.endpoints[member]!.replace('127.0.0.1', host)}`;
+    const child = spawn('etcdctl', [endpoint, '--dial-timeout=2s', ...this.#shows(), ...args], {
       env: { ...process.env, ETCDCTL_API: '3' },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -148,6 +154,12 @@ export class EtcdCluster {
     if (this.#tls !== undefined) args.push(...this.#tlsArguments(this.#tls));
     member.child = spawn('etcd', args, { stdio: 'ignore' });
     member.child.on('error', () => undefined);
+  }
+
+  #shows(): string[] {
+    if (this.#tls === undefined) return [];
+    const file = (name: string) => join(this.#dir, 'tls', name);
+    return [`--cacert=${file('ca')}`, `--cert=${file('cert')}`, `--key=${file('key')}`];
   }
 
   /** Clients show a certificate. */
@@ -198,11 +210,11 @@ async function listens({ hostname, port }: URL): Promise<boolean> {
 }
 
 /** Ports that nobody has, all at once; etcd takes no port 0. */
-async function freePorts(count: number): Promise<number[]> {
+async function freePorts(count: number, address: string): Promise<number[]> {
   const servers = Array.from({ length: count }, () => createServer());
   const ports: number[] = [];
   for (const server of servers) {
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    await new Promise<void>((resolve) => server.listen(0, address, resolve));
     ports.push((server.address() as AddressInfo).port);
   }
   await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));

@@ -3,10 +3,48 @@
  * `like`: where another system shipped it, or the rule that it breaks.
  */
 
+import { failovers } from './failovers.mjs';
+import { groups } from './groups.mjs';
+import { leftBehind } from './left_behind.mjs';
+import { rejoinInTheCore, rejoinInTypeScript } from './rejoin_plants.mjs';
+import { simulated } from './simulated.mjs';
 import { strangers } from './strangers.mjs';
+import { switchovers } from './switchovers.mjs';
+import { threads } from './threads.mjs';
 
 /** In native/core, at `PLANTED(name)`; `filter`: of the C++ tests' names. */
 export const inTheCore = [
+  ...rejoinInTheCore,
+  {
+    name: 'fence_forgets_the_rule',
+    like: 'SAFETY 3.4: the attempt after one that failed knows of nobody who has to answer',
+    filter: 'FenceLeavesTheRule',
+  },
+  {
+    name: 'term_stored_without_room',
+    like: 'a full disk leaves a candidate that has stored it is the primary, and never was one',
+    filter: 'NoRoomToOpen',
+  },
+  {
+    name: 'rule_of_a_term_that_never_began',
+    like: 'the rule of a primary that never was is what the next candidate has to meet',
+    filter: 'TermOfItsOwnThatNeverBegan',
+  },
+  {
+    name: 'group_beside_the_open_batch',
+    like: 'room is promised by an older view of the open batch: half a group is taken',
+    filter: 'SharedLogTakesAGroup',
+  },
+  {
+    name: 'open_batch_left_at_the_end',
+    like: 'the thread that has a log ends, and what others appended in that moment is gone',
+    filter: 'SharedLogThatCloses',
+  },
+  {
+    name: 'part_of_a_group_refused',
+    like: 'half a group is in the log, and who appended it is told that nothing was taken',
+    filter: 'SharedLogWithoutMemoryTakesAGroup',
+  },
   {
     name: 'filled_in_place',
     like: 'a copy that is filled has later batches before earlier ones, and looks damaged for good',
@@ -70,7 +108,7 @@ export const inTheCore = [
   {
     name: 'flushed_with_those_before',
     like: 'RocksDB: group commit leaves parallel writes behind that are never flushed',
-    filter: 'AroundRolls',
+    filter: 'TheWatermarkThatIsStoredDuring',
   },
   {
     name: 'cut_segment_accepted',
@@ -218,6 +256,11 @@ export const inTheCore = [
     filter: 'CutsNothingThatIsKnownToBeCommitted',
   },
   {
+    name: 'spare_not_flushed',
+    like: 'found here: killed while it makes a file, and the power lost later, a log looks cut',
+    filter: 'ASpareWhoseMakerWasKilled',
+  },
+  {
     name: 'name_not_flushed',
     like: 'etcd before it flushed directories: a new segment has no name after a power loss',
     filter: 'Enumerated',
@@ -240,7 +283,7 @@ export const inTheCore = [
   {
     name: 'watermark_ahead',
     like: 'the control file calls durable what is not',
-    filter: 'AroundRolls',
+    filter: 'TheWatermarkThatIsStoredDuring',
   },
   {
     name: 'received_unverified',
@@ -266,6 +309,8 @@ export const inTheCore = [
 
 /** In the pure parts of src: `find` is replaced while the tests run. `title`: of the tests. */
 export const inTypeScript = [
+  ...rejoinInTypeScript,
+  ...leftBehind,
   {
     name: 'closed_with_bytes_unread',
     like: 'a close resets the connection, and an orderly end is told as a fault',
@@ -398,7 +443,7 @@ export const inTypeScript = [
     name: 'lent_and_read_ahead',
     like: 'a stream overwrites what its consumer still looks at',
     file: 'src/api/read_stream.ts',
-    find: 'const highWaterMark = plan.borrow ? 0 : waterMark',
+    find: 'const highWaterMark = request.borrow ? 0 : waterMark',
     replace: 'const highWaterMark = waterMark',
     tests: 'test/api/streams_read.test.ts',
   },
@@ -451,6 +496,11 @@ export const inTypeScript = [
     tests: 'test/transport/secret.test.ts',
   },
   ...strangers,
+  ...threads,
+  ...simulated,
+  ...groups,
+  ...failovers,
+  ...switchovers,
   {
     name: 'lag_in_time_of_an_idle_log_grows',
     like: 'PostgreSQL: now() - pg_last_xact_replay_timestamp() grows while nothing happens',
@@ -496,23 +546,23 @@ export const inTypeScript = [
     like: 'SAFETY 4.3: the deadline is counted from the answer, which may be late',
     file: 'src/referee/store_referee.ts',
     find: 'deadlineOf(sentMs, renewed.ttlMs, this.timing)',
-    replace: 'deadlineOf(this.#clock(), renewed.ttlMs, this.timing)',
+    replace: 'deadlineOf(this.#environment.bootTime(), renewed.ttlMs, this.timing)',
     tests: 'test/referee/store_referee.test.ts',
   },
   {
     name: 'lease_by_its_timer',
     like: 'etcd #20418: a process that was paused goes on as the leader until a timer tells it',
     file: 'src/referee/lease_keeper.ts',
-    find: 'return this.#lease.holds(this.#clock());',
+    find: 'return this.#lease.holds(this.#environment.bootTime());',
     replace: "return this.#state === 'held';",
     tests: 'test/referee/lease_keeper.test.ts',
   },
   {
     name: 'lease_stands_still',
     like: 'a lease on a clock of this process: not the one that runs on in a suspension',
-    file: 'src/referee/clock.ts',
-    find: 'return loadBinding().bootTime();',
-    replace: 'return performance.now();',
+    file: 'src/transport/environment.ts',
+    find: 'bootTime: () => loadBinding().bootTime(),',
+    replace: 'bootTime: () => performance.now(),',
     tests: 'test/referee/file_referee.test.ts',
   },
   {

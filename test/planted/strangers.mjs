@@ -59,15 +59,15 @@ export const strangers = [
   {
     name: 'who_is_served_gives_way',
     like: 'a stranger ends the repairs of others by connecting',
-    file: 'src/transport/primary_hub.ts',
-    find: 'this.#fetches += 1;\n    this.#listener.admitted(link.socket);',
+    file: 'src/transport/standby_links.ts',
+    find: 'this.#fetches += 1;\n    this.served(link);',
     replace: 'this.#fetches += 1;',
     tests: 'test/transport/fetch_range.test.ts',
   },
   {
     name: 'certificate_counted_twice',
     like: 'one node meets a quorum alone, by a second id',
-    file: 'src/transport/primary_hub.ts',
+    file: 'src/transport/standby_links.ts',
     find: 'if (id === nodeId) continue;',
     replace: 'if (id !== nodeId) continue;',
     tests: 'test/transport/tls.test.ts',
@@ -155,7 +155,7 @@ export const strangers = [
   {
     name: 'a_certificate_counts_for_each_of_its_names',
     like: 'one node is a quorum: its certificate has several names, and each of them counts',
-    file: 'src/transport/primary_hub.ts',
+    file: 'src/transport/standby_links.ts',
     find: 'if (!named && link.fingerprint !== fingerprint) continue;',
     replace: 'if (!named) continue;',
     tests: 'test/transport/tls.test.ts',

@@ -1,6 +1,7 @@
 import { defineConfig } from 'vitest/config';
 import { inTypeScript } from './plants.mjs';
 
+const root = new URL('../..', import.meta.url).pathname;
 const name = process.env.WALMIRROR_PLANT;
 const plant = inTypeScript.find((each) => each.name === name);
 if (name !== undefined && plant === undefined) throw new Error(`no bug is called ${name}`);
@@ -18,7 +19,14 @@ const planting = {
 };
 
 export default defineConfig({
-  root: new URL('../..', import.meta.url).pathname,
+  root,
   plugins: [planting],
+  // The simulator takes the package; bugs are put into its source.
+  resolve: {
+    alias: [
+      { find: /^walmirror$/, replacement: `${root}src/index.ts` },
+      { find: /^walmirror\/testing$/, replacement: `${root}src/testing/index.ts` },
+    ],
+  },
   test: { pool: 'forks', maxWorkers: 1, testTimeout: 30_000 },
 });

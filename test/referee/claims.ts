@@ -12,7 +12,9 @@ export function nodeId(name: string): string {
 /** A claim of the node of this one letter. */
 export function claimOf(name: string, part: Partial<Claim> = {}): Claim {
   const id = nodeId(name);
-  return { logId, nodeId: id, name, epoch: 0, lsn: 0, kind: 'open', maximumLag: 0, ...part };
+  const place = `the place of ${name}`;
+  const common = { logId, nodeId: id, name, place, lsn: 0, maximumLag: 0 };
+  return { ...common, kind: 'open', epoch: 0, storedEpoch: 1000, ...part };
 }
 
 export function grantOf(answer: Answer): Grant {

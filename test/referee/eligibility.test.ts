@@ -16,7 +16,9 @@ const promotion = (name: string, part: Partial<Claim> = {}) =>
 const forced = claimOf('c', { kind: 'forced' });
 const progress = { epoch: 3, lsn: 100 };
 const reserved = { nodeId: nodeId('b'), reserved: true };
-const held = { nodeId: nodeId('a'), reserved: false };
+const held = { nodeId: nodeId('a'), reserved: false, place: claimOf('a').place };
+const elsewhere = claimOf('a', { place: 'where a copy is' });
+const nowhere = claimOf('a', { place: undefined });
 
 describe('who may be granted the group', () => {
   it.each<[string, Claim, GroupView, string | undefined]>([
@@ -84,10 +86,46 @@ describe('who may be granted the group', () => {
 
     ['while another holds it', promotion('b'), left(syncRule('b'), { holder: held }), 'held'],
     [
-      'while its own last life holds it',
+      'while its own last life holds it, whose directory is locked by now',
       claimOf('a'),
       left(syncRule('b'), { holder: held }),
+      undefined,
+    ],
+    [
+      'while a process holds it that has a copy of its directory',
+      elsewhere,
+      left(syncRule('b'), { holder: held }),
       'held',
+    ],
+    [
+      'the same, where no place is known',
+      nowhere,
+      left(syncRule('b'), { holder: { ...held, place: undefined } }),
+      'held',
+    ],
+    [
+      'its own last life, for a promotion',
+      promotion('a'),
+      left(syncRule('b'), { holder: held }),
+      'held',
+    ],
+    [
+      'the last primary, whose directory holds its epoch',
+      claimOf('a', { storedEpoch: 3 }),
+      left(syncRule('b')),
+      undefined,
+    ],
+    [
+      'the last primary, with a directory that is older',
+      claimOf('a', { storedEpoch: 2, epoch: 3 }),
+      left(syncRule('b')),
+      'older_copy',
+    ],
+    [
+      'the same as a standby',
+      promotion('a', { storedEpoch: 2, epoch: 3 }),
+      left(syncRule('b')),
+      'older_copy',
     ],
     ['kept for it', promotion('b'), left(syncRule('b'), { holder: reserved }), undefined],
     ['kept for another', promotion('c'), left(syncRule('c'), { holder: reserved }), 'held'],

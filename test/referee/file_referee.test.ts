@@ -24,10 +24,11 @@ function newGroup(dir = tempDir('referee')): Group & { readonly dir: string } {
     },
     join: () => {
       const clock = () => nowMs;
+      const environment = { bootTime: clock, wallClock: () => Date.now() };
       const store = new FileStore(join(dir, 'shared'), 10_000, clock);
       const memory = new FileMemory(join(dir, `memory-${nodes}`));
       nodes += 1;
-      const referee = new StoreReferee({ store, timing: fileTiming, memory, clock });
+      const referee = new StoreReferee({ store, timing: fileTiming, memory, environment });
       onTestFinished(() => referee.close());
       return referee;
     },

@@ -2,10 +2,12 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { WalError } from '../../src/index.js';
 import { LeaseKeeper, type LeaseState } from '../../src/referee/lease_keeper.js';
 import type { Grant, Referee, Renewal } from '../../src/referee/referee.js';
+import { processEnvironment } from '../../src/transport/environment.js';
 
 const first: Grant = {
   epoch: 1,
   nodeId: 'a',
+  place: undefined,
   deadlineMs: 1000,
   lease: 'first',
   leaderVersion: '1',
@@ -40,7 +42,7 @@ function keep() {
   const keeper: LeaseKeeper = new LeaseKeeper({
     referee,
     grant: first,
-    clock: () => world.nowMs,
+    environment: { ...processEnvironment, bootTime: () => world.nowMs },
     onState: (state, cause) => {
       causes.push((cause as { code?: unknown } | undefined)?.code);
       states.push([state, keeper.holds()]);
@@ -156,7 +158,8 @@ describe('who keeps a lease', () => {
       },
     } as unknown as Referee;
     const grant = { ...first, deadlineMs: 89_100 };
-    const keeper = new LeaseKeeper({ referee, grant, clock: () => 60_000 });
+    const environment = { ...processEnvironment, bootTime: () => 60_000 };
+    const keeper = new LeaseKeeper({ referee, grant, environment });
     keeper.start();
     onTestFinished(() => keeper.stop());
     await expect.poll(() => asked).toBe(1);

@@ -10,6 +10,7 @@ import { MemoryStore } from './memory_store.js';
 
 class World implements Group {
   nowMs = 1000;
+  readonly clocks = { bootTime: () => this.nowMs, wallClock: () => Date.now() };
   readonly store = new MemoryStore(() => this.nowMs);
   readonly memories: KeptMemory[] = [];
   readonly now = () => this.nowMs;
@@ -20,7 +21,7 @@ class World implements Group {
 
   readonly join = (memory = new KeptMemory()): StoreReferee => {
     this.memories.push(memory);
-    return new StoreReferee({ store: this.store, timing, memory, clock: this.now });
+    return new StoreReferee({ store: this.store, timing, memory, environment: this.clocks });
   };
 }
 
@@ -371,6 +372,22 @@ describe('a referee of the past', () => {
     expect(kept.stores).toBe(stores);
     await two.recordRule(grant, { number: 1, rule: asyncRule });
     expect(kept.stores).toBe(stores + 1);
+  });
+});
+
+describe('a watch', () => {
+  it('tells again that nobody holds the group, when somebody did in between', async () => {
+    const world = new World();
+    const { one, grant } = await leftBy(world, 'b');
+    await one.release(grant);
+    const seen: boolean[] = [];
+    for await (const sight of world.join().watch({ signal: AbortSignal.timeout(8000) })) {
+      seen.push('view' in sight && sight.view.holder !== undefined);
+      if (seen.length === 2) break;
+      // A candidate that was raced by this has looked away.
+      await one.release((await one.regain(grant))!);
+    }
+    expect(seen).toEqual([false, false]);
   });
 });
 

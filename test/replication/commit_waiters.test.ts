@@ -197,6 +197,11 @@ describe('commit waiters', () => {
     ];
     waiters.rejectAll(error);
     for (const wait of waits) expect(await wait.catch((reason: unknown) => reason)).toBe(error);
+    // One that had waited for something else until now.
+    expect(await waiters.wait('local', 1).catch((reason: unknown) => reason)).toBe(error);
+    const { signal } = new AbortController();
+    const late = waiters.waitWithSignal('local', 1, signal);
+    expect(await late.catch((reason: unknown) => reason)).toBe(error);
     source.at.off = 5;
     waiters.closed();
     waiters.settle();

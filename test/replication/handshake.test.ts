@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { HistoryEntry, Place } from '../../src/native/native_log.js';
+import { fenceTerm } from '../../src/replication/fence.js';
 import { PrimarySession, type PrimaryView } from '../../src/replication/primary_session.js';
 import type { NumberedRule } from '../../src/replication/rule.js';
 import {
@@ -44,8 +45,12 @@ interface Node {
   readonly commit?: number;
   readonly term?: { epoch: number; opener: string; incarnation: number };
   readonly start?: number;
+  /** Itself a standby: it passes the log on. */
+  readonly passesOn?: boolean;
   /** Another byte string than the history says. */
   readonly crc?: number;
+  /** What it knows of what was acknowledged, and makes of that. */
+  readonly knows?: Partial<StandbyView>;
   readonly log?: Partial<typeof log>;
 }
 
@@ -60,6 +65,7 @@ function primaryView(node: Node): PrimaryView {
   return {
     identity: { ...log, ...node.log, nodeId: node.nodeId, name: `p-${node.nodeId[0]}` },
     term: termOf(node),
+    isPrimary: node.passesOn !== true,
     history: node.history,
     closed: at(node.end),
     commit: at(node.commit ?? 0),
@@ -68,14 +74,22 @@ function primaryView(node: Node): PrimaryView {
 }
 
 function standbyView(node: Node): StandbyView {
-  const closed = at(node.end);
+  const end = at(node.end);
   return {
     identity: { ...log, ...node.log, nodeId: node.nodeId, name: `s-${node.nodeId[0]}` },
     term: termOf(node),
+    role: 'standby',
     history: node.history,
-    closed,
-    crc: node.crc ?? crcAt(node.history, closed.position),
+    end,
+    crc: node.crc ?? crcAt(node.history, end.position),
     commit: at(node.commit ?? 0),
+    isCommitExact: false,
+    quorumLsn: 0,
+    quorumMostLsn: 0,
+    rule: rule.rule,
+    isRuleUndercut: false,
+    rejoin: 'ask',
+    ...node.knows,
   };
 }
 
@@ -104,7 +118,9 @@ function handshake(primary: Node, standby: Node): string[] {
       if (action.do === 'hello') forPrimary(p.onHello(action.hello));
       else if (action.do === 'store') {
         story.push(`store ${action.term.epoch}.${action.term.incarnation}`);
-        standbyNow = { ...standbyNow, term: { ...action.term } };
+        const { knows } = standbyNow;
+        const role = knows?.role === 'primary' ? 'fenced' : (knows?.role ?? 'standby');
+        standbyNow = { ...standbyNow, term: { ...action.term }, knows: { ...knows, role } };
         forStandby(s.stored());
       } else if (action.do === 'record') {
         story.push('record');
@@ -120,6 +136,13 @@ function handshake(primary: Node, standby: Node): string[] {
           standbyNow = { ...standbyNow, end, history };
           forStandby(s.cut());
         }
+      } else if (action.do === 'judged') story.push(`judged: ${action.judgement.verdict}`);
+      else if (action.do === 'rejoin') {
+        const end = (action.position - 4096) / 100;
+        story.push(standbyNow.end > end ? `rejoin, cut at ${end}` : 'rejoin');
+        const history = standbyNow.history.filter((entry) => entry.position < action.position);
+        standbyNow = { ...standbyNow, end, history, knows: {} };
+        forStandby(s.rejoined());
       } else if (action.do === 'begin') story.push('begin');
       else if (action.do === 'refuse') story.push(`standby refuses: ${action.refusal.code}`);
       else story.push(`standby: ${action.error.code}${isFinal(action.error) ? ', for good' : ''}`);
@@ -158,6 +181,64 @@ describe('the handshake', () => {
     expect(story).toEqual(['store 1.2', 'accept at 50', 'record', 'cut at 50', 'begin']);
   });
 
+  describe('of an old primary', () => {
+    const knows = { role: 'primary' } as const;
+    const old = { nodeId: a, history: [first], end: 70, commit: 70 };
+    const newer = { nodeId: b, history: [first, promoted], end: 60 };
+
+    it('follows where its log ends at the fork, whatever it had committed', () => {
+      const story = handshake(newer, { ...old, end: 40, commit: 40, knows });
+      expect(story).toEqual([
+        ...['store 2.1', 'accept at 40', 'judged: follow', 'rejoin', 'record', 'begin'],
+      ]);
+    });
+
+    it('asks, or cuts and follows, where it is longer', () => {
+      expect(handshake(newer, { ...old, knows })).toEqual([
+        ...['store 2.1', 'accept at 40', 'judged: ask', 'standby refuses: WAL_WAS_PRIMARY'],
+        'standby: WAL_WAS_PRIMARY, for good',
+      ]);
+      const auto = { ...knows, rejoin: 'auto' } as const;
+      expect(handshake(newer, { ...old, knows: auto })).toEqual([
+        ...['store 2.1', 'accept at 40', 'judged: ask', 'rejoin, cut at 40', 'record', 'begin'],
+      ]);
+    });
+
+    it('never cuts what a quorum committed', () => {
+      for (const rejoin of ['auto', 40] as const) {
+        const known = { ...knows, rejoin, quorumLsn: 41 } as const;
+        expect(handshake(newer, { ...old, knows: known })).toEqual([
+          ...['store 2.1', 'accept at 40', 'judged: never', 'standby refuses: WAL_DIVERGED'],
+          'standby: WAL_DIVERGED, for good',
+        ]);
+      }
+    });
+
+    it('cuts what a quorum may have committed only by the LSN that it told', () => {
+      for (const rejoin of ['ask', 'auto', 39, 41] as const) {
+        const told = handshake(newer, { ...old, knows: { ...knows, rule: null, rejoin } });
+        expect(told).toContain('standby: WAL_WAS_PRIMARY, for good');
+        expect(told).toContain('judged: name');
+      }
+      const named = { ...knows, rule: null, rejoin: 40 };
+      expect(handshake(newer, { ...old, knows: named })).toContain('rejoin, cut at 40');
+    });
+
+    it('waits where the other is a standby that passes on what this one framed', () => {
+      const behind = { nodeId: b, history: [first], end: 60 };
+      expect(handshake(behind, { ...old, knows })).toEqual([
+        ...['standby refuses: WAL_FENCED', 'standby: WAL_FENCED'],
+      ]);
+    });
+
+    it('is a split where the other opened the same epoch', () => {
+      const same = { nodeId: b, history: [first, again], end: 60 };
+      expect(handshake(same, { ...old, knows })).toEqual([
+        ...['standby refuses: WAL_SPLIT', 'standby: WAL_SPLIT, for good'],
+      ]);
+    });
+  });
+
   it('stops both where the restarted primary ends below what is committed', () => {
     const story = handshake(
       { nodeId: a, history: [first, again], end: 51 },
@@ -179,35 +260,72 @@ describe('the handshake', () => {
     expect(story).toContain('primary: lost');
   });
 
-  it('cuts a longer standby under a new epoch where nothing committed goes', () => {
-    const story = handshake(
-      { nodeId: b, history: [first, promoted], end: 60 },
-      { nodeId: c, history: [first], end: 45, commit: 40 },
-    );
-    expect(story).toEqual(['store 2.1', 'accept at 40', 'record', 'cut at 40', 'begin']);
-  });
+  describe('of a standby that is longer under a new epoch', () => {
+    const newer = { nodeId: b, history: [first, promoted], end: 60 };
+    const longer = { nodeId: c, history: [first], end: 45, commit: 40 };
+    const sync = (...members: string[]) => ({
+      rule: {
+        ...({ synchronousCommit: 'remote_flush', synchronousStandbys: 'ANY 1 (*)' } as const),
+        ...{ members, degraded: false },
+      },
+    });
+    const cut = ['rejoin, cut at 40', 'record', 'begin'];
 
-  it('refuses a longer standby under a new epoch where committed records would go', () => {
-    const story = handshake(
-      { nodeId: b, history: [first, promoted], end: 60 },
-      { nodeId: c, history: [first], end: 45, commit: 41 },
-    );
-    expect(story).toEqual([
-      'store 2.1',
-      'primary refuses: WAL_DIVERGED',
-      'standby: WAL_DIVERGED, for good',
-    ]);
+    it('cuts what nobody can have seen', () => {
+      const story = handshake(newer, { ...longer, knows: sync(b) });
+      expect(story).toEqual(['store 2.1', 'accept at 40', 'judged: follow', ...cut]);
+    });
+
+    it('judges by the primary, and not by a standby that passes its log on', () => {
+      const upstream = { ...newer, nodeId: a, passesOn: true };
+      const story = handshake(upstream, { ...longer, knows: sync(b) });
+      expect(story).toEqual(['store 2.1', 'accept at 40', 'judged: follow', ...cut]);
+      // It may have acknowledged what was cut from it since.
+      expect(handshake(upstream, { ...longer, knows: sync(a) })).toContain('judged: name');
+    });
+
+    it('asks where its own acknowledgement may have made the quorum', () => {
+      const asked = [
+        ...['store 2.1', 'accept at 40', 'judged: name', 'standby refuses: WAL_DIVERGED'],
+        'standby: WAL_DIVERGED, for good',
+      ];
+      expect(handshake(newer, { ...longer, knows: sync(b, c) })).toEqual(asked);
+      const auto = { ...sync(b, c), rejoin: 'auto' } as const;
+      expect(handshake(newer, { ...longer, knows: auto })).toEqual(asked);
+      const named = { ...sync(b, c), rejoin: 40 } as const;
+      expect(handshake(newer, { ...longer, knows: named }).slice(3)).toEqual(cut);
+    });
+
+    it('asks where the old primary alone committed it, also what it knows to be', () => {
+      for (const commit of [40, 45]) {
+        expect(handshake(newer, { ...longer, commit })).toContain('judged: ask');
+        const knows = { rejoin: 'auto' } as const;
+        expect(handshake(newer, { ...longer, commit, knows }).slice(3)).toEqual(cut);
+      }
+    });
+
+    it('never cuts what a quorum committed', () => {
+      const knows = { quorumLsn: 41, rejoin: 'auto' } as const;
+      const story = handshake(newer, { ...longer, commit: 41, knows });
+      expect(story.slice(2)).toEqual([
+        ...['judged: never', 'standby refuses: WAL_DIVERGED', 'standby: WAL_DIVERGED, for good'],
+      ]);
+    });
+
+    it('cuts an opening that is committed, and holds no record', () => {
+      const history = [first, { ...again, ...at(40) }];
+      const end = { position: at(41).position, lsn: 40 };
+      const story = handshake(newer, { ...longer, history, end: 41, commit: 41, knows: { end } });
+      expect(story).toEqual(['store 2.1', 'accept at 40', 'judged: follow', ...cut]);
+    });
   });
 
   it('tells a committed record that is missing from an opening or a filler without one', () => {
     const end = { position: at(51).position, lsn: 50 };
-    const onPosition = (epoch: number, opener: string, commit: Place): string => {
-      const term = { epoch, opener, incarnation: epoch === 1 ? 3 : 1 };
-      const history = [first, opened(epoch, opener, term.incarnation, 50)];
-      const session = new PrimarySession(
-        () => primaryView({ nodeId: opener, history, end: 60 }),
-        1,
-      );
+    const onPosition = (commit: Place): string => {
+      const term = { epoch: 1, opener: a, incarnation: 3 };
+      const history = [first, opened(1, a, 3, 50)];
+      const session = new PrimarySession(() => primaryView({ nodeId: a, history, end: 60 }), 1);
       const sender = { logId: log.logId, salt: log.salt, nodeId: c, term };
       session.onHello({ minVersion: 1, maxVersion: 1, name: 's', sender });
       const position = { end: { ...end, lsn: commit.lsn }, crc: 0, commit };
@@ -216,11 +334,8 @@ describe('the handshake', () => {
     };
     const record = /knows LSN 51 to be committed;/;
     const noRecord = /committed past LSN 50, up to a term's opening or a segment's end behind it;/;
-    expect(onPosition(2, b, { ...end, lsn: 51 })).toMatch(record);
-    expect(onPosition(2, b, end)).toMatch(noRecord);
-    expect(onPosition(2, b, end)).toMatch(/^WAL_DIVERGED: .* in common with it up to LSN 50,/);
-    expect(onPosition(1, a, { ...end, lsn: 51 })).toMatch(record);
-    expect(onPosition(1, a, end)).toMatch(noRecord);
+    expect(onPosition({ ...end, lsn: 51 })).toMatch(record);
+    expect(onPosition(end)).toMatch(noRecord);
   });
 
   it('fences an old primary that a standby of a newer epoch calls', () => {
@@ -254,6 +369,55 @@ describe('the handshake', () => {
       'standby: WAL_SPLIT, for good',
       'primary: split',
     ]);
+  });
+
+  it('fences an old primary by a standby that a candidate has fenced', () => {
+    const story = handshake(
+      { nodeId: a, history: [first], end: 50 },
+      { nodeId: c, history: [first], end: 50, term: fenceTerm(2, b) },
+    );
+    expect(story).toEqual([
+      'primary refuses: WAL_FENCED',
+      'standby: WAL_FENCED',
+      'primary: fenced',
+    ]);
+  });
+
+  it('goes on with the candidate that has opened the epoch', () => {
+    const story = handshake(
+      { nodeId: b, history: [first, promoted], end: 50 },
+      { nodeId: c, history: [first], end: 40, term: fenceTerm(2, b) },
+    );
+    expect(story).toEqual(['store 2.1', 'accept at 40', 'record', 'begin']);
+  });
+
+  it('takes nothing of another candidate of the epoch, and stops nobody', () => {
+    const story = handshake(
+      { nodeId: b, history: [first, promoted], end: 50 },
+      { nodeId: c, history: [first], end: 40, term: fenceTerm(2, a) },
+    );
+    expect(story).toEqual(['standby refuses: WAL_FENCED', 'standby: WAL_FENCED']);
+  });
+
+  it('an epoch that a node wanted, and did not get, binds it to nobody', () => {
+    const story = handshake(
+      { nodeId: b, history: [first, promoted], end: 50 },
+      { nodeId: c, history: [first], end: 40, term: fenceTerm(2, c) },
+    );
+    expect(story).toEqual(['store 2.1', 'accept at 40', 'record', 'begin']);
+  });
+
+  it('a standby that passes the log on and has less of it is no reason to stop', () => {
+    const upstream = { nodeId: b, history: [first], end: 30, passesOn: true };
+    const refused = ['store 1.1', 'primary refuses: WAL_PEER_REFUSED', 'standby: WAL_PEER_REFUSED'];
+    expect(handshake(upstream, { nodeId: c, history: [first], end: 40 })).toEqual(refused);
+    const told = { nodeId: c, history: [first], end: 20, commit: 40 };
+    expect(handshake(upstream, told)).toEqual(refused);
+    expect(handshake(upstream, { ...told, commit: 30 })).toContain('begin');
+    // Nor is it to be followed while the opening of the newer term has not come to it.
+    const behind = { ...upstream, term: promoted };
+    const longer = { nodeId: c, history: [first], end: 45, commit: 40 };
+    expect(handshake(behind, longer)).toEqual(['store 2.1', ...refused.slice(1)]);
   });
 
   it('refuses another checksum at the same position', () => {
@@ -304,7 +468,7 @@ describe('the handshake', () => {
       () => primaryView({ nodeId: a, history: [first], end: 50 }),
       1,
     );
-    const hello = { minVersion: 3, maxVersion: 4, name: 'x', sender: undefined };
+    const hello = { minVersion: 98, maxVersion: 99, name: 'x', sender: undefined };
     expect(session.onHello(hello)).toMatchObject([
       { do: 'refuse', refusal: { code: 'WAL_VERSION' } },
     ]);

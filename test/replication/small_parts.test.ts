@@ -79,6 +79,20 @@ describe('the ends of batches', () => {
   });
 });
 
+describe('the ends of batches of a log that is cut', () => {
+  it('are those of what it has now', () => {
+    const ends = new BatchEnds(4);
+    for (const end of [100, 200, 300, 400, 500, 600]) ends.push(end, end / 100);
+    ends.cut(600);
+    expect(ends.lastWithin(500, 600)).toEqual({ position: 600, lsn: 6 });
+    ends.cut(250);
+    ends.push(250, 2);
+    ends.push(700, 3);
+    expect(ends.lastWithin(250, 650)).toBeUndefined();
+    expect(ends.lastWithin(250, 700)).toEqual({ position: 700, lsn: 3 });
+  });
+});
+
 describe('the ends that were sent', () => {
   const at = (n: number): [number, number] => [n * 100, n];
 

@@ -28,13 +28,15 @@ function smallDisk(kilobytes: number): string {
   return mounted;
 }
 
-/** Appends and commits until refused; the refusal. */
-async function fill(log: Log, kept: Buffer[]): Promise<WalError> {
+/** Appends, so many records a turn, and commits until refused; the refusal. */
+async function fill(log: Log, kept: Buffer[], atOnce: number): Promise<WalError> {
   for (;;) {
-    const record = payload(kept.length, 3000);
     try {
-      log.append(record);
-      kept.push(record);
+      for (let i = 0; i < atOnce; i++) {
+        const record = payload(kept.length, 3000);
+        log.append(record);
+        kept.push(record);
+      }
       await log.commit();
     } catch (error) {
       if (!(error instanceof WalError)) throw error;
@@ -50,16 +52,18 @@ async function fill(log: Log, kept: Buffer[]): Promise<WalError> {
 }
 
 describe.skipIf(reason)('a full disk', () => {
-  it('refuses appends by name, takes none of them, and goes on after a trim', async () => {
+  it.each([1, 3])('refuses appends by name, %i a turn, and goes on after a trim', async (count) => {
     const dir = join(smallDisk(700), 'log');
     const options = { ...sizes, dir };
     const log = await Log.open(options);
     onTestFinished(() => log.close().catch(() => undefined));
     const kept: Buffer[] = [];
     for (let round = 0; round < 3; round++) {
-      const refusal = await fill(log, kept);
+      const refusal = await fill(log, kept, count);
       expect(refusal).toMatchObject({ code: 'WAL_NO_SPACE', outcome: 'refused' });
       expect(log.status()).toMatchObject({ state: 'open', appendLsn: kept.length });
+      // What was taken in the turn of the refusal is in the log, like any other.
+      await log.commit();
       expect(readLog(dir).damage).toBeUndefined();
       await log.trim(kept.length);
       const before = kept.length;
@@ -136,7 +140,8 @@ describe.skipIf(reason)('a full disk', () => {
       await new Promise((resolve) => setTimeout(resolve, 200));
     }
     await p.close();
-    const stopped = { primaryStopped: true };
+    // It is known to lack what its disk had no room for.
+    const stopped = { primaryStopped: true, force: true };
     for (let attempt = 0; attempt < 2; attempt++) {
       await expect(s.promote(stopped)).rejects.toMatchObject({ code: 'WAL_NO_SPACE' });
       expect(s.status()).toMatchObject({ role: 'standby', state: 'open' });

@@ -1,5 +1,6 @@
 import { cpSync, readdirSync, rmSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
+import type { NativeLog } from '../../src/native/native_log.js';
 import { parseStandbys } from '../../src/replication/policy.js';
 import { TcpProxy } from '../helpers/proxy.js';
 import { freshDir } from '../helpers/temp.js';
@@ -202,9 +203,57 @@ describe('a promoted standby', () => {
     proxy.target = promoted.port;
     await until(() => c.follower.status().reason?.includes('committed') === true);
     expect(c.end.lsn).toBe(2);
-    expect(promoted.heard).toEqual([]);
+    await until(() => promoted.heard.some((line) => line.startsWith('c went: refused')));
     await promoted.batch('it goes on alone');
     await expect(c.follower.connected()).rejects.toMatchObject({ code: 'WAL_DIVERGED' });
+  });
+
+  describe('is followed by a standby whose last record', () => {
+    async function longerOne(rule: string, before?: (native: NativeLog) => void) {
+      const { a, b, c, dirB, proxy } = await three(rule);
+      const d = await StandbyNode.open(a.log.native, proxy.port, { dir: freshDir('d'), name: 'd' });
+      await d.follower.connected();
+      await a.batch('all have this');
+      const all = [b, c, d];
+      await until(() => all.every(({ log }) => log.flushed.lsn === 1));
+      await until(() => c.log.native.info().rule?.members.length === 3);
+      await b.close();
+      await d.close();
+      await a.batch('c alone has this, and has told so');
+      await until(() => c.log.flushed.lsn === 2);
+      proxy.target = 1;
+      await a.close();
+      const promoted = await promote(dirB);
+      before?.(c.log.native);
+      proxy.target = promoted.port;
+      return { promoted, c };
+    }
+
+    it('nobody can have committed, without that', async () => {
+      const { promoted, c } = await longerOne('ANY 3 (*)');
+      await sameBytes(promoted, c);
+    });
+
+    it('cannot be set aside, not at all, which is told and not tried on and on', async () => {
+      const { promoted, c } = await longerOne('ANY 3 (*)', (native) => {
+        const full = Object.assign(new Error('no space'), { code: 'WAL_NO_SPACE' });
+        const value = () => Promise.reject(full);
+        Object.defineProperty(native, 'truncate', { value, configurable: true });
+      });
+      await until(() => c.heard.some((line) => line === 'disconnected: no space'));
+      await expect(c.follower.connected()).rejects.toMatchObject({ code: 'WAL_NO_SPACE' });
+      expect(c.end.lsn).toBe(2);
+      // Room was made.
+      Reflect.deleteProperty(c.log.native, 'truncate');
+      await sameBytes(promoted, c);
+    });
+
+    it('it may have committed with another one, not at all', async () => {
+      const { c } = await longerOne('ANY 2 (*)');
+      await until(() => c.follower.status().reason?.includes('by a quorum') === true);
+      await expect(c.follower.connected()).rejects.toMatchObject({ code: 'WAL_DIVERGED' });
+      expect(c.end.lsn).toBe(2);
+    });
   });
 
   it('fences the old primary through a standby that calls it', async () => {

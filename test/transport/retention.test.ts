@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { State } from '../../src/native/native_log.js';
+import { encodeRefusal } from '../../src/wire/handshake_messages.js';
 import { TcpProxy } from '../helpers/proxy.js';
 import { freshDir } from '../helpers/temp.js';
 import { payload, small } from '../native/native.js';
@@ -104,6 +105,16 @@ describe('a trim keeps', () => {
     const later = await write();
     expect(await trimmed()).toBeGreaterThan(start);
     expect(await trimmed()).toBeGreaterThan(later - small.segmentBytes - 1);
+  });
+
+  it('nothing for a standby that was let in, and does not follow', async () => {
+    const raw = await RawStandby.admitted(primary.port, 'e'.repeat(32), 'asks');
+    const refusal = { code: 'WAL_WAS_PRIMARY', message: 'it asks', term: undefined };
+    raw.socket.write(encodeRefusal(refusal));
+    await raw.closed;
+    await until(() => primary.hub.status().connections.connections === 0);
+    const end = await write();
+    expect(await trimmed()).toBeGreaterThan(end - small.segmentBytes - 1);
   });
 
   it('nothing for a standby that was never seen', async () => {

@@ -77,6 +77,8 @@ describe('the rule for commits', () => {
       standbys: 'ANY 1 (b)',
       members: [idOf(standby)],
       degraded: false,
+      ofEarlierTerm: false,
+      undercut: false,
     };
     expect(ruleIn(dirA)).toEqual(rule);
     expect(ruleIn(dirB)).toEqual(rule);

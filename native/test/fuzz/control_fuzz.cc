@@ -7,7 +7,7 @@
 
 using namespace walmirror;
 using namespace walmirror::fuzz;
-using namespace walmirror::test;
+using namespace walmirror::simulated;
 
 namespace {
 

@@ -6,8 +6,10 @@ import { withUsage } from '../failure.js';
 import { type FeedTotals, feed } from '../feed.js';
 import { openInput } from '../input.js';
 import { type Address, shared, showAddress } from '../options.js';
+import { addReferee, refereeOf, type TypedReferee } from '../referee.js';
 import {
   addSecurity,
+  membersOf,
   readSecurity,
   refuseForNothing,
   reloadOnHangup,
@@ -18,12 +20,14 @@ import { StopSignals } from '../stop.js';
 import { count, notice, plural, showProgress, size } from '../terminal.js';
 import { narrate, untilStopped } from '../watch.js';
 
-interface PrimaryOptions extends TypedSecurity {
+interface PrimaryOptions extends TypedSecurity, TypedReferee {
   readonly dir: readonly string[];
   readonly acceptMissing?: readonly string[];
   readonly mirrorQuorum?: number;
   readonly name?: string;
   readonly listen?: Address;
+  readonly members?: readonly Address[];
+  readonly openAlone?: true;
   readonly sync?: CommitLevel;
   readonly standbys?: string;
   readonly whenMissing?: WhenMissing;
@@ -48,6 +52,8 @@ export function primaryCommand(): Command {
     .addOption(shared.mirrorQuorum())
     .addOption(shared.name())
     .addOption(shared.listen())
+    .addOption(shared.members())
+    .addOption(new Option('--open-alone', 'with --members: open although none of them answers'))
     .addOption(shared.sync())
     .addOption(shared.standbys())
     .addOption(shared.whenMissing())
@@ -65,11 +71,13 @@ Examples:
   $ walmirror primary --dir ./a --listen 127.0.0.1:7401 --standbys 'ANY 1 (*)' --stay`,
     )
     .action(runPrimary);
-  return addSecurity(command);
+  return addReferee(addSecurity(command));
 }
 
 async function runPrimary(options: PrimaryOptions): Promise<void> {
-  if (options.listen === undefined) refuseForNothing(options, '--listen');
+  if (options.listen === undefined && options.members === undefined) {
+    refuseForNothing(options, '--listen');
+  }
   const stop = new StopSignals();
   const started = performance.now();
   const log = await withUsage(() => Log.open(openOptions(options, stop.signal)));
@@ -85,6 +93,7 @@ async function runPrimary(options: PrimaryOptions): Promise<void> {
         input: openInput(options.input),
         splitter: createSplitter(options.format, log.maxRecordBytes),
         stop: stop.signal,
+        stays: options.stay === true,
         totals,
       });
     } finally {
@@ -106,6 +115,8 @@ function openOptions(options: PrimaryOptions, signal: AbortSignal) {
     mirrorQuorum,
     name,
     listen,
+    members,
+    openAlone,
     sync,
     standbys,
     whenMissing,
@@ -114,10 +125,13 @@ function openOptions(options: PrimaryOptions, signal: AbortSignal) {
   return {
     dir,
     signal,
+    ...refereeOf(options, dir),
     ...(acceptMissing === undefined ? {} : { acceptMissing }),
     ...(mirrorQuorum === undefined ? {} : { mirrorQuorum }),
     ...(name === undefined ? {} : { name }),
     ...(listen === undefined ? {} : { listen: { ...listen, ...readSecurity(options) } }),
+    ...(members === undefined ? {} : { members: membersOf(members, options) }),
+    ...(openAlone === undefined ? {} : { openAlone }),
     ...(sync === undefined ? {} : { synchronousCommit: sync }),
     ...(standbys === undefined ? {} : { synchronousStandbys: standbys }),
     ...(whenMissing === undefined ? {} : { whenMissing }),

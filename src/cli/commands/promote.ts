@@ -11,6 +11,7 @@ interface PromoteOptions {
   readonly dir: readonly string[];
   readonly acceptMissing?: readonly string[];
   readonly primaryStopped?: true;
+  readonly force?: true;
   readonly json?: true;
 }
 
@@ -28,19 +29,25 @@ export function promoteCommand(): Command {
     .addOption(
       new Option('--primary-stopped', 'say that the old primary is stopped: nothing else can tell'),
     )
+    .addOption(
+      new Option('--force', 'promote although acknowledged records are lost by it, or may be'),
+    )
     .addOption(shared.json())
     .addHelpText('after', '\nExample:\n  $ walmirror promote --dir ./b --primary-stopped')
     .action(runPromote);
 }
 
 async function runPromote(options: PromoteOptions): Promise<void> {
-  const { dir, acceptMissing, primaryStopped, json } = options;
+  const { dir, acceptMissing, primaryStopped, force, json } = options;
   const stop = new StopSignals();
   const waiting = setTimeout(() => {
     notice('waiting: the standby applies what it received before it answers');
   }, SAY_WAITING_MS).unref();
   try {
-    const stopped = primaryStopped === true ? { primaryStopped } : {};
+    const stopped = {
+      ...(primaryStopped === true ? { primaryStopped } : {}),
+      ...(force === true ? { force } : {}),
+    };
     const accepted = acceptMissing === undefined ? {} : { acceptMissing };
     const request = { cmd: 'promote', ...stopped } as const;
     const reply = await askAny(dir, request, { signal: stop.signal });
@@ -54,7 +61,8 @@ async function runPromote(options: PromoteOptions): Promise<void> {
   }
 }
 
-function describe(dir: readonly string[], { term, lsn, oldPrimary }: Promoted): string {
+function describe(dir: readonly string[], { term, lsn, oldPrimary, forced }: Promoted): string {
   const now = `${showDirs(dir)} is the primary now, epoch ${term.epoch}, after LSN ${count(lsn)}`;
-  return `${[now, ...describeOldPrimary(oldPrimary)].join('\n')}\n`;
+  const force = forced === null ? [] : [`forced: ${forced}`];
+  return `${[now, ...describeOldPrimary(oldPrimary), ...force].join('\n')}\n`;
 }

@@ -1,6 +1,7 @@
 import { Command, Option } from 'commander';
 import type { WalError } from '../../api/errors.js';
 import { Log } from '../../api/log.js';
+import type { RejoinMode } from '../../api/options.js';
 import { UsageError, withUsage } from '../failure.js';
 import { feed } from '../feed.js';
 import { recordWriters } from '../formats.js';
@@ -15,20 +16,30 @@ import {
   showAddress,
 } from '../options.js';
 import { Output } from '../output.js';
-import { addSecurity, readSecurity, reloadOnHangup, type TypedSecurity } from '../security.js';
+import { addReferee, refereeOf, type TypedReferee } from '../referee.js';
+import { untilPrimary } from '../roles.js';
+import {
+  addSecurity,
+  membersOf,
+  readSecurity,
+  reloadOnHangup,
+  type TypedSecurity,
+} from '../security.js';
 import { createSplitter, type InputFormat } from '../splitter.js';
 import { StopSignals } from '../stop.js';
 import { notice, plural } from '../terminal.js';
 import { narrate, untilStopped } from '../watch.js';
 import { cutTornRecord, holdsBytes } from '../whole_records.js';
 
-interface StandbyOptions extends TypedSecurity {
+interface StandbyOptions extends TypedSecurity, TypedReferee {
   readonly dir: readonly string[];
   readonly acceptMissing?: readonly string[];
   readonly mirrorQuorum?: number;
   readonly follow: Address;
+  readonly rejoin: RejoinMode;
   readonly name?: string;
   readonly listen?: Address;
+  readonly members?: readonly Address[];
   readonly input?: string;
   readonly output: string;
   readonly from?: number;
@@ -54,8 +65,10 @@ export function standbyCommand(): Command {
         parseAddress,
       ),
     )
+    .addOption(shared.rejoin())
     .addOption(shared.name())
-    .addOption(shared.listen('feed standbys here once promoted'))
+    .addOption(shared.listen())
+    .addOption(shared.members())
     .addOption(shared.input('once promoted: records to append, - for the standard input'))
     .addOption(
       new Option('--output <file>', 'where records go, - for the standard output')
@@ -87,7 +100,7 @@ Example:
   $ walmirror standby --dir ./b --follow 127.0.0.1:7401 --output ./b.txt`,
     )
     .action(runStandby);
-  return addSecurity(command);
+  return addReferee(addSecurity(command));
 }
 
 async function runStandby(options: StandbyOptions): Promise<void> {
@@ -97,6 +110,7 @@ async function runStandby(options: StandbyOptions): Promise<void> {
   let output: Output | undefined;
   const stopReloading = reloadOnHangup(log, options);
   try {
+    if (!(await hasRejoined(log, stop.signal))) return;
     output = await openOutput(log, options);
     narrate(log, options.verbose === true);
     const last = await serve(log, output, options, stop.signal);
@@ -107,6 +121,21 @@ async function runStandby(options: StandbyOptions): Promise<void> {
     await log.close();
     stopReloading();
     stop.dispose();
+  }
+}
+
+/**
+ * What an old primary wrote last may go: nothing is written to the output before. False: it was
+ * stopped.
+ */
+async function hasRejoined(log: Log, signal: AbortSignal): Promise<boolean> {
+  if (log.status().rejoin === null) return true;
+  try {
+    await log.connected({ signal });
+    return true;
+  } catch (error) {
+    if (signal.aborted) return false;
+    throw error;
   }
 }
 
@@ -204,30 +233,24 @@ async function appendOncePrimary(
     input: openInput(input),
     splitter: createSplitter(format, log.maxRecordBytes),
     stop,
+    stays: true,
     totals,
   });
 }
 
-function untilPrimary(log: Log, stop: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (stop.aborted || log.status().role === 'primary') return resolve();
-    stop.addEventListener('abort', () => resolve(), { once: true });
-    log.on('role', ({ role }) => {
-      if (role === 'primary') resolve();
-    });
-  });
-}
-
 function openOptions(options: StandbyOptions, signal: AbortSignal) {
-  const { dir, acceptMissing, mirrorQuorum, name, listen, follow } = options;
+  const { dir, acceptMissing, mirrorQuorum, name, listen, members, follow } = options;
   const security = readSecurity(options);
   return {
     dir,
     signal,
+    ...refereeOf(options, dir),
     follow: { ...follow, ...security },
+    rejoin: options.rejoin,
     ...(acceptMissing === undefined ? {} : { acceptMissing }),
     ...(mirrorQuorum === undefined ? {} : { mirrorQuorum }),
     ...(name === undefined ? {} : { name }),
     ...(listen === undefined ? {} : { listen: { ...listen, ...security } }),
+    ...(members === undefined ? {} : { members: membersOf(members, options) }),
   };
 }

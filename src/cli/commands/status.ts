@@ -12,13 +12,16 @@ import {
   type CopyStatus,
   copyStatus,
   type LogStatus,
+  type MemberStatus,
   type PolicyStatus,
   type StandbyStatus,
 } from '../../api/status.js';
+import type { ControlReply } from '../../control/client.js';
 import type { NativeInfo, Place } from '../../native/native_log.js';
 import { askAny } from '../ask.js';
 import { UsageError } from '../failure.js';
-import { parseInterval, parsePort, shared, showAddress } from '../options.js';
+import { describeGroup, describeReferee, groupOf } from '../group_rows.js';
+import { parseInterval, parsePort, shared, showAddress, showDirs } from '../options.js';
 import { serveLog } from '../serve_log.js';
 import { count, plural, size } from '../terminal.js';
 import { watchLog } from '../watch_log.js';
@@ -27,6 +30,7 @@ import { describePolicy } from './policy.js';
 interface StatusOptions {
   readonly dir: readonly string[];
   readonly json?: true;
+  readonly members?: true;
   readonly watch?: true;
   readonly interval?: number;
   readonly serve?: number;
@@ -66,6 +70,9 @@ export function statusCommand(): Command {
     )
     .addOption(shared.dir())
     .addOption(shared.json())
+    .addOption(
+      new Option('--members', 'the nodes of the group, as the process that has it open knows them'),
+    )
     .addOption(new Option('--watch', 'show it again and again, with rates, until Ctrl-C'))
     .addOption(
       new Option('--interval <time>', 'with --watch: how often (default: 1s)').argParser(
@@ -83,6 +90,7 @@ export function statusCommand(): Command {
       `
 Examples:
   $ walmirror status --dir ./a --json
+  $ walmirror status --dir ./a --members
   $ walmirror status --dir ./a --watch
   $ walmirror status --dir ./a --serve 7480`,
     )
@@ -90,7 +98,7 @@ Examples:
 }
 
 async function runStatus(options: StatusOptions): Promise<void> {
-  const { dir, json, watch, interval, serve } = options;
+  const { dir, json, members, watch, interval, serve } = options;
   if (interval !== undefined && watch !== true) throw new UsageError('--interval needs --watch');
   if (json === true && watch === true) {
     throw new UsageError('--json prints the status once; leave out --watch, or --json');
@@ -98,10 +106,14 @@ async function runStatus(options: StatusOptions): Promise<void> {
   if (serve !== undefined && (json === true || watch === true)) {
     throw new UsageError('--serve goes without --json and --watch');
   }
+  if (members === true && (watch === true || serve !== undefined)) {
+    throw new UsageError('--members goes without --watch and --serve');
+  }
   if (serve !== undefined || watch === true) await requireLog(dir);
   if (serve !== undefined) return serveLog(dir, serve);
   if (watch === true) return watchLog(dir, interval ?? 1000);
   const reply = await askAny(dir, { cmd: 'status' }, { timeoutMs: ANSWER_MS });
+  if (members === true) return showGroup(dir, reply, json === true);
   const status = reply.listening ? (reply.result as LogStatus) : await readClosed(dir);
   const text =
     json === true
@@ -110,6 +122,16 @@ async function runStatus(options: StatusOptions): Promise<void> {
         ? describeClosed(status as ClosedStatus)
         : describeOpen(status as LogStatus);
   process.stdout.write(`${text}\n`);
+}
+
+function showGroup(dirs: readonly string[], reply: ControlReply, json: boolean): void {
+  if (!reply.listening) {
+    throw new WalError('WAL_CONTROL', `no process has ${showDirs(dirs)} open`, {
+      hint: 'Ask any node of the group that runs.',
+    });
+  }
+  const nodes = groupOf(reply.result as LogStatus);
+  process.stdout.write(`${json ? JSON.stringify(nodes) : describeGroup(nodes)}\n`);
 }
 
 /** What is looked at again and again has to be a log: a mistyped directory never becomes one. */
@@ -192,6 +214,7 @@ export function describeOpen(status: LogStatus): string {
   const rows: (readonly [string, string])[] = [
     ['node', `${status.name}, ${status.role}, ${status.state}`],
     ['term', `epoch ${status.term.epoch}, incarnation ${status.term.incarnation}`],
+    ...roleRows(status),
     ['records', records(status)],
     ['flushed', `up to LSN ${count(status.flushLsn)} (${status.io} I/O)`],
     ['committed', `up to LSN ${count(status.commitLsn)}`],
@@ -212,10 +235,30 @@ export function describeOpen(status: LogStatus): string {
     rows.push(['last contact', upstream.lastContact ?? 'unknown']);
     rows.push(['sync commit', syncCommit(upstream.rule)]);
   }
+  // A process of an older version says nothing of them.
+  rows.push(...(status.members ?? []).map(memberRow));
+  if (status.referee) rows.push(['referee', describeReferee(status.referee)]);
   if (status.failure !== null) {
     rows.push(['failure', `${status.failure.code}: ${status.failure.message}`]);
   }
   return table(rows);
+}
+
+/** Why it has its role, where that changed since it was opened. */
+function roleRows({ role, roleReason, roleSince }: LogStatus): (readonly [string, string])[] {
+  if (roleReason === undefined || roleReason === 'opened') return [];
+  return [['role', `${role} since ${roleSince}: ${roleReason}`]];
+}
+
+function memberRow(member: MemberStatus): readonly [string, string] {
+  const { address, name, role, epoch, lsn, commitLsn, primary, reason } = member;
+  if (reason !== null || name === null || role === null) {
+    return ['member', `${address}: no answer: ${reason ?? ''}`];
+  }
+  const of = role === 'primary' || primary === '' || primary === null ? '' : ` of ${primary}`;
+  const link = member.connected === false ? ', not connected' : '';
+  const lsns = `log to LSN ${count(lsn ?? 0)}, committed ${count(commitLsn ?? 0)}`;
+  return ['member', `${name} at ${address}, ${role}${of}, epoch ${epoch}${link}: ${lsns}`];
 }
 
 function standbyRow(standby: StandbyStatus): readonly [string, string] {

@@ -6,7 +6,7 @@
 #include "format.h"
 #include "types.h"
 
-namespace walmirror::test {
+namespace walmirror::simulated {
 namespace {
 
 [[noreturn]] void fail(const std::string& call, const std::string& path, int error) {
@@ -55,6 +55,20 @@ void flush_range(Inode& inode, uint64_t offset, uint64_t size) {
   for (auto sector = first; sector != last; ++sector) flush_sector(inode, *sector);
   inode.dirty.erase(first, last);
   inode.disk_size = inode.cache_size;
+}
+
+bool exists_in(const Directory& directory, const std::string& path) {
+  // The directory itself is there once something is in it.
+  auto at = directory.lower_bound(path);
+  return at != directory.end() && (at->first == path || at->first.starts_with(path + "/"));
+}
+
+std::vector<std::string> list_of(const Directory& directory, const std::string& path) {
+  std::vector<std::string> names;
+  for (const auto& [name, inode] : directory) {
+    if (name.starts_with(path + "/")) names.push_back(name.substr(path.size() + 1));
+  }
+  return names;
 }
 
 bool counts_down_to_zero(std::atomic<int>& counter) { return counter > 0 && --counter == 0; }
@@ -106,13 +120,15 @@ class MemoryFile : public File {
   bool direct() const override { return direct_; }
 
   void write(uint64_t offset, const Slice* slices, size_t count, bool durable) override {
+    if (system_.on_write) system_.on_write(path_, durable);
     std::lock_guard guard(system_.mutex_);
     uint64_t size = 0;
     for (size_t i = 0; i < count; i++) {
       check_direct(offset + size, slices[i].data, slices[i].size);
       size += slices[i].size;
     }
-    bool fails = counts_down_to_zero(system_.fail_write_in);
+    bool dies = system_.dies("pwritev2", path_);
+    bool fails = counts() && counts_down_to_zero(system_.fail_write_in);
     Inode& inode = system_.state_.inodes.at(inode_);
     bool is_log = durable && path_.find("/control") == std::string::npos;
     if (is_log && counts_down_to_zero(system_.fault_write_in)) {
@@ -127,6 +143,7 @@ class MemoryFile : public File {
     }
     put_slices(inode, offset, size, slices, count);
     system_.step();
+    if (dies) fail("pwritev2", path_, EIO);
     if (fails) {
       // As Linux does: the pages count as clean although the disk never got them, and reads give
       // them.
@@ -135,12 +152,15 @@ class MemoryFile : public File {
       }
       fail("pwritev2", path_, system_.fail_errno);
     }
-    if (durable) flush_range(inode, offset, size);
+    if (!durable) return;
+    flush_range(inode, offset, size);
+    system_.durable_changes++;
   }
 
   size_t read(uint64_t offset, void* data, size_t size) override {
     if (system_.on_read) system_.on_read(path_);
     std::lock_guard guard(system_.mutex_);
+    system_.check_alive("pread", path_);
     check_direct(offset, data, size);
     const Inode& inode = system_.state_.inodes.at(inode_);
     if (offset >= inode.cache_size) return 0;
@@ -156,22 +176,28 @@ class MemoryFile : public File {
   void sync() override {
     std::lock_guard guard(system_.mutex_);
     system_.step();
+    if (system_.dies("fdatasync", path_)) fail("fdatasync", path_, EIO);
     Inode& inode = system_.state_.inodes.at(inode_);
-    if (counts_down_to_zero(system_.fail_sync_in)) {
+    if (counts() && counts_down_to_zero(system_.fail_sync_in)) {
       // As Linux does: the pages count as clean, the disk never got them, and the next sync
       // succeeds.
       inode.dirty.clear();
       fail("fdatasync", path_, system_.fail_errno);
     }
     flush_range(inode, 0, inode.cache.size() * kBlock);
+    system_.durable_changes++;
   }
 
   void allocate(uint64_t size) override {
     system_.hold_allocations.wait(true);
     std::lock_guard guard(system_.mutex_);
+    bool dies = system_.dies("fallocate", path_);
+    if (path_.find(system_.no_room_for_) != std::string::npos)
+      fail("posix_fallocate", path_, ENOSPC);
     Inode& inode = system_.state_.inodes.at(inode_);
     inode.cache_size = std::max(inode.cache_size, size);
     system_.step();
+    if (dies) fail("fallocate", path_, EIO);
   }
 
   uint64_t size() override {
@@ -180,6 +206,8 @@ class MemoryFile : public File {
   }
 
  private:
+  bool counts() const { return path_.find(system_.fail_only_) != std::string::npos; }
+
   /// The first `size` bytes of them.
   void put_slices(Inode& inode, uint64_t offset, uint64_t size, const Slice* slices, size_t count) {
     uint64_t at = offset;
@@ -221,6 +249,7 @@ std::unique_ptr<DirectoryLock> MemoryFileSystem::lock(const std::string& path) {
 
 std::unique_ptr<File> MemoryFileSystem::open(const std::string& path, OpenMode mode, bool direct) {
   std::lock_guard guard(mutex_);
+  check_alive("open", path);
   const Directory& now = state_.directories.back();
   if (!now.contains(path)) {
     if (mode != OpenMode::kCreate) fail("open", path, ENOENT);
@@ -234,10 +263,7 @@ std::unique_ptr<File> MemoryFileSystem::open(const std::string& path, OpenMode m
 
 bool MemoryFileSystem::exists(const std::string& path) {
   std::lock_guard guard(mutex_);
-  // The directory itself is there once something is in it.
-  auto at = state_.directories.back().lower_bound(path);
-  return at != state_.directories.back().end() &&
-         (at->first == path || at->first.starts_with(path + "/"));
+  return exists_in(state_.directories.back(), path);
 }
 
 void MemoryFileSystem::rename(const std::string& from, const std::string& to) {
@@ -255,19 +281,27 @@ void MemoryFileSystem::remove(const std::string& path) {
   change_directory([&](Directory& directory) { directory.erase(path); });
 }
 
-void MemoryFileSystem::sync_directory(const std::string&) {
+void MemoryFileSystem::sync_directory(const std::string& path) {
   std::lock_guard guard(mutex_);
   step();
+  if (dies("fsync", path)) fail("fsync", path, EIO);
   state_.directories.erase(state_.directories.begin(), state_.directories.end() - 1);
+  durable_changes++;
 }
 
 std::vector<std::string> MemoryFileSystem::list(const std::string& path) {
   std::lock_guard guard(mutex_);
-  std::vector<std::string> names;
-  for (const auto& [name, inode] : state_.directories.back()) {
-    if (name.starts_with(path + "/")) names.push_back(name.substr(path.size() + 1));
-  }
-  return names;
+  return list_of(state_.directories.back(), path);
+}
+
+void MemoryFileSystem::fail_only(const std::string& part) {
+  std::lock_guard guard(mutex_);
+  fail_only_ = part;
+}
+
+void MemoryFileSystem::no_room_for(const std::string& part) {
+  std::lock_guard guard(mutex_);
+  no_room_for_ = part;
 }
 
 void MemoryFileSystem::watch(std::function<void(const DiskState&)> on_step) {
@@ -297,10 +331,89 @@ DiskState MemoryFileSystem::state() {
 }
 
 void MemoryFileSystem::change_directory(const std::function<void(Directory&)>& change) {
+  bool off = dies("rename", "");
   Directory next = state_.directories.back();
   change(next);
   state_.directories.push_back(std::move(next));
   step();
+  if (off) fail("rename", "", EIO);
+}
+
+void MemoryFileSystem::check_alive(const char* call, const std::string& path) const {
+  if (dead) fail(call, path, EIO);
+}
+
+bool MemoryFileSystem::dies(const char* call, const std::string& path) {
+  check_alive(call, path);
+  if (!counts_down_to_zero(die_in)) return false;
+  dead = true;
+  if (!dies_after) fail(call, path, EIO);
+  return true;
+}
+
+class DurableFile : public File {
+ public:
+  DurableFile(std::shared_ptr<MemoryFileSystem> system, uint64_t inode, std::string path,
+              bool direct)
+      : system_(std::move(system)), inode_(inode), path_(std::move(path)), direct_(direct) {}
+
+  bool direct() const override { return direct_; }
+  size_t read(uint64_t offset, void* data, size_t size) override {
+    std::lock_guard guard(system_->mutex_);
+    const Inode& inode = system_->state_.inodes.at(inode_);
+    if (offset >= inode.disk_size) return 0;
+    size = std::min<uint64_t>(size, inode.disk_size - offset);
+    get(inode.disk, offset, static_cast<uint8_t*>(data), size);
+    return size;
+  }
+  uint64_t size() override {
+    std::lock_guard guard(system_->mutex_);
+    return system_->state_.inodes.at(inode_).disk_size;
+  }
+  void write(uint64_t, const Slice*, size_t, bool) override { fail("write", path_, EROFS); }
+  void sync() override { fail("sync", path_, EROFS); }
+  void allocate(uint64_t) override { fail("allocate", path_, EROFS); }
+
+ private:
+  std::shared_ptr<MemoryFileSystem> system_;
+  uint64_t inode_;
+  std::string path_;
+  bool direct_;
+};
+
+class DurableView : public FileSystem {
+ public:
+  explicit DurableView(std::shared_ptr<MemoryFileSystem> system) : system_(std::move(system)) {}
+
+  bool prepare_directory(const std::string&, bool) override { return true; }
+  std::unique_ptr<DirectoryLock> lock(const std::string& path) override {
+    fail("lock", path, EROFS);
+  }
+  std::unique_ptr<File> open(const std::string& path, OpenMode, bool direct) override {
+    std::lock_guard guard(system_->mutex_);
+    const Directory& names = system_->state_.directories.front();
+    auto found = names.find(path);
+    if (found == names.end()) fail("open", path, ENOENT);
+    return std::make_unique<DurableFile>(system_, found->second, path, direct);
+  }
+  bool exists(const std::string& path) override {
+    std::lock_guard guard(system_->mutex_);
+    return exists_in(system_->state_.directories.front(), path);
+  }
+  std::vector<std::string> list(const std::string& path) override {
+    std::lock_guard guard(system_->mutex_);
+    return list_of(system_->state_.directories.front(), path);
+  }
+  void rename(const std::string& from, const std::string&) override { fail("rename", from, EROFS); }
+  void remove(const std::string& path) override { fail("remove", path, EROFS); }
+  void sync_directory(const std::string& path) override { fail("sync", path, EROFS); }
+
+ private:
+  std::shared_ptr<MemoryFileSystem> system_;
+};
+
+std::shared_ptr<FileSystem> durable_view(std::shared_ptr<MemoryFileSystem> files) {
+  return std::make_shared<DurableView>(std::move(files));
 }
 
 DiskState after_power_loss(const DiskState& state, Loss loss, std::mt19937_64& random) {
@@ -357,4 +470,4 @@ std::string describe(const DiskState& state) {
   return text;
 }
 
-}  // namespace walmirror::test
+}  // namespace walmirror::simulated

@@ -1,0 +1,286 @@
+import type { Random, Simulation } from 'walmirror/testing';
+import type { Group } from './group.js';
+import { endpoint, type Member } from './member.js';
+import { demand, Violation } from './oracle.js';
+import { isStable } from './plan.js';
+
+const tickMs = 200;
+/** A status costs more than all else that is looked at. */
+const asksEvery = 5;
+/** How long a group has no primary before anything is forced. */
+const forceMs = 60_000;
+/** How long an old primary stays off for another to take its place. */
+const heldOffMs = 40_000;
+
+/**
+ * Starts what has ended, answers what a node asks about its tail, and without a referee promotes:
+ * a standby when the primary is gone, and by force only where nothing else is left. Of the old
+ * primary it says that it is stopped, and keeps it so.
+ */
+export class Operator {
+  readonly #group: Group;
+  readonly #simulation: Simulation;
+  readonly #random: Random;
+  readonly #restartAt = new Map<Member, number>();
+  readonly #askedSince = new Map<Member, number>();
+  /** The old primary, which stays off until another has its place. */
+  #heldOff: { readonly member: Member; readonly until: number } | undefined;
+  /** The last that led. */
+  #last: Member | undefined;
+  #noPrimarySince: number | undefined;
+  #promoting: { readonly member: Member; readonly life: number } | undefined;
+  #nextTry = 0;
+  #ticks = 0;
+  #past: unknown;
+  #seesToPast = false;
+  #refusal = '';
+
+  constructor(group: Group, simulation: Simulation, random: Random) {
+    this.#group = group;
+    this.#simulation = simulation;
+    this.#random = random;
+  }
+
+  start(): void {
+    for (const member of this.#group.members) member.start();
+    this.#tick();
+  }
+
+  get last(): Member | undefined {
+    return this.#last;
+  }
+
+  get isIdle(): boolean {
+    return this.#heldOff === undefined && this.#promoting === undefined && !this.#seesToPast;
+  }
+
+  describe(): string {
+    const promoting = this.#promoting?.member.name ?? 'nobody';
+    return `promoting ${promoting}, held off ${this.#heldOff?.member.name}; refused: ${this.#refusal}`;
+  }
+
+  /** A machine is about to go off for so long; `failOver`: another is to take its place. */
+  loses(member: Member, ms: number, failOver: boolean): void {
+    const { now } = this.#simulation;
+    this.#restartAt.set(member, now + ms);
+    const { plan, referee } = this.#group;
+    const isLeader = member === this.#last && this.#group.primary === member;
+    if (referee === undefined && isLeader && failOver && plan.nodes > 1) {
+      this.#heldOff = { member, until: now + ms + heldOffMs };
+    }
+  }
+
+  /**
+   * Promotes it while the primary runs, where no acknowledgement rests on that being stopped: those
+   * that are fenced see to it.
+   */
+  handOver(member: Member): void {
+    const { plan, referee } = this.#group;
+    if (referee !== undefined || !isStable(plan) || this.#promoting !== undefined) return;
+    // One that knows of no members goes by the word that nobody else is a primary: a false one.
+    if (member.isBetween) return;
+    if (member.isRunning && member.role === 'standby') this.#promote(member, false);
+  }
+
+  /** The referee is put back to what it was a while ago; its operator sees to it after `ms`. */
+  restoreReferee(ms: number): void {
+    const group = this.#group;
+    if (group.referee === undefined || this.#past === undefined || this.#seesToPast) return;
+    group.isRefereePast = true;
+    this.#seesToPast = true;
+    group.referee.restore(this.#past);
+    this.#simulation.after(ms, () => {
+      this.#seeToPast().catch((error: unknown) => group.fail(error));
+    });
+  }
+
+  #tick(): void {
+    try {
+      this.#restart();
+      this.#watchRoles();
+      this.#ticks += 1;
+      if (this.#ticks % asksEvery === 0) this.#answerAsks();
+      if (this.#group.referee === undefined) this.#lead();
+      else if (this.#random.chance(0.01)) this.#past = this.#group.referee.backup();
+    } catch (error) {
+      this.#group.fail(error);
+    }
+    this.#simulation.after(tickMs, () => this.#tick());
+  }
+
+  #restart(): void {
+    if (this.#seesToPast) return;
+    const { now } = this.#simulation;
+    for (const member of this.#group.members) {
+      if (member.machine.isOn || member === this.#heldOff?.member) continue;
+      if ((this.#restartAt.get(member) ?? 0) > now) continue;
+      this.#group.counts.restarts += 1;
+      member.start();
+    }
+  }
+
+  #watchRoles(): void {
+    const { now } = this.#simulation;
+    const { primary, hasPrimary } = this.#group;
+    if (hasPrimary) {
+      this.#last = primary;
+      this.#noPrimarySince = undefined;
+      this.#heldOff = undefined;
+    } else {
+      this.#noPrimarySince ??= now;
+    }
+    if (this.#heldOff !== undefined && now > this.#heldOff.until) this.#heldOff = undefined;
+  }
+
+  /** It says what it would do, and by which word. */
+  #answerAsks(): void {
+    const { now } = this.#simulation;
+    const { members, plan, counts } = this.#group;
+    for (const member of members) {
+      const status = member.isRunning ? member.log?.status() : undefined;
+      // The primary has trimmed what it would need.
+      if (status?.upstream?.reason?.includes('seeded anew') === true) this.#group.wipe(member, 10);
+      const state = status?.rejoin;
+      if (state === null && member.role === 'fenced') this.#bringBack(member);
+      if (state?.state === 'waiting' && this.#isStuck()) this.#restartInOrder(member);
+      if (state?.state === 'split') throw new Violation(`a split: ${this.#group.describe()}`);
+      if (state?.state !== 'asks' && state?.state !== 'refused') {
+        this.#askedSince.delete(member);
+        continue;
+      }
+      const since = this.#askedSince.get(member) ?? now;
+      this.#askedSince.set(member, since);
+      if (member.machine.isPaused || now < since + 2_000) continue;
+      this.#askedSince.delete(member);
+      counts.asks += 1;
+      if (state.state === 'refused') {
+        demand(
+          !isStable(plan) || this.#group.isRefereePast,
+          () => `${member.name} holds what a quorum committed, and its primary does not`,
+        );
+        this.#group.wipe(member, 10);
+        continue;
+      }
+      member.rejoin = state.quorumLsn > 0 ? state.firstLsn - 1 : 'auto';
+      this.#restartInOrder(member);
+    }
+  }
+
+  /**
+   * A primary that was started while a candidate had the group follows nobody, and is no candidate:
+   * where the others may not lead either, it has to be started again.
+   */
+  #isStuck(): boolean {
+    const { referee, counts } = this.#group;
+    const since = this.#noPrimarySince;
+    const isStuck = since !== undefined && this.#simulation.now > since + 30_000;
+    if (referee === undefined || !isStuck || this.#random.chance(0.9)) return false;
+    counts.helped += 1;
+    return true;
+  }
+
+  /** Without a referee a primary that was replaced follows only when it is told to. */
+  #bringBack(member: Member): void {
+    const { referee, primary } = this.#group;
+    if (referee !== undefined || primary === undefined || member.machine.isPaused) return;
+    if (this.#random.chance(0.3)) this.#restartInOrder(member);
+    else member.log?.rejoin({ follow: endpoint(primary.name) }).catch(() => undefined);
+  }
+
+  #restartInOrder(member: Member): void {
+    const { machine, life } = member;
+    member.stop().then(
+      () => {
+        if (machine.isOn && member.life === life + 1) member.start();
+      },
+      (error: unknown) => this.#group.fail(error),
+    );
+  }
+
+  // -- without a referee --
+
+  #lead(): void {
+    const { now } = this.#simulation;
+    if (this.#promoting !== undefined) {
+      const { member, life } = this.#promoting;
+      if (member.life === life && member.role !== 'primary') return;
+      this.#promoting = undefined;
+    }
+    const since = this.#noPrimarySince;
+    if (since === undefined || now < this.#nextTry) return;
+    const old = this.#last;
+    // Only what is stopped, or knows that it is no primary, is said to be stopped.
+    if (old?.machine.isOn && (old.isStarting || old.isPrimary)) return;
+    if (old?.machine.isOn === false && this.#heldOff === undefined) return;
+    if (now < since + 500) return;
+    this.#nextTry = now + this.#random.integer(200, 2_000);
+    const isLast = now > since + forceMs;
+    if (isLast && this.#group.members.every((each) => each.isRunning && !each.machine.isPaused)) {
+      this.#promote(this.#best(), true);
+      return;
+    }
+    const standbys = this.#group.members.filter(
+      ({ isRunning, isBetween, role, machine }) =>
+        isRunning && !isBetween && !machine.isPaused && role === 'standby',
+    );
+    if (standbys.length > 0) this.#promote(this.#random.pick(standbys), false);
+  }
+
+  /** By (last term, flush position), as a promotion compares logs (SAFETY 3.3). */
+  #best(): Member {
+    const ranked = this.#group.members.map((member) => {
+      const engine = member.machine.engines[0];
+      const { epoch = 0, incarnation = 0 } = engine?.info().history.at(-1) ?? {};
+      return { member, rank: [epoch, incarnation, engine?.state[2] ?? 0] as const };
+    });
+    ranked.sort((a, b) => {
+      const differs = a.rank.findIndex((value, i) => value !== b.rank[i]);
+      return differs < 0 ? 0 : b.rank[differs]! - a.rank[differs]!;
+    });
+    return ranked[0]!.member;
+  }
+
+  #promote(member: Member, force: boolean): void {
+    const { log, life } = member;
+    if (log === undefined) return;
+    this.#simulation.note(`promote ${member.name}`, Number(force));
+    const promoting = { member, life };
+    this.#promoting = promoting;
+    const over = (error?: unknown): void => {
+      this.#refusal = error === undefined ? '' : String((error as Error).message);
+      if (this.#promoting === promoting) this.#promoting = undefined;
+    };
+    // What it is refused for may have changed when it is tried again.
+    log.promote({ primaryStopped: true, force }).then(() => over(), over);
+  }
+
+  // -- a referee of the past --
+
+  /** Who led goes on alone, by force where it has to be; then the others come back. */
+  async #seeToPast(): Promise<void> {
+    const { members, referee } = this.#group;
+    const simulation = this.#simulation;
+    const last = this.#last ?? members[0]!;
+    for (const { machine } of members) machine.resume();
+    await Promise.all(members.map((member) => member.stop()));
+    if (referee === undefined) return;
+    for (const member of members) {
+      member.machine.goOn();
+      await referee.of(member.machine).forget();
+    }
+    last.start();
+    await simulation.sleep(15_000);
+    if (!last.isPrimary && last.log !== undefined) {
+      const { log } = last;
+      const tried = (async () => {
+        await log.pauseFailover('the referee was restored');
+        await log.promote({ force: true });
+      })();
+      tried.catch(() => undefined);
+      await simulation.sleep(10_000);
+      await log.resumeFailover().catch(() => undefined);
+    }
+    this.#seesToPast = false;
+    for (const member of members) if (member !== last && member.machine.isOn) member.start();
+  }
+}

@@ -1,0 +1,44 @@
+import { standBy } from '../referee/candidate.js';
+import { HeldGroup } from '../referee/held_group.js';
+import { claimOf } from './claims.js';
+import type { LogCore } from './core.js';
+import { WalError } from './errors.js';
+import { takeGroup } from './promote.js';
+import type { StandbyDriver } from './standby_driver.js';
+
+/** With a referee, takes the place of a primary that is gone, until this log has another role. */
+export function standForGroup(core: LogCore, standby: StandbyDriver): void {
+  const { referee } = core.options;
+  if (referee === undefined) return;
+  const { signal } = core.roleEnds;
+  const mayStand = (): boolean =>
+    standby.role === 'standby' &&
+    !standby.promoting &&
+    !standby.standsBack &&
+    core.failure === undefined;
+  const { environment } = core;
+  const host = {
+    environment,
+    claim: () => (mayStand() ? claimOf(core, 'promotion') : undefined),
+    take: async (grant: Parameters<typeof referee.renew>[0]) => {
+      try {
+        const group = new HeldGroup({ referee, grant, environment });
+        await takeGroup(core, standby, group, core.closing.signal);
+      } catch (error) {
+        core.news.tell('warn', 'promote', `not promoted: ${(error as Error).message}`, {});
+        throw error;
+      }
+    },
+    onSight: (sight: StandbyDriver['sight']) => {
+      standby.sight = sight;
+    },
+  };
+  standBy(referee, host, signal).catch((error: unknown) => {
+    if (signal.aborted) return;
+    core.noteError({ code: codeOf(error), message: (error as Error).message });
+  });
+}
+
+function codeOf(error: unknown): WalError['code'] {
+  return error instanceof WalError ? error.code : 'WAL_REFEREE_AWAY';
+}

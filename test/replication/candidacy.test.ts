@@ -1,0 +1,291 @@
+import { describe, expect, it } from 'vitest';
+import type { HistoryEntry, Rule, Term } from '../../src/native/native_log.js';
+import {
+  answersNeeded,
+  bestOf,
+  candidateAhead,
+  doubtsOf,
+  isPrefixOf,
+  isRuleCurrent,
+  lastRules,
+  openedTerm,
+  standingFenced,
+} from '../../src/replication/candidacy.js';
+import { fenceTerm, mayFence } from '../../src/replication/fence.js';
+import type { Standing } from '../../src/replication/standing.js';
+
+const id = (name: string): string => name.padEnd(32, '0');
+const [a, b, c, d] = [id('a'), id('b'), id('c'), id('d')];
+
+function term(epoch: number, opener = a, incarnation = 1): Term {
+  return { epoch, opener, incarnation };
+}
+
+function rule(members: readonly string[], more: Partial<Rule> = {}): Rule {
+  return {
+    synchronousCommit: 'remote_flush',
+    synchronousStandbys: 'ANY 1 (*)',
+    members,
+    degraded: false,
+    ...more,
+  };
+}
+
+function standing(nodeId: string, more: Partial<Standing> = {}): Standing {
+  return {
+    nodeId,
+    name: nodeId[0]!,
+    role: 'standby',
+    term: term(1),
+    last: term(1),
+    end: { position: 8000, lsn: 10 },
+    commit: { position: 8000, lsn: 10 },
+    rule: rule([b, c]),
+    isRuleCurrent: more.rule !== null,
+    primary: 'a',
+    primaryAddress: '',
+    connected: false,
+    isCandidate: false,
+    ...more,
+  };
+}
+
+const kinds = (own: Standing, ...others: Standing[]) =>
+  doubtsOf(own, others).map(({ kind }) => kind);
+
+describe('a term that was stored and never opened', () => {
+  const never = { role: 'fenced', term: term(2, b), last: term(1), rule: rule([]) } as const;
+
+  it('says nothing of who has to answer', () => {
+    expect(openedTerm(standing(b, never))).toEqual(term(1));
+    expect(openedTerm(standing(b, { ...never, last: term(2, b) }))).toEqual(term(2, b));
+    expect(openedTerm(standing(b, { ...never, term: term(2, c) }))).toEqual(term(2, c));
+    expect(kinds(standing(c), standing(b, never))).toEqual([]);
+    expect(kinds(standing(b, never), standing(c))).toEqual([]);
+    // Nor does the node get by without the rule that it had before.
+    expect(kinds(standing(b, never))).toEqual(['unknown_rule']);
+    expect(kinds(standing(b, never), standing(a, { rule: null }))).toEqual(['unknown_rule']);
+  });
+
+  it('is told apart from one whose rule names nobody yet', () => {
+    const [doubt] = doubtsOf(standing(b, { rule: rule([]) }), []);
+    expect(doubt).toMatchObject({ kind: 'not_a_member' });
+    expect(doubt!.text).toContain('nobody has acknowledged anything');
+  });
+});
+
+describe('who has to answer before a promotion', () => {
+  it('is one more than could have acknowledged without the others', () => {
+    const any2 = { synchronousStandbys: 'ANY 2 (*)' };
+    expect(answersNeeded(rule([b]))).toBe(1);
+    expect(answersNeeded(rule([b, c]))).toBe(2);
+    expect(answersNeeded(rule([b, c, d]))).toBe(3);
+    expect(answersNeeded(rule([b, c, d], any2))).toBe(2);
+    expect(answersNeeded(rule([b, c], any2))).toBe(1);
+  });
+
+  it('every k of n share a member with any n - k + 1', () => {
+    for (let n = 1; n <= 5; n += 1) {
+      for (let k = 1; k <= n; k += 1) {
+        const members = Array.from({ length: n }, (_, i) => id(`m${i}`));
+        const needed = answersNeeded(rule(members, { synchronousStandbys: `ANY ${k} (*)` }));
+        expect(needed + k).toBe(n + 1);
+      }
+    }
+  });
+
+  it('the candidate counts, and names who is missing', () => {
+    expect(kinds(standing(c), standing(b))).toEqual([]);
+    const [doubt] = doubtsOf(standing(c), [standing(d)]);
+    expect(doubt).toMatchObject({ kind: 'too_few', missing: [b] });
+  });
+
+  it('a node that is no member is not promoted', () => {
+    expect(kinds(standing(d), standing(b), standing(c))).toEqual(['not_a_member']);
+    expect(kinds(standing(d, { rule: rule([]) }))).toEqual(['not_a_member']);
+  });
+
+  it('where the last primary went on alone nobody is', () => {
+    const alone = rule([b, c], { degraded: true });
+    expect(kinds(standing(c, { rule: alone }), standing(b))).toEqual(['degraded']);
+    // One that was away does not know.
+    expect(kinds(standing(c), standing(b, { rule: alone }))).toEqual(['degraded']);
+  });
+
+  it('a rule that another one knows counts too', () => {
+    const newer = rule([b, c, d]);
+    expect(kinds(standing(c), standing(b, { rule: newer }))).toEqual(['too_few']);
+    expect(kinds(standing(c), standing(b, { rule: newer }), standing(d))).toEqual([]);
+  });
+
+  it('a rule of an earlier term does not', () => {
+    const old = standing(d, { rule: rule([d, a]) });
+    const now = { term: term(2, b), last: term(2, b) };
+    const own = standing(c, now);
+    expect(lastRules([own, old])).toEqual([own.rule]);
+    expect(kinds(own, standing(b, now), old)).toEqual([]);
+  });
+
+  it('a fence that nobody has opened takes no rule away', () => {
+    const fenced = { term: fenceTerm(2, c) };
+    expect(kinds(standing(c, fenced), standing(b, fenced))).toEqual([]);
+    expect(kinds(standing(c, fenced))).toEqual(['too_few']);
+  });
+
+  it('who was fenced before the last term was opened knows no rule that counts', () => {
+    const old = standing(b, { term: fenceTerm(2, a), rule: rule([a, b]) });
+    const now = { term: term(3), last: term(3), rule: rule([c]) };
+    expect(kinds(standing(c, now), old)).toEqual([]);
+    expect(kinds(standing(c, now), { ...old, term: fenceTerm(3, a) })).toEqual([]);
+    const of = fenceTerm(3, d);
+    expect(kinds(standing(c, now), { ...old, term: of })).toEqual(['not_a_member', 'too_few']);
+    const later = { ...old, term: fenceTerm(4, a) };
+    expect(kinds(standing(c, now), later)).toEqual(['not_a_member', 'too_few']);
+  });
+
+  it('who led the last term needs who would know of another, and its successor', () => {
+    const own = standing(a, { primary: '' });
+    // Any k meet any n - k + 1 that may have promoted another.
+    expect(kinds(own)).toEqual(['too_few']);
+    expect(kinds(own, standing(c))).toEqual([]);
+    const any2 = rule([b, c, d], { synchronousStandbys: 'ANY 2 (*)' });
+    expect(kinds(standing(a, { rule: any2 }), standing(b))).toEqual(['too_few']);
+    expect(kinds(standing(a, { rule: any2 }), standing(b), standing(d))).toEqual([]);
+    // It went on alone itself.
+    expect(kinds(standing(a, { rule: rule([b, c], { degraded: true }) }))).toEqual([]);
+    const given = standing(a, { term: fenceTerm(2, b), primary: 'b' });
+    expect(kinds(given, standing(c))).toEqual(['handed_over']);
+    expect(kinds(given, standing(b))).toEqual([]);
+    expect(doubtsOf(given, [standing(c)])[0]).toMatchObject({ missing: [b] });
+    // One that was fenced may know of a term that is newer; and this one does.
+    expect(kinds(own, standing(b, { term: fenceTerm(3, c) }))).toContain('not_a_member');
+    const opened = { term: term(2, b), last: term(2, b) };
+    expect(kinds(own, standing(b, opened))).toContain('not_a_member');
+  });
+
+  it('where nobody waits for standbys, nobody has to', () => {
+    const local = rule([], { synchronousCommit: 'local', synchronousStandbys: null });
+    expect(kinds(standing(c, { rule: local }))).toEqual([]);
+    expect(kinds(standing(c, { rule: null }))).toEqual(['unknown_rule']);
+  });
+
+  it('what an acknowledgement meant in the last term has to be known to somebody', () => {
+    const untold = standing(c, { term: term(2, b), isRuleCurrent: false });
+    expect(kinds(untold)).toEqual(['unknown_rule']);
+    expect(kinds(untold, standing(b))).toEqual(['unknown_rule']);
+    const told = standing(d, { term: term(2, b), rule: rule([c, d]) });
+    expect(kinds(untold, told)).toEqual([]);
+    // By the one that was told it, and not by the one of an earlier term.
+    expect(kinds({ ...untold, rule: rule([a, b]) }, told)).toEqual([]);
+    const nothingYet = { term: { epoch: 0, opener: '', incarnation: 0 }, last: undefined };
+    expect(kinds(standing(c, { ...nothingYet, rule: null }))).toEqual(['unknown']);
+  });
+
+  it('a rule is current where its term was the last one opened, or none was told since', () => {
+    const info = {
+      rule: rule([b]),
+      term: term(2),
+      isRuleOfEarlierTerm: false,
+      isRuleUntold: false,
+    };
+    expect(isRuleCurrent(info)).toBe(true);
+    expect(isRuleCurrent({ ...info, rule: null })).toBe(false);
+    expect(isRuleCurrent({ ...info, isRuleOfEarlierTerm: true })).toBe(false);
+    const fenced = { ...info, term: fenceTerm(3, c), isRuleOfEarlierTerm: true };
+    expect(isRuleCurrent(fenced)).toBe(true);
+    expect(isRuleCurrent({ ...fenced, isRuleUntold: true })).toBe(false);
+  });
+
+  it('a commit that none of the logs reaches is one that would be lost', () => {
+    const commit = { position: 9000, lsn: 11 };
+    expect(kinds(standing(c, { commit }), standing(b))).toEqual(['short']);
+    const longer = standing(b, { end: { position: 9000, lsn: 11 } });
+    expect(kinds(standing(c, { commit }), longer)).toEqual([]);
+  });
+
+  it('a length of an earlier term makes up for nothing', () => {
+    const commit = { position: 9000, lsn: 11 };
+    const now = { term: term(2, b), last: term(2, b), commit };
+    const old = standing(a, { end: { position: 20_000, lsn: 90 } });
+    expect(kinds(standing(c, now), standing(b, now), old)).toEqual(['short']);
+  });
+
+  it('a newer primary that answers is followed, not replaced unawares', () => {
+    const primary = standing(b, { role: 'primary', term: term(2, b) });
+    expect(kinds(standing(c, { rule: null }), primary)).toContain('superseded');
+  });
+
+  it('of two candidates the one that has begun is ahead, or the one of the higher id', () => {
+    const begun = (nodeId: string) =>
+      standing(nodeId, { term: fenceTerm(2, nodeId), isCandidate: true });
+    const asks = (nodeId: string) => standing(nodeId, { isCandidate: true });
+    expect(candidateAhead(asks(b), [begun(c)])?.nodeId).toBe(c);
+    expect(candidateAhead(asks(c), [begun(b)])?.nodeId).toBe(b);
+    expect(candidateAhead(begun(b), [begun(c)])?.nodeId).toBe(c);
+    expect(candidateAhead(begun(c), [begun(b)])).toBeUndefined();
+    expect(candidateAhead(begun(c), [asks(b)])).toBeUndefined();
+    // One that has failed, or was closed meanwhile, is none.
+    expect(candidateAhead(asks(b), [{ ...begun(c), isCandidate: false }])).toBeUndefined();
+    // It was asked before it had stored its fence, and has come round by now.
+    expect(candidateAhead({ ...asks(b), term: fenceTerm(2, c) }, [asks(c)])?.nodeId).toBe(c);
+  });
+
+  it('the rule that counts is that of when they were fenced, not of when they were asked', () => {
+    const asked = [standing(c), standing(b)] as const;
+    expect(kinds(...asked)).toEqual([]);
+    const grant = {
+      ...{ nodeId: b, name: 'b', term: fenceTerm(2, c), before: term(1), crc: 0 },
+      ...{ rule: rule([b, c, d]), isRuleCurrent: true, end: asked[1].end, commit: asked[1].commit },
+      history: [{ ...term(1), position: 4096, lsn: 0 }],
+    };
+    // d was let in between, and may have acknowledged alone.
+    expect(kinds(asked[0], standingFenced(asked[1], grant))).toEqual(['too_few']);
+    const alone = { ...grant, rule: rule([b, c], { degraded: true }) };
+    expect(kinds(asked[0], standingFenced(asked[1], alone))).toEqual(['degraded']);
+    // Fenced before, nobody can tell of which term its rule is: it counts.
+    const again = { ...grant, before: fenceTerm(1, d), history: [] };
+    expect(kinds(asked[0], standingFenced(asked[1], again))).toEqual(['too_few']);
+  });
+});
+
+describe('the best log', () => {
+  const log = (last: Term | undefined, position: number) => ({
+    history: last === undefined ? [] : [{ ...last, position: 4096, lsn: 0 } satisfies HistoryEntry],
+    end: { position, lsn: 0 },
+  });
+
+  it('is that of the highest last term, and then the longest', () => {
+    const long = log(term(1), 50_000);
+    const newer = log(term(2, b), 6000);
+    const newest = log(term(2, b, 2), 5000);
+    const longer = log(term(2, b, 2), 5500);
+    expect(bestOf([long, newer])).toBe(newer);
+    expect(bestOf([newer, newest, long])).toBe(newest);
+    expect(bestOf([newest, longer, newer])).toBe(longer);
+    expect(bestOf([log(undefined, 4096), long])).toBe(long);
+    expect(bestOf([long, log(undefined, 4096)])).toBe(long);
+  });
+
+  it('is taken only where it goes on from what is here', () => {
+    const first = { ...term(1), position: 4096, lsn: 0 };
+    const second = { ...term(2, b), position: 9000, lsn: 5 };
+    const own = { history: [first], end: { position: 8000, lsn: 4 } };
+    const tail = { history: [first], end: { position: 12_000, lsn: 9 } };
+    const best = { history: [first, second], end: { position: 10_000, lsn: 6 } };
+    expect(isPrefixOf(own, best)).toBe(true);
+    expect(isPrefixOf(tail, best)).toBe(false);
+  });
+});
+
+describe('a fence', () => {
+  it('is granted for a higher epoch only, and to one candidate', () => {
+    expect(mayFence(term(1), 2, b)).toBe(true);
+    expect(mayFence(term(2), 2, a)).toBe(false);
+    expect(mayFence(term(3), 2, b)).toBe(false);
+    expect(mayFence(fenceTerm(2, b), 2, b)).toBe(true);
+    expect(mayFence(fenceTerm(2, b), 2, c)).toBe(false);
+    expect(mayFence(fenceTerm(2, b), 3, c)).toBe(true);
+    // It has opened the epoch: the fence is over.
+    expect(mayFence(term(2, b), 2, b)).toBe(false);
+  });
+});
