@@ -76,6 +76,12 @@ class Disks : public FileSystem {
   /// Calls with the states of all disks in each instant in which one of them changes. Before and
   /// after, nothing may be under way.
   void watch(std::function<void(const States&)> on_step);
+  /// Runs this between two changes: what a watch gathers can be looked at meanwhile.
+  template <typename Call>
+  void between_changes(Call call) {
+    std::lock_guard guard(*in_turn_);
+    call();
+  }
 
   /// The disks of these names, as a power loss of that kind leaves them.
   static std::shared_ptr<Disks> after_loss(const States& states, Loss loss, uint64_t seed);

@@ -320,7 +320,7 @@ TEST(WhatAQuorumCommittedIsThereAtAnyInstantOfFencingARunningPrimaryAndOfItsRejo
     Owner& owner = *old.owner;
     old.disks->watch([&](const Disks::States& states) { instants.push_back(states); });
     owner->store_role(Role::kFenced, newer(), "b", "");
-    fenced_from = instants.size();
+    old.disks->between_changes([&] { fenced_from = instants.size(); });
     CHECK_FAILS("WAL_IS_STANDBY", owner->reserve(8, 1, 8));
     CHECK_FAILS("WAL_COMMITTED_LOST", owner->truncate(old.below.position, kName, Cut::kReturning));
     owner->truncate(old.fork.position, kName, Cut::kReturning);
