@@ -6,11 +6,18 @@ const name = process.env.WALMIRROR_PLANT;
 const plant = inTypeScript.find((each) => each.name === name);
 if (name !== undefined && plant === undefined) throw new Error(`no bug is called ${name}`);
 
+const isPlanted = (id) => plant !== undefined && id.split('?')[0].endsWith(`/${plant.file}`);
+
 const planting = {
   name: 'planting',
   enforce: 'pre',
+  configureVitest(context) {
+    context.experimental_defineCacheKeyGenerator(({ id }) =>
+      isPlanted(id) ? plant.name : undefined,
+    );
+  },
   transform(code, id) {
-    if (plant === undefined || !id.split('?')[0].endsWith(`/${plant.file}`)) return undefined;
+    if (!isPlanted(id)) return undefined;
     if (code.split(plant.find).length !== 2) {
       throw new Error(`${plant.file}: what ${plant.name} replaces is not there once`);
     }
@@ -28,5 +35,11 @@ export default defineConfig({
       { find: /^walmirror\/testing$/, replacement: `${root}src/testing/index.ts` },
     ],
   },
-  test: { pool: 'forks', maxWorkers: 1, testTimeout: 30_000 },
+  test: {
+    pool: 'forks',
+    maxWorkers: 1,
+    testTimeout: 30_000,
+    // Each bug is a run of its own, and only one file of it is another.
+    experimental: { fsModuleCache: true },
+  },
 });
