@@ -1,9 +1,9 @@
 /** One run: load, kill the standby, catch up, kill the primary, promote, go on. */
 import { readFile } from 'node:fs/promises';
-import { type AddressInfo, createServer, type Server } from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Agent } from '../bench/harness/agent.js';
+import { freePorts } from '../bench/harness/ports.js';
 import { Catalogue } from './catalogue.js';
 import { type Acknowledgement, compare, parseAcknowledgements } from './compare.js';
 import { type KeptControl, loseTail, readControl } from './lying_disk.js';
@@ -50,7 +50,7 @@ class Scenario {
   readonly #random: () => number;
   readonly #agents = new Set<NodeAgent | ClientAgent>();
   #primaryPort = 0;
-  #ports: readonly [number, number] | undefined;
+  #ports: readonly number[] | undefined;
   #places: ReadonlyMap<number, Place> | undefined;
 
   constructor(options: ScenarioOptions) {
@@ -158,9 +158,9 @@ class Scenario {
   /** Members know each other's ports before they run. */
   async #groupOf(name: 'a' | 'b'): Promise<GroupPlan | undefined> {
     if (this.#options.mode !== 'automatic') return undefined;
-    this.#ports ??= await freePorts();
+    this.#ports ??= await freePorts(2);
     const [a, b] = this.#ports;
-    return { ports: name === 'a' ? [a, b] : [b, a], referee: this.#dir('referee') };
+    return { ports: name === 'a' ? [a!, b!] : [b!, a!], referee: this.#dir('referee') };
   }
 
   /** In sync mode everybody waits; in async mode the primary goes on alone. */
@@ -278,18 +278,6 @@ class Scenario {
     this.#agents.add(agent);
     return agent;
   }
-}
-
-/** That nobody listens at. */
-async function freePorts(): Promise<readonly [number, number]> {
-  const [a, b] = [createServer(), createServer()];
-  const portOf = async (server: Server): Promise<number> => {
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    return (server.address() as AddressInfo).port;
-  };
-  const ports = [await portOf(a), await portOf(b)] as const;
-  await Promise.all([a, b].map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }
 
 /** The last version of each place. */

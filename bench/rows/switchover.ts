@@ -1,7 +1,7 @@
-import { createServer } from 'node:net';
 import type { LogAgent, OpenRequest } from '../agents/log_agent.js';
 import { Agent } from '../harness/agent.js';
 import type { Benchmark, Context } from '../harness/benchmark.js';
+import { freePorts } from '../harness/ports.js';
 import { makeRow, type Row } from '../harness/row.js';
 import { median } from '../harness/statistics.js';
 import { recordSize as size } from '../harness/workloads.js';
@@ -125,16 +125,4 @@ async function promoteOnce({
     await Promise.all([old.kill(), other.kill()]);
     for (const dir of dirs) await directories.remove(dir);
   }
-}
-
-/** Ports that were free a moment ago, all different. */
-async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = Array.from({ length: count }, () => createServer());
-  const ports: number[] = [];
-  for (const server of servers) {
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    ports.push((server.address() as { port: number }).port);
-  }
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }

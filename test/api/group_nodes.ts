@@ -1,5 +1,5 @@
 import { chmodSync, cpSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { freePorts } from '../../bench/harness/ports.js';
 import type { Log, OpenOptions } from '../../src/index.js';
 import { loadBinding } from '../../src/native/binding.js';
 import { fence } from '../../src/transport/ask_member.js';
@@ -11,20 +11,6 @@ export const stopped = { primaryStopped: true } as const;
 export const anyOne = { synchronousStandbys: 'ANY 1 (*)' } as const;
 
 export type Name = 'a' | 'b' | 'c' | 'd';
-
-/** Ports that were free a moment ago, all different. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer();
-      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
-}
 
 /** Nodes that know of each other: each listens at its own port, in every role. */
 export class Group {

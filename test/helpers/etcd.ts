@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
+import { freePorts } from '../../bench/harness/ports.js';
 import { makeTempDir } from '../global/temp.js';
 
 interface Member {
@@ -207,16 +207,4 @@ async function listens({ hostname, port }: URL): Promise<boolean> {
       resolve(true);
     });
   });
-}
-
-/** Ports that nobody has, all at once; etcd takes no port 0. */
-async function freePorts(count: number, address: string): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer());
-  const ports: number[] = [];
-  for (const server of servers) {
-    await new Promise<void>((resolve) => server.listen(0, address, resolve));
-    ports.push((server.address() as AddressInfo).port);
-  }
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }
