@@ -168,15 +168,15 @@ describe('several members', () => {
   it('that all hang end the call in its time, and are named', async () => {
     const hanging = await Promise.all([1, 2, 3].map(() => Gateway.open(() => 'hang')));
     const urls = hanging.map(({ url }) => url);
-    const store = storeOf(urls, { timing: {} });
+    const store = storeOf(urls, { timing: { callTimeoutMs: 3000, ttlMs: 12_000 } });
     const began = performance.now();
     const message = new RegExp(urls.map((url) => `${url}: no answer within \\d+ ms`).join('; '));
     await expect(store.read()).rejects.toMatchObject({
       ...away,
       message: expect.stringMatching(message),
     });
-    // In the time of one call, as the defaults have it: 1000 ms; the rest is the machine's.
-    expect(performance.now() - began).toBeGreaterThanOrEqual(900);
+    // In the time of one call; the rest is the machine's.
+    expect(performance.now() - began).toBeGreaterThanOrEqual(2900);
     expect(hanging.map(({ asked }) => asked.length)).toEqual([1, 1, 1]);
   });
 
@@ -340,15 +340,14 @@ describe('the watch', () => {
   });
 
   it('that ends is opened again, but not at once', async () => {
-    const opened: number[] = [];
-    const member = await Gateway.open(() => {
-      opened.push(performance.now());
-      return [200, '\n'];
-    });
+    const member = await Gateway.open(() => [200, '\n']);
     const store = storeOf([member.url]);
-    while (opened.length < 3) await store.changed(1);
-    expect(opened[1]! - opened[0]!).toBeGreaterThan(900);
-    expect(opened[2]! - opened[1]!).toBeGreaterThan(900);
+    // Before the first, since it may be heard of late.
+    const began = performance.now();
+    while (member.asked.length < 2) await store.changed(1);
+    expect(performance.now() - began).toBeGreaterThan(900);
+    while (member.asked.length < 3) await store.changed(1);
+    expect(performance.now() - began).toBeGreaterThan(1800);
   });
 
   it('that never is silent makes no looks without a pause', async () => {
