@@ -207,11 +207,10 @@ describe('a group with a referee', () => {
     nodes.cut.add('a');
     await a.close();
     nodes.cut.delete('a');
+    nodes.stopClock();
     expect(nodes.store.leases).toBe(1);
-    const begun = performance.now();
     const again = await nodes.open('a');
     expect(isPrimary(again)).toBe(true);
-    expect(performance.now() - begun).toBeLessThan(1000);
   });
 
   it('claims again where what decides has changed meanwhile: no standby for that', async () => {

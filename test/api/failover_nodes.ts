@@ -17,7 +17,8 @@ const timing: RefereeTiming = {
 /** A group whose members know each other and one referee, which the test can take away from one. */
 export class RefereedGroup {
   readonly group: Group;
-  readonly store = new MemoryStore(() => performance.now());
+  readonly store = new MemoryStore(() => this.#stoppedMs ?? performance.now());
+  #stoppedMs: number | undefined;
   readonly cut = new Set<Name>();
 
   private constructor(group: Group) {
@@ -26,6 +27,11 @@ export class RefereedGroup {
 
   static async make(count: number): Promise<RefereedGroup> {
     return new RefereedGroup(await Group.make(count));
+  }
+
+  /** From now on no lease ends. */
+  stopClock(): void {
+    this.#stoppedMs = performance.now();
   }
 
   referee(name: Name): Referee {

@@ -48,8 +48,9 @@ describe('a primary that its group has fenced', () => {
     }
     await b.close();
     expect(await a.promote(stopped)).toMatchObject({ lsn: 2, forced: null, term: { epoch: 3 } });
-    a.append('of a');
-    await until(() => c.status().flushLsn === 3, 'c follows a');
-    expect(await textsOf(c)).toEqual(await textsOf(a));
+    await a.appendAndCommit('of a');
+    await c.waitFor(3);
+    expect(await textsOf(c)).toEqual(['one', 'of b', 'of a']);
+    expect(await textsOf(a)).toEqual(await textsOf(c));
   });
 });

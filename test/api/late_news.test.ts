@@ -53,12 +53,12 @@ describe('news that come in the middle of something', () => {
     await b.promote({ ...stopped, force: true });
     await until(() => logStatus(a).role === 'fenced', 'a is fenced');
     const store = a.native.storeRole.bind(a.native);
-    vi.spyOn(a.native, 'storeRole').mockImplementationOnce(async (...args) => {
+    const storing = vi.spyOn(a.native, 'storeRole').mockImplementationOnce(async (...args) => {
       await pause(200);
       return store(...args);
     });
     const fencing = fenceFor(c, group.ports.a, 3);
-    await pause(50);
+    await until(() => storing.mock.calls.length > 0, 'the fence is being stored');
     const back = rejoin(a, { follow: { port: group.ports.b } }).catch(() => undefined);
     const { term } = await fencing;
     expect(term).toMatchObject({ epoch: 3, opener: c.status().nodeId, incarnation: 0 });

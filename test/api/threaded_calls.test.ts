@@ -112,6 +112,8 @@ describe('a log in a thread of its own', () => {
     const { port } = (await a.status()).listening!;
     const b = await openThreaded({ name: 'b', follow: { port } });
     await b.connected();
+    await a.appendAndCommit('x');
+    await expect.poll(async () => (await b.status()).flushLsn).toBe(1);
     const roles: unknown[] = [];
     const onRole = (message: unknown): void => {
       const { log, role } = message as RoleMessage;
