@@ -190,7 +190,6 @@ export class Machine implements Host {
       this.#held.push(run);
       return;
     }
-    this.setClock();
     this.#host.enter(this);
     run();
   }
