@@ -21,7 +21,14 @@ CallbackSource::CallbackSource(std::shared_ptr<Bridge> bridge, std::string name,
       fetch_(new Napi::FunctionReference(Napi::Persistent(fetch))),
       forget_(Bridge::note([this_fetch = fetch_](Napi::Env) { delete this_fetch; })) {}
 
-CallbackSource::~CallbackSource() { bridge_->complete(std::move(forget_)); }
+CallbackSource::~CallbackSource() {
+  if (forget_ != nullptr) bridge_->complete(std::move(forget_));
+}
+
+void CallbackSource::let_go() {
+  forget_.reset();
+  delete std::exchange(fetch_, nullptr);
+}
 
 const uint8_t* CallbackSource::view(uint64_t from, uint64_t need, uint64_t& available) {
   if (from < from_ || from + need > from_ + bytes_.size()) {
@@ -63,6 +70,7 @@ void CallbackSource::cancel() {
 }
 
 void CallbackSource::call(Napi::Env env, uint64_t from, uint64_t need, const char* refused) {
+  if (fetch_ == nullptr) return;  // it was cancelled: nobody waits
   auto self = shared_from_this();
   try {
     Napi::Object promise =

@@ -16,6 +16,10 @@ class CallbackSource : public BatchSource, public std::enable_shared_from_this<C
   static std::shared_ptr<CallbackSource> create(std::shared_ptr<Bridge> bridge, std::string name,
                                                 const Napi::Function& fetch, bool others = false);
   ~CallbackSource() override;
+  /// Fetches nothing any more, and holds nothing of JavaScript's: before the bridge is detached,
+  /// which runs nothing afterwards, so that what the function refers to can be collected.
+  /// JavaScript's thread.
+  void let_go();
 
   std::string name() const override { return name_; }
   const uint8_t* view(uint64_t from, uint64_t need, uint64_t& available) override;

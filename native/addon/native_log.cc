@@ -597,6 +597,7 @@ void NativeLog::finish(Napi::Env env) {
   waiting.swap(openings_);
   if (shared_ != nullptr) shared_->end();
   heard_.Reset();
+  if (auto source = repairs_from_.lock()) source->let_go();
   bridge_->detach();
   // JavaScript may keep the view for long; its memory goes back now.
   log_->ring()->discard();

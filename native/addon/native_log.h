@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "callback_source.h"
 #include "convert.h"
 #include "log.h"
 #include "settlement.h"
@@ -157,6 +158,7 @@ class NativeLog : public Napi::ObjectWrap<NativeLog> {
   std::shared_ptr<SharedLog> shared_;  // once the handle was asked for
   std::shared_ptr<Ear> ear_;
   Napi::FunctionReference heard_;
+  std::weak_ptr<CallbackSource> repairs_from_;
   Napi::ObjectReference ring_;
   Napi::ObjectReference state_;
   Napi::ObjectReference words_;

@@ -220,6 +220,7 @@ void NativeLog::repair_from(const Napi::CallbackInfo& info) {
     source = CallbackSource::create(bridge_, name, info[1].As<Napi::Function>(), others);
   }
   log(env).scrubber().repair_from(source);
+  repairs_from_ = source;
 }
 
 void define_scrub(Napi::Env env, Napi::Object exports) {

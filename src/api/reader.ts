@@ -1,5 +1,5 @@
 import { loadBinding } from '../native/binding.js';
-import { type NativeLog, type Place, State } from '../native/native_log.js';
+import { type NativeInfo, type NativeLog, type Place, State } from '../native/native_log.js';
 import { Batch, BatchField, KIND_DATA, KIND_FILLER, readU64 } from './batch.js';
 import type { LogCore } from './core.js';
 import { WalError } from './errors.js';
@@ -10,6 +10,7 @@ import type { Wakeups } from './wakeup.js';
 /** What a reader needs of the log that it reads. */
 export interface ReaderHost {
   readonly native: NativeLog;
+  readonly info: Pick<NativeInfo, 'segmentBytes'>;
   readonly keepAlive: KeepAlive;
   /** Settled whenever a visible place may have moved, and when the log ends. */
   readonly moved: Wakeups;
@@ -58,23 +59,19 @@ const POISON = 0xdb;
 
 /**
  * A claim on segments, held apart from its reader so that it can be let go after the reader is
- * gone.
+ * gone. It refers to no more than it needs: what it refers to is kept while the reader is there,
+ * and a log has readers of its own.
  */
 interface Claim {
-  readonly host: ReaderHost;
+  readonly native: NativeLog;
   id: number | undefined;
 }
 
 function letGo(claim: Claim): void {
   const id = claim.id;
   claim.id = undefined;
-  if (id === undefined) return;
-  try {
-    claim.host.requireReadable();
-  } catch {
-    return; // Closing the log let go of every claim.
-  }
-  claim.host.native.release(id);
+  // A log that is closed has let go of every claim, and does not mind.
+  if (id !== undefined) claim.native.release(id);
 }
 
 /** Readers that were dropped in the middle, without `return()`. */
@@ -112,7 +109,7 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
     this.#cutsSeen = host.cuts.count;
     this.#plan = plan;
     this.#end = plan.end;
-    this.#claim = { host, id: undefined };
+    this.#claim = { native: host.native, id: undefined };
     this.#poisons = plan.borrow && process.env.WALMIRROR_DEBUG === '1';
     const own = this.#abandoned.signal;
     this.#signal = plan.signal === undefined ? own : AbortSignal.any([own, plan.signal]);
@@ -338,7 +335,11 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
   async #fill(upTo: number): Promise<void> {
     const { native, keepAlive } = this.#host;
     const from = this.#position;
-    const bytes = chunkSize(from, upTo, this.#chunkBytes);
+    const wanted = chunkSize(from, upTo, this.#chunkBytes);
+    // A reading goes no further than a segment does, with the header of the next one.
+    const { segmentBytes } = this.#host.info;
+    const rest = segmentBytes - (from % segmentBytes) + PAGE;
+    const bytes = Math.min(wanted, chunkSize(from, from + rest, rest));
     let result =
       from >= (native.state[State.RING_FLOOR] ?? 0)
         ? this.#fromRing(this.#borrowed(bytes) ?? Buffer.allocUnsafeSlow(bytes), from, upTo)
@@ -360,7 +361,7 @@ export class BatchReader implements AsyncIterableIterator<Batch> {
     this.#chunk = buffer.subarray(read.offset, read.offset + read.length);
     this.#at = 0;
     this.#position = read.next;
-    this.#chunkBytes = Math.min(MAX_CHUNK_BYTES, Math.max(bytes, FIRST_CHUNK_BYTES) * 2);
+    this.#chunkBytes = Math.min(MAX_CHUNK_BYTES, Math.max(wanted, FIRST_CHUNK_BYTES) * 2);
     this.#moveClaim();
   }
 

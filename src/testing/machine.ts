@@ -60,6 +60,7 @@ export class Machine implements Host {
   readonly #random: Random;
   readonly #logs = new Set<OpenLog>();
   #held: (() => void)[] = [];
+  readonly #atEnd = new Set<() => void>();
   /** Of its wall clock against the simulation's. */
   clockOffset = 0;
 
@@ -124,6 +125,8 @@ export class Machine implements Host {
     this.isPaused = false;
     this.#held = [];
     this.servers.clear();
+    for (const run of this.#atEnd) run();
+    this.#atEnd.clear();
     this.disk.goOff();
     this.#host.network.left(this, loss === 'nothing');
     const logs = [...this.#logs];
@@ -169,6 +172,12 @@ export class Machine implements Host {
     for (const log of this.#logs) this.#schedule(log);
   }
 
+  /** Runs it when it goes off the next time; what it gives back calls that off. */
+  atEnd(run: () => void): () => void {
+    this.#atEnd.add(run);
+    return () => this.#atEnd.delete(run);
+  }
+
   openNative(options: NativeOpenOptions): Promise<NativeLog> {
     return new Promise((resolve, reject) => {
       this.after(this.#diskDelay(4), () => {
@@ -190,7 +199,6 @@ export class Machine implements Host {
       this.#held.push(run);
       return;
     }
-    this.setClock();
     this.#host.enter(this);
     run();
   }

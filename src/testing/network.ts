@@ -476,7 +476,7 @@ class SimulatedSocket extends Duplex {
       // The system reads the bytes when it takes them, not when it is asked to.
       this.#host.after(SEND_MS, () => {
         if (this.destroyed) return;
-        for (const chunk of chunks) out.send(Uint8Array.from(chunk));
+        for (const chunk of chunks) out.send(new Uint8Array(chunk));
         done();
       });
     });

@@ -10,6 +10,8 @@ export interface AskingMachine {
   /** Another with each life; what was asked in an earlier one is answered to nobody. */
   after(ms: number, run: () => void): void;
   schedule(ms: number, run: () => void): { cancel(): void };
+  /** Runs it when this life of it ends; what it gives back calls that off. */
+  atEnd(run: () => void): () => void;
 }
 
 /** The way there and back, as it is at the moment. */
@@ -71,10 +73,10 @@ export class RefereePath implements RefereeStore {
     return new Promise((resolve) => {
       const done = (): void => {
         late.cancel();
-        signal?.removeEventListener('abort', done);
+        unheard();
         resolve();
       };
-      signal?.addEventListener('abort', done, { once: true });
+      const unheard = onAbort(signal, this.#machine, done);
       const late = this.#machine.schedule(timeoutMs, done);
       void this.#way.store.nextChange.then(() => {
         if (this.#way.tells && this.#way.isAnswered) this.#machine.after(this.#way.delay(), done);
@@ -94,13 +96,12 @@ export class RefereePath implements RefereeStore {
         reject(signal.reason);
         return;
       }
-      const gaveUp = (): void => over(() => reject(signal?.reason));
-      signal?.addEventListener('abort', gaveUp, { once: true });
       const over = (settle: () => void): void => {
         timer.cancel();
-        signal?.removeEventListener('abort', gaveUp);
+        unheard();
         settle();
       };
+      const unheard = onAbort(signal, this.#machine, () => over(() => reject(signal?.reason)));
       const late = new WalError('WAL_REFEREE_AWAY', `no answer within ${this.#callTimeoutMs} ms`);
       const timer = this.#machine.schedule(this.#callTimeoutMs, () => over(() => reject(late)));
       if (!way.isReached) return;
@@ -117,6 +118,25 @@ export class RefereePath implements RefereeStore {
       });
     });
   }
+}
+
+/**
+ * Runs it when the signal is aborted, which Node keeps while somebody listens: of a machine that has
+ * gone off nobody would ever stop, so that all of it would stay in memory.
+ */
+function onAbort(
+  signal: AbortSignal | undefined,
+  machine: AskingMachine,
+  run: () => void,
+): () => void {
+  if (signal === undefined) return () => undefined;
+  signal.addEventListener('abort', run, { once: true });
+  const unheard = (): void => signal.removeEventListener('abort', run);
+  const forget = machine.atEnd(unheard);
+  return () => {
+    forget();
+    unheard();
+  };
 }
 
 /** What a machine has seen of the referee, on its disk: it outlives restarts. */

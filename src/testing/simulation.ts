@@ -6,6 +6,8 @@ import { SimulatedReferee, type SimulatedRefereeOptions } from './simulated_refe
 
 /** 2020-09-13T12:26:40Z, at the start of each simulation. */
 const EPOCH_MS = 1_600_000_000_000;
+/** Events in one turn of the real event loop. */
+const STEPS_A_TURN = 32;
 
 /**
  * Machines, their network and their time, all decided by one seed: the same seed and the same calls
@@ -20,6 +22,8 @@ export class Simulation implements MachineHost, NetworkHost {
   now = 0;
   #hash = 0x811c9dc5;
   #steps = 0;
+  /** An event has run, and what it set off may still. */
+  #isRunning = false;
   /** What may have something new to do. */
   readonly #touched = new Set<Machine>();
   /** Called after each event, when all that it set off has run. */
@@ -68,15 +72,10 @@ export class Simulation implements MachineHost, NetworkHost {
     };
     promise.then(settled, settled);
     this.#touchAll();
-    const end = this.now + within;
-    await turn();
-    while (!isSettled) {
-      const { next } = this.#polled();
-      if (next === undefined || next.at > end) {
-        const why = next === undefined ? 'nothing happens any more' : `${within} ms are over`;
-        throw new Error(`simulation: what was waited for does not come: ${why}`);
-      }
-      await this.#step();
+    const isOver = await this.#advance(this.now + within, () => isSettled);
+    if (!isOver) {
+      const why = this.events.size === 0 ? 'nothing happens any more' : `${within} ms are over`;
+      throw new Error(`simulation: what was waited for does not come: ${why}`);
     }
     return promise;
   }
@@ -85,12 +84,7 @@ export class Simulation implements MachineHost, NetworkHost {
   async run(ms: number): Promise<void> {
     const end = this.now + ms;
     this.#touchAll();
-    await turn();
-    for (;;) {
-      const { next } = this.#polled();
-      if (next === undefined || next.at > end) break;
-      await this.#step();
-    }
+    await this.#advance(end, () => false);
     this.now = end;
   }
 
@@ -139,19 +133,62 @@ export class Simulation implements MachineHost, NetworkHost {
     return this.events;
   }
 
-  async #step(): Promise<void> {
-    const event = this.events.take();
-    if (event?.run === undefined) return;
-    this.#steps += 1;
-    this.now = Math.max(this.now, event.at);
-    event.run();
-    // Microtasks and what waits for the next tick run before the next event.
-    await turn();
-    this.onEvent?.();
+  /**
+   * Steps until it is over, which is true, or until nothing is left that happens before `end`. An
+   * event runs when all that the one before it has set off has run, microtasks and what waits for
+   * the next tick: so Node does it between two immediates, of which a few a turn of its loop cost
+   * less than a turn each.
+   */
+  #advance(end: number, isOver: () => boolean): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      let left = 0;
+      let isDone = false;
+      const step = (): void => {
+        if (isDone) return;
+        try {
+          const answer = this.#step(end, isOver);
+          if (answer === undefined) return;
+          isDone = true;
+          resolve(answer);
+        } catch (error) {
+          isDone = true;
+          reject(error);
+        }
+      };
+      const immediate = (): void => {
+        left -= 1;
+        if (isDone) return;
+        // An event is a microtask, as what follows it is.
+        void nothing.then(step);
+        if (left === 0) more();
+      };
+      const more = (): void => {
+        left = STEPS_A_TURN;
+        for (let i = 0; i < STEPS_A_TURN; i++) setImmediate(immediate);
+      };
+      more();
+    });
+  }
+
+  /** One event; whether it is over where none is left to run. */
+  #step(end: number, isOver: () => boolean): boolean | undefined {
+    if (this.#isRunning) {
+      this.#isRunning = false;
+      this.onEvent?.();
+    }
+    for (;;) {
+      if (isOver()) return true;
+      const { next } = this.#polled();
+      if (next === undefined || next.at > end) return false;
+      const event = this.events.take();
+      if (event?.run === undefined) continue;
+      this.#steps += 1;
+      this.now = Math.max(this.now, event.at);
+      event.run();
+      this.#isRunning = true;
+      return undefined;
+    }
   }
 }
 
-/** Lets all run that is due now in the real event loop. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
-}
+const nothing = Promise.resolve();

@@ -18,6 +18,8 @@ const liveWrites = 1024;
 /** A standby in catch-up that is this close to the end goes live. */
 const liveLag = 1024 * 1024;
 const copyBufferBytes = 4 * 1024 * 1024;
+/** Smaller ones are not worth having: the next copy would want another. */
+const leastBufferBytes = 64 * 1024;
 /** One being read, two on their way. */
 const copyBuffers = 3;
 const block = 4096;
@@ -94,6 +96,7 @@ export class Feeder {
   #bytesUnderWay = 0;
   #free: Uint8Array[] = [];
   #allocated = 0;
+  #buffers = 0;
   #pin = -1;
   #avoidRing = false;
   #reading = false;
@@ -259,11 +262,12 @@ export class Feeder {
 
   /** Reads whole batches into a buffer. undefined: there is none. */
   #beginCopy(from: number): Copy | undefined {
-    const buffer = this.#takeBuffer();
-    if (buffer === undefined) return undefined;
     const { native } = this.#o;
+    const closed = native.state[State.CLOSED_POSITION]!;
+    const buffer = this.#takeBuffer(closed - from);
+    if (buffer === undefined) return undefined;
     const read =
-      native.readRing(buffer, from, native.state[State.CLOSED_POSITION]!) ??
+      native.readRing(buffer, from, closed) ??
       native.readInto(buffer, from, native.state[State.FLUSH_POSITION]!);
     return { from, buffer, read };
   }
@@ -308,12 +312,24 @@ export class Feeder {
     socket.uncork();
   }
 
-  #takeBuffer(): Uint8Array | undefined {
+  /** One that takes so many bytes of the log, or as many as a copy may have. */
+  #takeBuffer(logBytes: number): Uint8Array | undefined {
+    const bytes = bufferBytesFor(logBytes);
     const given = this.#free.pop();
-    if (given !== undefined) return given;
-    if (this.#allocated >= copyBuffers * copyBufferBytes) return undefined;
-    this.#allocated += copyBufferBytes;
-    return this.#o.allocateAligned(copyBufferBytes);
+    if (given !== undefined && given.length >= bytes) return given;
+    if (given !== undefined) {
+      this.#drop(given);
+    } else if (this.#buffers >= copyBuffers || this.#allocated >= copyBuffers * copyBufferBytes) {
+      return undefined;
+    }
+    this.#buffers += 1;
+    this.#allocated += bytes;
+    return this.#o.allocateAligned(bytes);
+  }
+
+  #drop(buffer: Uint8Array): void {
+    this.#buffers -= 1;
+    this.#allocated -= buffer.length;
   }
 
   /** Nothing was read into the buffer: back it goes, or away for one that takes the next batch. */
@@ -360,7 +376,7 @@ export class Feeder {
 
   /** A buffer that grew for one large batch is not kept. */
   #giveBack(buffer: Uint8Array): void {
-    if (buffer.length > copyBufferBytes) this.#allocated -= buffer.length;
+    if (buffer.length > copyBufferBytes) this.#drop(buffer);
     else this.#free.push(buffer);
   }
 
@@ -385,4 +401,11 @@ export class Feeder {
     const { tag, commit, writeAcks } = this.#o;
     putDataHeader(into, tag, position, commit(), bytes, writeAcks());
   }
+}
+
+/** With the blocks that a direct read takes around what is asked for; a power of two. */
+function bufferBytesFor(logBytes: number): number {
+  const wanted = logBytes + 2 * block;
+  if (wanted > copyBufferBytes / 2) return copyBufferBytes;
+  return Math.max(leastBufferBytes, 2 ** Math.ceil(Math.log2(wanted)));
 }
