@@ -120,7 +120,7 @@ export const groups = [
     file: 'src/replication/candidacy.ts',
     find: 'if (!isOwn && !isGranted && !rule.members',
     replace: 'if (!isOwn && !rule.members',
-    tests: 'test/testing/referee.test.ts',
+    tests: 'test/replication/candidacy.test.ts',
   },
   {
     name: 'granted_and_asks_by_one_rule',
