@@ -116,7 +116,7 @@ export const groups = [
   },
   {
     name: 'granted_and_no_member',
-    like: 'a rule that was told while the referee was away: by it and the one before nobody may lead',
+    like: 'by a rule that was told without the referee, and the one before, nobody may lead',
     file: 'src/replication/candidacy.ts',
     find: 'if (!isOwn && !isGranted && !rule.members',
     replace: 'if (!isOwn && !rule.members',
