@@ -124,6 +124,7 @@ export class Member {
     this.life += 1;
     this.log = undefined;
     this.isStarting = false;
+    this.#opening = undefined;
     this.#applier = undefined;
   }
 

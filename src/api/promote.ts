@@ -1,6 +1,6 @@
 import { type NativeInfo, type Role, State, type Term } from '../native/native_log.js';
 import type { HeldGroup } from '../referee/held_group.js';
-import { openingRule } from '../replication/rule.js';
+import { openingRule, type RecordedRule } from '../replication/rule.js';
 import { claim, refereeAgainst } from './claims.js';
 import type { LogCore } from './core.js';
 import { channels, trace } from './diagnostics.js';
@@ -117,7 +117,9 @@ export async function takeGroup(
     await group.release();
     throw alreadyUnderWay();
   }
-  const plan = { policy, listen: undefined, force: false, maximumLag, group: async () => group };
+  const recorded = group.grantedBy;
+  const judged = { force: false, maximumLag, recorded };
+  const plan = { ...judged, policy, listen: undefined, group: async () => group };
   try {
     await become(core, standby, { ...plan, signal });
   } catch (error) {
@@ -154,6 +156,8 @@ export interface Plan {
   readonly force: boolean;
   /** Records that may be lacking where commits waited for no standby. Default 0. */
   readonly maximumLag?: number;
+  /** The rule by which a referee has granted it to a candidate. */
+  readonly recorded?: RecordedRule | undefined;
   /** Why the referee would not have it promoted by itself; recorded as what was forced. */
   readonly against?: string | undefined;
   /** The group as a referee grants it, with an epoch above the one given; undefined: no referee. */

@@ -11,7 +11,8 @@ import {
 } from '../replication/candidacy.js';
 import { isFence } from '../replication/fence.js';
 import { compareTerms, showTerm } from '../replication/history.js';
-import type { FenceGrant } from '../replication/standing.js';
+import type { RecordedRule } from '../replication/rule.js';
+import type { FenceGrant, Standing } from '../replication/standing.js';
 import { pause } from '../transport/environment.js';
 import type { LogCore } from './core.js';
 import { WalError } from './errors.js';
@@ -34,6 +35,8 @@ export interface Candidacy {
   readonly force: boolean;
   /** Records that may be lacking where commits waited for no standby. Default 0. */
   readonly maximumLag?: number;
+  /** The rule by which a referee has granted it; undefined: the rules that members know decide. */
+  readonly recorded?: RecordedRule | undefined;
   /** The epoch to open, above the one given, by a referee; undefined: one above all known. */
   readonly grant: ((known: number) => Promise<number>) | undefined;
   readonly signal: AbortSignal | undefined;
@@ -95,16 +98,17 @@ export async function winEpoch(
 async function attemptEpoch(
   core: LogCore,
   standby: Promotable,
-  { force, maximumLag = 0, grant, signal, begin }: Candidacy,
+  { force, maximumLag = 0, recorded, grant, signal, begin }: Candidacy,
   mayYield: boolean,
 ): Promise<WonEpoch | undefined> {
   const { members } = core;
-  const found =
-    members === undefined ? nobody : await askMembers(core, members, maximumLag, signal);
+  const doubtsBy = (own: Standing, others: readonly Standing[]): readonly Doubt[] =>
+    doubtsOf(own, others, maximumLag, recorded);
+  const found = members === undefined ? nobody : await askMembers(core, members, doubtsBy, signal);
   if (members !== undefined) core.requireOpen();
   const own = core.desk.standing();
   const others = found.answers.map(({ standing }) => standing);
-  const doubts = doubtsOf(own, others, maximumLag);
+  const doubts = doubtsBy(own, others);
   if (doubts.length > 0 && !force) throw refused(core, doubts, found);
   if (mayYield && candidateAhead(own, others) !== undefined) return undefined;
   // A referee grants no epoch twice: by itself this node goes above all that anybody has stored.
@@ -118,7 +122,12 @@ async function attemptEpoch(
   }
   const term: Term = { epoch, opener: own.nodeId, incarnation: 1 };
   if (members === undefined || others.length === 0) {
-    const requireMine = (): void => requireAlone(core, own.term, force, maximumLag);
+    const requireMine = (): void => {
+      requireTerm(core, own.term);
+      // What this node knows may have changed until it follows nobody any more.
+      const doubts = force ? [] : doubtsBy(core.desk.standing(), []);
+      if (doubts.length > 0) throw refused(core, doubts, nobody);
+    };
     return { term, forced: describeAll(core, doubts), requireMine };
   }
   begin();
@@ -127,7 +136,7 @@ async function attemptEpoch(
   // By what they told now: the rule may have changed since they were asked, and more may be known.
   const doubtsLeft = (some: readonly FencedMember[]): readonly Doubt[] => {
     const fenced = some.map(({ answer, grant }) => standingFenced(answer.standing, grant));
-    return doubtsOf(standingFenced(own, mine), fenced, maximumLag);
+    return doubtsBy(standingFenced(own, mine), fenced);
   };
   const enough = (some: readonly FencedMember[]): boolean => doubtsLeft(some).length === 0;
   const asked = await members.fence(found.answers, epoch, signal, enough);
@@ -144,15 +153,14 @@ const nobody: MemberSurvey = { answers: [], silent: [] };
 async function askMembers(
   core: LogCore,
   members: Members,
-  maximumLag: number,
+  doubtsBy: (own: Standing, others: readonly Standing[]) => readonly Doubt[],
   signal: AbortSignal | undefined,
 ): Promise<MemberSurvey> {
   const own = core.desk.standing();
   const enough = (answers: readonly MemberAnswer[]): boolean =>
-    doubtsOf(
+    doubtsBy(
       own,
       answers.map(({ standing }) => standing),
-      maximumLag,
     ).length === 0;
   return members.survey({ signal, enough });
 }
@@ -200,13 +208,6 @@ async function takeBest(
   } finally {
     call.done();
   }
-}
-
-/** Nobody was asked: what this node knows may have changed until it follows nobody any more. */
-function requireAlone(core: LogCore, before: Term, force: boolean, maximumLag: number): void {
-  requireTerm(core, before);
-  const doubts = force ? [] : doubtsOf(core.desk.standing(), [], maximumLag);
-  if (doubts.length > 0) throw refused(core, doubts, nobody);
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { NumberedRule } from '../replication/rule.js';
 import { type Environment, pause, processEnvironment } from '../transport/environment.js';
 import { LeaseKeeper, type LeaseState } from './lease_keeper.js';
-import type { LeaderRecord } from './records.js';
+import type { LeaderRecord, RuleRecord } from './records.js';
 import type { Grant, GroupView, Referee } from './referee.js';
 
 /** The primary that a group is held for. */
@@ -54,6 +54,11 @@ export class HeldGroup {
 
   get epoch(): number {
     return this.#keeper.grant.epoch;
+  }
+
+  /** The rule by which it was granted, of whoever acknowledged last. */
+  get grantedBy(): RuleRecord | undefined {
+    return this.#keeper.grant.rule;
   }
 
   /** What is known of it, for people. */

@@ -42,6 +42,11 @@ export interface Grant {
   /** Of the referee: which lease, and which version of the leader record. Opaque. */
   readonly lease: string;
   readonly leaderVersion: string;
+  /**
+   * The rule by which it was granted, which stays the last one until this grant records another:
+   * what it does not ask for was never acknowledged. undefined: there was none, or it is not told.
+   */
+  readonly rule?: RuleRecord | undefined;
 }
 
 export type Answer =

@@ -109,7 +109,8 @@ export class StoreReferee implements Referee {
     }
     const deadlineMs = deadlineOf(sentMs, lease.ttlMs, this.timing);
     const leaderVersion = versionOf(taken.snapshot, 'leader');
-    return { grant: { epoch, nodeId, place, deadlineMs, lease: lease.id, leaderVersion } };
+    const { rule } = view;
+    return { grant: { epoch, nodeId, place, deadlineMs, lease: lease.id, leaderVersion, rule } };
   }
 
   async regain(grant: Grant, { signal }: CallOptions = {}): Promise<Grant | undefined> {

@@ -2,7 +2,7 @@ import type { HistoryEntry, NativeInfo, Place, Rule, Term } from '../native/nati
 import { isFence } from './fence.js';
 import { compareTerms, forkPoint } from './history.js';
 import { parseStandbys } from './policy.js';
-import { waitsForStandbys } from './rule.js';
+import { type RecordedRule, waitsForStandbys } from './rule.js';
 import type { FenceGrant, Standing } from './standing.js';
 
 /** Why a promotion may lose what was acknowledged, by all that is known. */
@@ -97,11 +97,17 @@ function mayKnowLater(term: Term, opened: Term | undefined): boolean {
  * A primary that was demoted has all that was acknowledged in its term. What it cannot know is
  * whether another was promoted since: so `k` have to answer, of whom one was asked for that; and
  * whom it has handed over to.
+ *
+ * `recorded`: that a referee granted it the group by, which says who may lead. The other rules that
+ * are known say who has to be asked: one that was told, and had not come to the referee when its
+ * primary was lost, counted only beside the one before (SAFETY 4.1). Of two such rules with
+ * different members nobody may be a member of both.
  */
 export function doubtsOf(
   own: Standing,
   others: readonly Standing[],
   maximumLag = 0,
+  recorded?: RecordedRule,
 ): readonly Doubt[] {
   const all = [own, ...others];
   const doubts: Doubt[] = [];
@@ -110,15 +116,19 @@ export function doubtsOf(
     const text = 'this node has never met its primary, and nobody that answers has';
     doubts.push({ kind: 'unknown', text, missing: [] });
   }
-  const rules = lastRules(all.map(withRuleOfBefore));
-  const isOwn = ledLastTerm(own, others);
-  for (const rule of rules) doubts.push(...doubtsByRule(rule, own, all, isOwn));
+  const told = lastRules(all.map(withRuleOfBefore));
+  const isGranted = recorded !== undefined;
+  // It goes on alone only when its referee knows.
+  const rules = isGranted ? [recorded.rule, ...told.filter(({ degraded }) => !degraded)] : told;
+  const hasLed = ledLastTerm(own, others);
+  const isOwn = hasLed || recorded?.primary === own.nodeId;
+  for (const rule of rules) doubts.push(...doubtsByRule(rule, own, all, isOwn, isGranted));
   const last = openedTerm(ofHighestTerm(all)[0] ?? own);
   if (rules.length === 0 && last !== undefined && last.epoch > 0) {
     const text = `nobody that answers knows what acknowledgements of epoch ${last.epoch} meant`;
     doubts.push({ kind: 'unknown_rule', text, missing: [] });
   }
-  if (isOwn) doubts.push(...doubtsOfSuccessor(own, others));
+  if (hasLed) doubts.push(...doubtsOfSuccessor(own, others));
   const known = furthestCommit(ofHighestTerm(all));
   const held = furthest(all);
   const isAsync = rules.length > 0 && !rules.some(waitsForStandbys);
@@ -173,6 +183,7 @@ function doubtsByRule(
   own: Standing,
   all: readonly Standing[],
   isOwn: boolean,
+  isGranted: boolean,
 ): readonly Doubt[] {
   if (rule.synchronousStandbys === null || !waitsForStandbys(rule)) return [];
   // Nobody else was promoted under it, but by force.
@@ -182,7 +193,7 @@ function doubtsByRule(
     return [{ kind: 'degraded', text, missing: [] }];
   }
   const doubts: Doubt[] = [];
-  if (!isOwn && !rule.members.includes(own.nodeId)) {
+  if (!isOwn && !isGranted && !rule.members.includes(own.nodeId)) {
     const count = rule.members.length;
     const text =
       count === 0

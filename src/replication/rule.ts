@@ -12,6 +12,13 @@ export interface NumberedRule {
   readonly rule: Rule;
 }
 
+/** A rule as a referee has it. */
+export interface RecordedRule {
+  /** The id of the node that acknowledged by it. */
+  readonly primary: string;
+  readonly rule: Rule;
+}
+
 /** The rule that a term begins with: nobody is a member yet. */
 export function openingRule({ synchronousCommit, standbys }: CommitPolicy): Rule {
   const synchronousStandbys = standbys === undefined ? null : formatStandbys(standbys);

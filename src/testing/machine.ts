@@ -376,10 +376,11 @@ class MachineEnvironment implements Environment {
     if (!this.#isOver) this.#machine.after(0, callback);
   }
 
-  connect: Environment['connect'] = (options) => this.#host.network.connect(this.#machine, options);
+  connect: Environment['connect'] = (options) =>
+    this.#host.network.connect(this.#machine, options, this.#life);
 
   createServer: Environment['createServer'] = (_, onConnection: (socket: Socket) => void) =>
-    this.#host.network.listen(this.#machine, onConnection);
+    this.#host.network.listen(this.#machine, onConnection, this.#life);
 
   async lookup(host: string): Promise<string> {
     return host === this.#machine.name ? this.#machine.address : host;
@@ -389,7 +390,8 @@ class MachineEnvironment implements Environment {
     const binding = loadBinding();
     return {
       ...binding,
-      open: (options) => this.#machine.openNative(options),
+      open: (options) =>
+        this.#isOver ? new Promise(() => undefined) : this.#machine.openNative(options),
       allocateAligned: (bytes) => binding.allocateAligned(bytes),
     };
   }

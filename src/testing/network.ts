@@ -119,7 +119,8 @@ export class SimulatedNetwork {
     this.#host.note(what, size);
   }
 
-  connect(from: Host, options: NetConnectOpts): Socket {
+  /** `life`: of `from`, whose doing it is; what is left of an earlier one reaches nobody. */
+  connect(from: Host, options: NetConnectOpts, life = from.life): Socket {
     const {
       host = 'localhost',
       port,
@@ -130,12 +131,12 @@ export class SimulatedNetwork {
       onread?: OnRead;
     };
     const socket = new SimulatedSocket(from, onread);
-    this.#dial(socket, from, host, port);
+    if (from.isOn && from.life === life) this.#dial(socket, from, host, port);
     return socket as unknown as Socket;
   }
 
-  listen(host: Host, onConnection: (socket: Socket) => void): Server {
-    return new SimulatedServer(host, onConnection) as unknown as Server;
+  listen(host: Host, onConnection: (socket: Socket) => void, life = host.life): Server {
+    return new SimulatedServer(host, onConnection, life) as unknown as Server;
   }
 
   /** The machine has gone off. `told`: its system still ends its connections, as that of a process
@@ -524,17 +525,20 @@ export class SimulatedServer extends EventEmitter {
   readonly #host: Host;
   readonly #onConnection: (socket: Socket) => void;
   readonly #sockets = new Set<SimulatedSocket>();
+  readonly #life: number;
   #port = 0;
   #closed: (() => void) | undefined;
 
-  constructor(host: Host, onConnection: (socket: Socket) => void) {
+  constructor(host: Host, onConnection: (socket: Socket) => void, life: number) {
     super();
     this.#host = host;
+    this.#life = life;
     this.#onConnection = onConnection;
   }
 
   listen({ port }: { readonly port: number }, listening: () => void): this {
     this.#port = port === 0 ? freePort(this.#host) : port;
+    if (this.#isOver) return this;
     this.#host.after(0, () => {
       if (this.#host.servers.has(this.#port)) {
         const where = `listen ${this.#host.address}:${this.#port}`;
@@ -563,10 +567,11 @@ export class SimulatedServer extends EventEmitter {
   }
 
   close(closed?: () => void): this {
-    if (this.isListening) this.#host.servers.delete(this.#port);
+    // Where it went with its machine, the port is another's by now.
+    if (this.isListening && !this.#isOver) this.#host.servers.delete(this.#port);
     this.isListening = false;
     this.#closed = closed;
-    this.#host.after(0, () => this.#endIfOver());
+    if (!this.#isOver) this.#host.after(0, () => this.#endIfOver());
     return this;
   }
 
@@ -576,6 +581,10 @@ export class SimulatedServer extends EventEmitter {
 
   unref(): this {
     return this;
+  }
+
+  get #isOver(): boolean {
+    return this.#host.life !== this.#life || !this.#host.isOn;
   }
 
   #endIfOver(): void {

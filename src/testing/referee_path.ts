@@ -7,6 +7,8 @@ import type { Expected, RefereeStore, Snapshot, StoreLease, Write } from '../ref
 
 /** What a machine is to its way to the referee. */
 export interface AskingMachine {
+  readonly life: number;
+  readonly isOn: boolean;
   /** Another with each life; what was asked in an earlier one is answered to nobody. */
   after(ms: number, run: () => void): void;
   schedule(ms: number, run: () => void): { cancel(): void };
@@ -35,9 +37,11 @@ export class RefereePath implements RefereeStore {
   readonly #machine: AskingMachine;
   readonly #way: Way;
   readonly #callTimeoutMs: number;
+  readonly #life: number;
 
   constructor(machine: AskingMachine, way: Way, callTimeoutMs: number) {
     this.#machine = machine;
+    this.#life = machine.life;
     this.#way = way;
     this.#callTimeoutMs = callTimeoutMs;
   }
@@ -70,6 +74,7 @@ export class RefereePath implements RefereeStore {
   }
 
   changed(timeoutMs: number, signal?: AbortSignal): Promise<void> {
+    if (this.#isOver) return never();
     return new Promise((resolve) => {
       const done = (): void => {
         late.cancel();
@@ -86,11 +91,17 @@ export class RefereePath implements RefereeStore {
 
   close(): void {}
 
+  /** Who asks went with its machine: nothing that it asks is sent, nothing reaches it. */
+  get #isOver(): boolean {
+    return this.#machine.life !== this.#life || !this.#machine.isOn;
+  }
+
   #ask<Result>(
     signal: AbortSignal | undefined,
     question: (store: MemoryStore) => Promise<Result>,
   ): Promise<Result> {
     const way = this.#way;
+    if (this.#isOver) return never();
     return new Promise((resolve, reject) => {
       if (signal?.aborted === true) {
         reject(signal.reason);
@@ -110,10 +121,13 @@ export class RefereePath implements RefereeStore {
         // It is answered in this turn: the store only looks at its memory.
         question(way.store).then(
           (answer) => {
-            if (!way.isAnswered) return;
+            if (!way.isAnswered || this.#isOver) return;
             this.#machine.after(way.delay(), () => over(() => resolve(answer)));
           },
-          (error: unknown) => this.#machine.after(way.delay(), () => over(() => reject(error))),
+          (error: unknown) => {
+            if (this.#isOver) return;
+            this.#machine.after(way.delay(), () => over(() => reject(error)));
+          },
         );
       });
     });
@@ -160,4 +174,8 @@ export class DiskMemory implements RefereeMemory {
   async clear(): Promise<void> {
     this.#seen = undefined;
   }
+}
+
+function never(): Promise<never> {
+  return new Promise(() => undefined);
 }

@@ -114,4 +114,20 @@ export const groups = [
     replace: 'if (isOwn && hello.term.incarnation < 0) {',
     tests: 'test/replication/handshake.test.ts',
   },
+  {
+    name: 'granted_and_no_member',
+    like: 'by a rule that was told without the referee, and the one before, nobody may lead',
+    file: 'src/replication/candidacy.ts',
+    find: 'if (!isOwn && !isGranted && !rule.members',
+    replace: 'if (!isOwn && !rule.members',
+    tests: 'test/replication/candidacy.test.ts',
+  },
+  {
+    name: 'granted_and_asks_by_one_rule',
+    like: 'who is granted the group leads by what the referee was told alone',
+    file: 'src/replication/candidacy.ts',
+    find: '? [recorded.rule, ...told.filter(({ degraded }) => !degraded)] : told;',
+    replace: '? [recorded.rule] : told;',
+    tests: 'test/replication/candidacy.test.ts',
+  },
 ];

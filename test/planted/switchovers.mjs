@@ -70,7 +70,7 @@ export const switchovers = [
     name: 'back_without_the_successor',
     like: 'an old primary is promoted again while its successor, which does not answer, leads',
     file: 'src/replication/candidacy.ts',
-    find: 'if (isOwn) doubts.push(...doubtsOfSuccessor(own, others));',
+    find: 'if (hasLed) doubts.push(...doubtsOfSuccessor(own, others));',
     replace: 'if (isOwn && doubts.length < 0) doubts.push(...doubtsOfSuccessor(own, others));',
     tests: 'test/replication/candidacy.test.ts',
   },

@@ -49,6 +49,16 @@ describe('the referee over a store in memory', () => {
   });
 });
 
+it('tells whom it grants the group by which rule', async () => {
+  const world = new World();
+  const { one, grant } = await leftBy(world, 'b');
+  expect(grant.rule).toBeUndefined();
+  await one.release(grant);
+  const { rule } = grantOf(await world.join().acquire(promotion('b')));
+  expect(rule).toMatchObject({ epoch: grant.epoch, number: 1, primary: grant.nodeId });
+  expect(rule?.rule).toEqual(syncRule('b'));
+});
+
 describe('what comes in between', () => {
   it('a pause, while a candidate is granted the group: it is not, and leaves nothing', async () => {
     const world = new World();

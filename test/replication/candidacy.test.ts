@@ -118,6 +118,27 @@ describe('who has to answer before a promotion', () => {
     expect(kinds(standing(c), standing(b, { rule: newer }), standing(d))).toEqual([]);
   });
 
+  it('whom a referee has granted the group may lead, by the rule that it had', () => {
+    const granted = (by: Rule, own: Standing, ...others: Standing[]) =>
+      doubtsOf(own, others, 0, { primary: a, rule: by }).map(({ kind }) => kind);
+    // From c to b, and the referee was not told: by both rules together nobody may lead.
+    const next = rule([b]);
+    const told = standing(b, { rule: next });
+    expect(kinds(standing(c, { rule: next }), told)).toEqual(['not_a_member']);
+    expect(granted(rule([c]), standing(c, { rule: next }), told)).toEqual([]);
+    // Who may have all that was acknowledged is asked, by each of the rules.
+    expect(granted(rule([c]), standing(c, { rule: next }))).toEqual(['too_few']);
+    expect(granted(rule([c, d]), standing(c, { rule: next }), told)).toEqual(['too_few']);
+    // It had not gone on alone yet; or had, as the referee was told and nobody else.
+    const alone = rule([c], { degraded: true });
+    expect(granted(rule([c]), standing(c, { rule: alone }))).toEqual([]);
+    expect(granted(alone, standing(c, { rule: rule([c]) }))).toEqual(['degraded']);
+    // The primary itself has it all, fenced for another candidate or not.
+    const fenced = { term: fenceTerm(2, d) };
+    expect(granted(rule([c]), standing(a, fenced), standing(c, fenced))).toEqual([]);
+    expect(granted(alone, standing(a, fenced), standing(c, fenced))).toEqual([]);
+  });
+
   it('a rule of an earlier term does not', () => {
     const old = standing(d, { rule: rule([d, a]) });
     const now = { term: term(2, b), last: term(2, b) };

@@ -1,24 +1,30 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Log } from '../../src/index.js';
 import { type Machine, Simulation } from '../../src/testing/index.js';
 
 const small = { dir: '/log', segmentBytes: 65536, ringBytes: 65536, maxRecordBytes: 1024 } as const;
 
-/** Two nodes, of which `a` holds the group, and their referee. */
-async function pair(seed: number) {
+/** A group that is to be opened, by its nodes' names, and its referee. */
+function group(seed: number, names: readonly string[], synchronousStandbys: string) {
   const sim = new Simulation({ seed });
   const referee = sim.referee();
-  const members = ['a', 'b'].map((host) => ({ host, port: 7401, plaintext: true as const }));
-  const open = (machine: Machine, openAlone = false): Promise<Log> =>
+  const members = names.map((host) => ({ host, port: 7401, plaintext: true as const }));
+  const open = (machine: Machine, openAlone = false, own = referee.of(machine)): Promise<Log> =>
     machine.open({
       ...small,
       name: machine.name,
       listen: { host: machine.name, port: 7401, plaintext: true },
       members,
       openAlone,
-      synchronousStandbys: 'ANY 1 (*)',
-      referee: referee.of(machine),
+      synchronousStandbys,
+      referee: own,
     });
+  return { sim, referee, open };
+}
+
+/** Two nodes, of which `a` holds the group, and their referee. */
+async function pair(seed: number) {
+  const { sim, referee, open } = group(seed, ['a', 'b'], 'ANY 1 (*)');
   const a = sim.machine('a');
   const b = sim.machine('b');
   const log = await sim.until(open(a, true));
@@ -101,5 +107,27 @@ describe('a simulated referee', () => {
     referee.isAway = false;
     await sim.run(10_000);
     expect(other.status().role).toBe('primary');
+  });
+
+  it('says who may lead while a rule is on its way to it that names others', async () => {
+    const { sim, referee, open } = group(7, ['a', 'b', 'c'], 'FIRST 1 (b, c)');
+    const a = sim.machine('a');
+    const own = referee.of(a);
+    const log = await sim.until(open(a, true, own));
+    const c = await sim.until(open(sim.machine('c')));
+    await sim.until(log.appendAndCommit('one'), 20_000);
+    // From now on b counts and c does not, as all are told but the referee.
+    const recording = vi.spyOn(own, 'recordRule').mockReturnValue(new Promise(() => undefined));
+    const b = await sim.until(open(sim.machine('b')));
+    await sim.run(200);
+    expect(recording).toHaveBeenCalled();
+    const { nodeId } = b.status();
+    expect(b.status().upstream?.rule?.members).toEqual([nodeId]);
+    sim.network.block('a', referee.name);
+    // Not longer than that takes: each attempt that is given up again costs time.
+    const end = sim.now + 2 * referee.timing.ttlMs;
+    while (c.status().role !== 'primary' && sim.now < end) await sim.run(100);
+    expect(c.status().role).toBe('primary');
+    await sim.until(c.appendAndCommit('two'), 20_000);
   });
 });

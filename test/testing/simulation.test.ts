@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Log } from '../../src/index.js';
 import { type Machine, Simulation } from '../../src/testing/index.js';
 
@@ -165,6 +165,38 @@ describe('Simulation', () => {
     await expect(sim.until(log.appendAndCommit('x'))).rejects.toMatchObject({
       code: 'WAL_FLUSH_FAILED',
     });
+  });
+
+  it('keeps what is left of a process that is gone from its port, its disk and others', async () => {
+    const sim = new Simulation({ seed: 11 });
+    const a = sim.machine('a');
+    const referee = sim.referee();
+    const listen = async () => {
+      const environment = a.environment();
+      const server = environment.createServer({} as never, () => undefined);
+      server.listen({ port }, () => undefined);
+      await sim.run(10);
+      return { environment, server };
+    };
+    const old = await listen();
+    const asked = referee.of(a);
+    a.goOff('nothing');
+    a.goOn();
+    await listen();
+    old.server.close();
+    await sim.run(10);
+    expect([...a.servers.keys()]).toEqual([port]);
+    const socket = old.environment.connect({ host: 'a', port });
+    const late = vi.fn();
+    void asked.pause('late', 'of a process that is gone').then(late, late);
+    void old.environment
+      .binding()
+      .open({} as never)
+      .then(late, late);
+    await sim.run(5000);
+    expect(socket.connecting).toBe(true);
+    expect(late).not.toHaveBeenCalled();
+    expect((await sim.until(referee.of(a).view())).pause).toBeUndefined();
   });
 
   it('promotes, when the primary is gone', async () => {
