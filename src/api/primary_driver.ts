@@ -61,8 +61,22 @@ export class PrimaryDriver implements Driver {
   #pause: WalError | undefined;
   #isGiven = false;
 
-  /** `group`: as a referee has granted it; its epoch is that of the term. */
-  constructor(core: LogCore, term: Term, policy: ResolvedPolicy, group?: HeldGroup) {
+  /**
+   * `group`: as a referee has granted it; its epoch is that of the term. `witnesses`: as in
+   * `WonEpoch`.
+   */
+  constructor(
+    core: LogCore,
+    term: Term,
+    policy: ResolvedPolicy,
+    {
+      group,
+      witnesses,
+    }: {
+      readonly group: HeldGroup | undefined;
+      readonly witnesses?: readonly string[];
+    },
+  ) {
     this.#core = core;
     this.#policy = policy;
     this.#group = group;
@@ -75,8 +89,7 @@ export class PrimaryDriver implements Driver {
       native: core.native,
       environment,
       identity: { ...info, name: options.name },
-      term: () => term,
-      policy: commitPolicy(policy),
+      ...{ term: () => term, witnesses, policy: commitPolicy(policy) },
       degradeAfter: degradeAfter(policy),
       mayAcknowledge: group && (() => group.holds()),
       recordRule: group && ((rule) => group.recordRule(rule)),
