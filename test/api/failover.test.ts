@@ -338,6 +338,31 @@ describe('a group with a referee', () => {
     await until(() => again.status().flushLsn === 2, 'a follows', takeoverMs);
   });
 
+  it('says why it is not promoted though nobody holds the group, once, and is later', async () => {
+    const nodes = await RefereedGroup.make(3);
+    const { a, b } = await nodes.pair(anyOne);
+    const c = await nodes.open('c', anyOne);
+    const all = (log: Log): boolean => log.status().upstream?.rule?.members.length === 2;
+    await until(() => all(b) && all(c), 'both count', takeoverMs);
+    await Promise.all([a.close(), b.close(), c.close()]);
+    const lines: string[] = [];
+    const line = (_: unknown, text: string): void => void lines.push(text);
+    const logger = { debug: line, info: line, warn: line, error: line };
+    const again = await nodes.open('b', { ...anyOne, logger });
+    // It is granted the group, asks the members, gives it back, and so on: each time a new epoch.
+    const reason = (): string | null | undefined => again.status().referee?.reason;
+    await until(() => reason()?.includes('1 of the 2 nodes answer') === true, 'why', takeoverMs);
+    const epoch = (): number => again.status().referee?.leader?.epoch ?? 0;
+    const first = epoch();
+    await until(() => epoch() >= first + 3, 'it tries again', takeoverMs);
+    expect(lines.filter((text) => text.startsWith('not promoted'))).toHaveLength(1);
+    expect(reason()).toContain('1 of the 2 nodes answer');
+    expect(again.status().role).toBe('standby');
+    const other = await nodes.open('c', anyOne);
+    await until(() => isPrimary(again) || isPrimary(other), 'one is', takeoverMs);
+    expect(await textsOf(isPrimary(again) ? again : other)).toEqual(['one']);
+  });
+
   it('of two candidates has one winner, which the other follows', async () => {
     const nodes = await RefereedGroup.make(3);
     const { a, b } = await nodes.pair({ synchronousStandbys: 'ANY 1 (*)' });
