@@ -4,6 +4,7 @@ import type { LeaseState } from '../referee/lease_keeper.js';
 import type { LeaderRecord } from '../referee/records.js';
 import { ClosedTimes } from '../replication/closed_times.js';
 import { CommitWaiters } from '../replication/commit_waiters.js';
+import { fenceTerm } from '../replication/fence.js';
 import { compareTerms } from '../replication/history.js';
 import { type CommitLevel, commitLevels } from '../replication/level.js';
 import { openingRule, waitsForStandbys } from '../replication/rule.js';
@@ -322,8 +323,11 @@ export class PrimaryDriver implements Driver {
     if (state === 'held' && core.state !== 'closed') this.progressed();
   }
 
+  /** Whom the group was granted to may not have opened that epoch, and may never: a fence. */
   #lost({ epoch, nodeId }: LeaderRecord): void {
-    this.#fence({ epoch, opener: nodeId, incarnation: 1 });
+    // A copy of this directory, say: whatever it has done, it did as this node.
+    const isOwn = nodeId === this.#core.info.nodeId;
+    this.#fence(isOwn ? { epoch, opener: nodeId, incarnation: 1 } : fenceTerm(epoch, nodeId));
   }
 
   /** Acknowledgements or the commit place moved. */
