@@ -23,6 +23,8 @@ export async function followAgain(core: LogCore): Promise<void> {
   if (!(driver instanceof FencedDriver || driver instanceof StandbyDriver)) return;
   if (core.state !== 'open' || core.failure !== undefined || driver.promoting) return;
   const isStandby = driver instanceof StandbyDriver;
+  // It follows as before, and is the same candidate, which waits before it asks again.
+  if (isStandby && !driver.hasStopped) return;
   const last = isStandby ? driver.endpoint : options.follow;
   const endpoint = members?.first ?? last;
   if (options.referee === undefined || endpoint === undefined) {

@@ -240,7 +240,7 @@ async function lead(core: LogCore): Promise<void> {
     if (core.failure !== undefined) throw core.failure;
     const term = group === undefined ? nextTerm(core.info) : grantedTerm(core.info, group);
     await core.native.openTerm(term, openingRule(commitPolicy(policy)));
-    const driver = new PrimaryDriver(core, term, policy, group);
+    const driver = new PrimaryDriver(core, term, policy, { group });
     core.driver = driver;
     core.appender.start();
     if (listen !== undefined) await driver.listen(listen);

@@ -4,6 +4,7 @@ import type { LeaseState } from '../referee/lease_keeper.js';
 import type { LeaderRecord } from '../referee/records.js';
 import { ClosedTimes } from '../replication/closed_times.js';
 import { CommitWaiters } from '../replication/commit_waiters.js';
+import { fenceTerm } from '../replication/fence.js';
 import { compareTerms } from '../replication/history.js';
 import { type CommitLevel, commitLevels } from '../replication/level.js';
 import { openingRule, waitsForStandbys } from '../replication/rule.js';
@@ -61,8 +62,22 @@ export class PrimaryDriver implements Driver {
   #pause: WalError | undefined;
   #isGiven = false;
 
-  /** `group`: as a referee has granted it; its epoch is that of the term. */
-  constructor(core: LogCore, term: Term, policy: ResolvedPolicy, group?: HeldGroup) {
+  /**
+   * `group`: as a referee has granted it; its epoch is that of the term. `witnesses`: as in
+   * `WonEpoch`.
+   */
+  constructor(
+    core: LogCore,
+    term: Term,
+    policy: ResolvedPolicy,
+    {
+      group,
+      witnesses,
+    }: {
+      readonly group: HeldGroup | undefined;
+      readonly witnesses?: readonly string[];
+    },
+  ) {
     this.#core = core;
     this.#policy = policy;
     this.#group = group;
@@ -75,8 +90,7 @@ export class PrimaryDriver implements Driver {
       native: core.native,
       environment,
       identity: { ...info, name: options.name },
-      term: () => term,
-      policy: commitPolicy(policy),
+      ...{ term: () => term, witnesses, policy: commitPolicy(policy) },
       degradeAfter: degradeAfter(policy),
       mayAcknowledge: group && (() => group.holds()),
       recordRule: group && ((rule) => group.recordRule(rule)),
@@ -309,8 +323,11 @@ export class PrimaryDriver implements Driver {
     if (state === 'held' && core.state !== 'closed') this.progressed();
   }
 
+  /** Whom the group was granted to may not have opened that epoch, and may never: a fence. */
   #lost({ epoch, nodeId }: LeaderRecord): void {
-    this.#fence({ epoch, opener: nodeId, incarnation: 1 });
+    // A copy of this directory, say: whatever it has done, it did as this node.
+    const isOwn = nodeId === this.#core.info.nodeId;
+    this.#fence(isOwn ? { epoch, opener: nodeId, incarnation: 1 } : fenceTerm(epoch, nodeId));
   }
 
   /** Acknowledgements or the commit place moved. */

@@ -258,7 +258,10 @@ async function openEpoch(
     core.door = door;
   }
   if (listen !== undefined) core.options = { ...core.options, listen };
-  const driver = new PrimaryDriver(core, term, policy, held);
+  const driver = new PrimaryDriver(core, term, policy, {
+    group: held,
+    witnesses: won.witnesses,
+  });
   core.driver = driver;
   core.rejoin = null;
   if (core.state === 'open' && core.failure === undefined) core.appender.start();

@@ -17,6 +17,7 @@ export function standForGroup(core: LogCore, standby: StandbyDriver): void {
     !standby.standsBack &&
     core.failure === undefined;
   const { environment } = core;
+  let told = '';
   const host = {
     environment,
     claim: () => (mayStand() ? claimOf(core, 'promotion') : undefined),
@@ -25,7 +26,10 @@ export function standForGroup(core: LogCore, standby: StandbyDriver): void {
         const group = new HeldGroup({ referee, grant, environment });
         await takeGroup(core, standby, group, core.closing.signal);
       } catch (error) {
-        core.news.tell('warn', 'promote', `not promoted: ${(error as Error).message}`, {});
+        const { message } = error as Error;
+        // It is tried again and again.
+        if (message !== told) core.news.tell('warn', 'promote', `not promoted: ${message}`, {});
+        told = message;
         throw error;
       }
     },

@@ -101,7 +101,12 @@ async function wonBy(
   if (epoch < handover.epoch) {
     throw new WalError('WAL_FENCED', `the referee granted epoch ${epoch}, and not above`);
   }
-  return { term: { epoch, opener: nodeId, incarnation: 1 }, forced: null, requireMine };
+  return {
+    term: { epoch, opener: nodeId, incarnation: 1 },
+    witnesses: [],
+    forced: null,
+    requireMine,
+  };
 }
 
 /** Throws unless it is of the primary that is followed, and this log is exactly that one's. */

@@ -8,6 +8,7 @@ import {
   isPrefixOf,
   openedTerm,
   standingFenced,
+  witnesses,
 } from '../replication/candidacy.js';
 import { isFence } from '../replication/fence.js';
 import { compareTerms, showTerm } from '../replication/history.js';
@@ -47,6 +48,8 @@ export interface Candidacy {
 /** The right to open an epoch, as far as the members give it. */
 export interface WonEpoch {
   readonly term: Term;
+  /** Whose part in the terms before it is all in the log that it opens with (`witnesses`). */
+  readonly witnesses: readonly string[];
   /** Why it would have been refused, where it was forced; null: nothing spoke against it. */
   readonly forced: string | null;
   /**
@@ -128,7 +131,7 @@ async function attemptEpoch(
       const doubts = force ? [] : doubtsBy(core.desk.standing(), []);
       if (doubts.length > 0) throw refused(core, doubts, nobody);
     };
-    return { term, forced: describeAll(core, doubts), requireMine };
+    return { term, witnesses: [], forced: describeAll(core, doubts), requireMine };
   }
   begin();
   // This node first: an epoch that it has asked others for is never asked for again.
@@ -145,7 +148,10 @@ async function attemptEpoch(
   if (left.length > 0 && !force) throw lostBetween(core, left, epoch, silent);
   await takeBest(core, standby, mine, granted, { force, signal });
   const forced = describeAll(core, left.length > 0 ? left : doubts);
-  return { term, forced, requireMine: () => requireTerm(core, mine.term) };
+  // Where it is forced, the best log need not have been taken.
+  const grants: [FenceGrant, ...FenceGrant[]] = [mine, ...granted.map((each) => each.grant)];
+  const told = force ? [] : witnesses(grants);
+  return { term, witnesses: told, forced, requireMine: () => requireTerm(core, mine.term) };
 }
 
 const nobody: MemberSurvey = { answers: [], silent: [] };

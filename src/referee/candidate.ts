@@ -56,11 +56,13 @@ async function tookOver(
   signal: AbortSignal,
 ): Promise<boolean> {
   let view = first;
+  /** Why it was not promoted, though it was granted the group: told until another answer comes. */
+  let failure: string | null = null;
   while (!signal.aborted) {
     const claim = host.claim();
     const refusal = claim === undefined ? undefined : refusalOf(claim, view);
     const isHeld = refusal?.reason === 'held';
-    host.onSight({ view, reason: isHeld ? null : (refusal?.message ?? null) });
+    host.onSight({ view, reason: isHeld ? null : (refusal?.message ?? failure) });
     // What changes that is told by the watch; how far this log is, it does not tell.
     if (refusal !== undefined && refusal.reason !== 'lagging') return false;
     const isReady = claim !== undefined && refusal === undefined;
@@ -81,7 +83,8 @@ async function tookOver(
       view = answer.view;
     } catch (error) {
       if (signal.aborted) return false;
-      host.onSight({ view, reason: (error as Error).message });
+      failure = (error as Error).message;
+      host.onSight({ view, reason: failure });
       await pause(host.environment, referee.timing.renewEveryMs, signal, 'unref');
       view = await referee.view({ signal }).catch(() => view);
     }

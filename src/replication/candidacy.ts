@@ -264,6 +264,19 @@ export function bestOf<Log extends FencedLog>(logs: readonly [Log, ...Log[]]): L
   return best;
 }
 
+/**
+ * Those of whom nothing that they acknowledged from their disks in the last term of the best log,
+ * or after it, is lacking in that log: until their fence they knew of no term above it, and so have
+ * followed nobody who had them cut what is of it (docs/adr/0013). Of others nobody can tell.
+ */
+export function witnesses(logs: readonly [FenceGrant, ...FenceGrant[]]): readonly string[] {
+  const last = bestOf(logs).history.at(-1);
+  if (last === undefined) return [];
+  const knewNoMore = ({ before }: FenceGrant): boolean =>
+    ['same', 'older'].includes(compareTerms(before, last));
+  return logs.filter(knewNoMore).map(({ nodeId }) => nodeId);
+}
+
 type FencedLog = Pick<FenceGrant, 'history' | 'end'>;
 
 function isBetter(a: FencedLog, b: FencedLog): boolean {

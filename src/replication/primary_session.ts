@@ -31,6 +31,8 @@ export interface PrimaryView {
   readonly commit: Place;
   /** Where the oldest kept batch starts. */
   readonly start: number;
+  /** Of its term (`Accept.witnesses`). */
+  readonly witnesses: readonly string[];
 }
 
 /** What the driver has to do, in order. After `refuse` nothing more is sent on the connection. */
@@ -262,6 +264,7 @@ export class PrimarySession {
       end: view.closed,
       commit: view.commit,
       history: view.history,
+      witnesses: view.witnesses,
     };
     return [{ do: 'accept', accept, progress }];
   }

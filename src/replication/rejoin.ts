@@ -51,19 +51,20 @@ export interface Judgement {
   readonly tail: Tail;
 }
 
-/**
- * What may become of the log past the fork point with the log of the node `primaryId`. `next`: the
- * term with which that log goes on there, if it does.
- */
-export function judgeTail(
-  own: ReturningLog,
-  fork: Place,
-  primaryId: string,
-  next?: HistoryEntry,
-): Judgement {
-  const may = wasOpenedAnew(own, fork, next)
+/** The log that the fork parts from. */
+export interface NewLog {
+  readonly primaryId: string;
+  /** The term with which it goes on at the fork, if it does. */
+  readonly next?: HistoryEntry | undefined;
+  /** Of that term (`Accept.witnesses`). */
+  readonly witnesses: readonly string[];
+}
+
+/** What may become of the log past the fork point with the new one. */
+export function judgeTail(own: ReturningLog, fork: Place, other: NewLog): Judgement {
+  const may = wasOpenedAnew(own, fork, other.next)
     ? { seenLsn: fork.lsn, quorumLsn: fork.lsn }
-    : mayBeCommitted(own, primaryId);
+    : mayBeCommitted(own, [other.primaryId, ...other.witnesses]);
   const tail: Tail = {
     firstLsn: fork.lsn + 1,
     lastLsn: own.end.lsn,
@@ -104,14 +105,14 @@ function wasOpenedAnew({ history }: ReturningLog, fork: Place, next?: HistoryEnt
  * Last record that may have been committed by anybody, and by a quorum, for all that this node and
  * the new primary know. Of the terms before the last one the rule is not known any more.
  */
-function mayBeCommitted(own: ReturningLog, primaryId: string) {
+function mayBeCommitted(own: ReturningLog, heard: readonly string[]) {
   const { rule, history, end, commit } = own;
   const opening = history.at(-1);
   if (rule === null || opening === undefined) return { seenLsn: end.lsn, quorumLsn: end.lsn };
   const isAlone = rule.synchronousStandbys === null || !waitsForStandbys(rule) || rule.degraded;
   // The commit place passes the opening with all that lies before it (SAFETY 1.5).
   const exact = commit.position > opening.position ? commit.lsn : opening.lsn;
-  const byRule = isAlone || mayBeMetWithout(primaryId, rule) ? end.lsn : opening.lsn;
+  const byRule = isAlone || mayBeMetWithout(heard, rule) ? end.lsn : opening.lsn;
   const lastLsn = own.isCommitExact ? exact : byRule;
   return {
     seenLsn: own.isRuleUndercut ? end.lsn : lastLsn,
@@ -120,14 +121,14 @@ function mayBeCommitted(own: ReturningLog, primaryId: string) {
 }
 
 /**
- * Whether the rule can be met by a record that the new primary does not have now. What it has
- * flushed it has; what it acknowledged from memory may be gone with that.
+ * Whether the rule can be met by a record that the new primary does not have now. What these nodes
+ * have flushed it has; what they acknowledged from memory may be gone with that.
  */
-function mayBeMetWithout(primaryId: string, rule: Rule): boolean {
+function mayBeMetWithout(heard: readonly string[], rule: Rule): boolean {
   const { synchronousCommit, synchronousStandbys, members } = rule;
   const { count } = parseStandbys(synchronousStandbys!);
   const others =
-    synchronousCommit === 'remote_write' ? members : members.filter((id) => id !== primaryId);
+    synchronousCommit === 'remote_write' ? members : members.filter((id) => !heard.includes(id));
   return others.length >= count;
 }
 

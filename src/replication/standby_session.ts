@@ -232,7 +232,9 @@ export class StandbySession {
     }
     const isRejoin = view.role !== 'standby' || (isLonger && this.#judges(view));
     const next = accept.history.find(({ position }) => position >= fork.position);
-    const judged = isRejoin ? this.#judge(view, fork, next) : this.#lost(view, accept, fork);
+    const judged = isRejoin
+      ? this.#judge(view, fork, next, accept.witnesses)
+      : this.#lost(view, accept, fork);
     if (judged.some((action) => action.do === 'fail')) return judged;
     if (!isLonger && fork.position > firstPosition && accept.crc !== view.crc) {
       return this.#refuse('WAL_DIVERGED', `the logs differ at LSN ${view.end.lsn}`);
@@ -269,11 +271,20 @@ export class StandbySession {
   }
 
   /** SAFETY 3.8: refuses what may not go, or not without a word. */
-  #judge(view: StandbyView, fork: Place, next: HistoryEntry | undefined): StandbyAction[] {
+  #judge(
+    view: StandbyView,
+    fork: Place,
+    next: HistoryEntry | undefined,
+    told: readonly string[],
+  ): StandbyAction[] {
     // Of the primary, also where a standby passes its log on.
-    const judgement = judgeTail(view, fork, this.#term!.opener, next);
-    const told: StandbyAction = { do: 'judged', judgement };
-    if (mayGo(judgement, view.rejoin)) return [told];
+    const primaryId = this.#term!.opener;
+    // Those of another term say nothing of what was acknowledged before this one.
+    const isOfNext = next !== undefined && compareTerms(next, this.#term!) === 'same';
+    const witnesses = isOfNext ? told : [];
+    const judgement = judgeTail(view, fork, { primaryId, next, witnesses });
+    const tell: StandbyAction = { do: 'judged', judgement };
+    if (mayGo(judgement, view.rejoin)) return [tell];
     const { verdict, tail } = judgement;
     const wasPrimary = view.role !== 'standby';
     const text =
@@ -281,10 +292,10 @@ export class StandbySession {
       `${this.#primary.name}, the new primary, went another way after LSN ${fork.lsn}`;
     if (verdict === 'never') {
       const why = `${text}, though a quorum had committed up to LSN ${view.quorumLsn}: that is`;
-      return [told, ...this.#refuse('WAL_DIVERGED', `${why} never removed`)];
+      return [tell, ...this.#refuse('WAL_DIVERGED', `${why} never removed`)];
     }
     const hint = rejoinHint(verdict, fork.lsn);
-    return [told, ...this.#refuse(wasPrimary ? 'WAL_WAS_PRIMARY' : 'WAL_DIVERGED', text, hint)];
+    return [tell, ...this.#refuse(wasPrimary ? 'WAL_WAS_PRIMARY' : 'WAL_DIVERGED', text, hint)];
   }
 
   /** SAFETY 2.5, in one epoch. */

@@ -38,6 +38,7 @@ export interface CascadeHubOptions
  */
 export class CascadeHub implements LinksOwner {
   readonly isPrimary = false;
+  readonly witnesses = [];
   readonly #options: CascadeHubOptions;
   readonly #links: StandbyLinks;
   #rule: NumberedRule | undefined;

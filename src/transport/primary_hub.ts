@@ -54,6 +54,8 @@ export interface PrimaryHubOptions {
   readonly native: NativeLog;
   readonly identity: NodeIdentity;
   readonly term: () => Term;
+  /** Of that term (`Accept.witnesses`). Default: none are known. */
+  readonly witnesses?: readonly string[] | undefined;
   /** The opening rule that it makes (replication/rule.ts) was recorded with the term. */
   readonly policy: CommitPolicy;
   /** Milliseconds of waiting for standbys after which the primary goes on alone. Default: never. */
@@ -95,6 +97,7 @@ export interface PrimaryHubStatus {
  */
 export class PrimaryHub implements CommitSource, LinksOwner {
   readonly isPrimary = true;
+  readonly witnesses: readonly string[];
   readonly #environment: Environment;
   readonly #options: PrimaryHubOptions;
   readonly #events: PrimaryHubEvents;
@@ -119,6 +122,7 @@ export class PrimaryHub implements CommitSource, LinksOwner {
   constructor(options: PrimaryHubOptions) {
     this.#options = options;
     this.#events = options.events;
+    this.witnesses = options.witnesses ?? [];
     this.#mayAcknowledge = options.mayAcknowledge ?? (() => true);
     const { native, identity, desk, environment = processEnvironment } = options;
     this.#environment = environment;

@@ -244,7 +244,9 @@ export class PrimaryLink implements FrameSink {
       }
       case MessageType.ACCEPT:
         this.#expectSession();
-        this.#perform(this.#session.onAccept(decodeAccept(bytes, start, end)));
+        this.#perform(
+          this.#session.onAccept(decodeAccept(bytes, start, end, this.#session.version)),
+        );
         return;
       case MessageType.RULE:
         checkHeader(bytes, start, this.#tag!);

@@ -5,6 +5,7 @@ import type { LinksOwner } from './standby_links.js';
 /** Feeds nobody, and says why. Members are answered. */
 export class RefusingOwner implements LinksOwner {
   readonly isPrimary = false;
+  readonly witnesses = [];
   readonly refusal: () => WalError;
   readonly term: () => Term;
   readonly commitPlace: () => Place;

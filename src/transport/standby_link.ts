@@ -606,7 +606,7 @@ export class StandbyLink implements FrameSink, RangeHolder {
     this.#expectSession();
     const rule = host.admit(this, progress);
     progress.ruleTold = rule.number;
-    socket.write(encodeAccept({ ...accept, rule }));
+    socket.write(encodeAccept({ ...accept, rule }, this.#session.version));
     const now = host.environment.now();
     this.#heartbeat.heard(now);
     this.#feeder = new Feeder({

@@ -58,6 +58,8 @@ export interface LinksOwner {
   readonly writeAcks: () => boolean;
   /** Whether it frames the log itself; else it passes on what it has, and may lack some. */
   readonly isPrimary: boolean;
+  /** Of its term (`Accept.witnesses`). */
+  readonly witnesses: readonly string[];
   /** Why nobody is fed now; undefined: who comes is. */
   refusal(): WalError | undefined;
   /** The rule to tell a standby that is let in, which names it if it may count. */
@@ -251,6 +253,7 @@ export class StandbyLinks implements StandbyLinkHost, DoorKeeper {
       closed: { position: state[State.CLOSED_POSITION]!, lsn: state[State.CLOSED_LSN]! },
       commit: { position, lsn },
       start: state[State.START_POSITION]!,
+      witnesses: this.#owner.witnesses,
     };
   }
 

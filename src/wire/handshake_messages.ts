@@ -1,6 +1,6 @@
 import type { HistoryEntry, Place, Term } from '../native/native_log.js';
 import type { NumberedRule } from '../replication/rule.js';
-import { invalid } from './bytes.js';
+import { type FieldReader, invalid } from './bytes.js';
 import {
   begin,
   finish,
@@ -16,7 +16,7 @@ import {
   putPlace,
   putTerm,
 } from './fields.js';
-import { MessageType, maxHelloBytes, maxMessageBytes } from './message_type.js';
+import { MessageType, maxHelloBytes, maxMessageBytes, witnessProtocol } from './message_type.js';
 import { getRule, putRule } from './rule_message.js';
 
 /** The log and node that a hello speaks for. */
@@ -73,7 +73,15 @@ export interface Accept {
   /** What the primary's acknowledgements mean: recorded before anything is acknowledged to it. */
   readonly rule: NumberedRule;
   readonly history: readonly HistoryEntry[];
+  /**
+   * Ids of nodes of which the log that the primary's term began with has all that they acknowledged
+   * from their disks in the term before it, or later (candidacy.ts). Not all need be told.
+   */
+  readonly witnesses: readonly string[];
 }
+
+/** So many fit beside the longest history and rule. */
+const maxWitnesses = 32;
 
 const magic = 0x50524d57; // "WMRP"
 
@@ -182,17 +190,26 @@ export function decodePosition(bytes: Uint8Array, start: number, end: number): S
   return position;
 }
 
-export function encodeAccept(accept: Accept): Uint8Array {
+export function encodeAccept(accept: Accept, version: number): Uint8Array {
   const fields = begin(MessageType.ACCEPT, maxMessageBytes);
   fields.u32(accept.session).u64(accept.start).u32(accept.crc);
   putPlace(fields, accept.end);
   putPlace(fields, accept.commit);
   putRule(fields, accept.rule);
   putHistory(fields, accept.history);
+  if (version < witnessProtocol) return finish(fields);
+  const witnesses = accept.witnesses.slice(0, maxWitnesses);
+  fields.u8(witnesses.length);
+  for (const id of witnesses) fields.hex(id, 32);
   return finish(fields);
 }
 
-export function decodeAccept(bytes: Uint8Array, start: number, end: number): Accept {
+export function decodeAccept(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  version: number,
+): Accept {
   const fields = open(bytes, start, end);
   const accept = {
     session: fields.u32(),
@@ -202,9 +219,16 @@ export function decodeAccept(bytes: Uint8Array, start: number, end: number): Acc
     commit: getPlace(fields),
     rule: getRule(fields),
     history: getHistory(fields),
+    witnesses: version < witnessProtocol ? [] : getWitnesses(fields),
   };
   fields.end();
   return accept;
+}
+
+function getWitnesses(fields: FieldReader): string[] {
+  const count = fields.u8();
+  if (count > maxWitnesses) throw invalid('too many witnesses');
+  return Array.from({ length: count }, () => fields.hex(32));
 }
 
 /** Cuts a text so that its UTF-8 form is at most this long. */

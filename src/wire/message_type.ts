@@ -48,11 +48,13 @@ export const MessageType = {
 
 /** Oldest and newest version of the protocol that this release speaks. */
 export const minProtocol = 1;
-export const maxProtocol = 3;
+export const maxProtocol = 4;
 /** From this version on a primary may send WANT. */
 export const wantProtocol = 2;
 /** From this version on a member takes HANDOVER. */
 export const handoverProtocol = 3;
+/** From this version on ACCEPT has the witnesses of the term. */
+export const witnessProtocol = 4;
 
 export const lengthBytes = 4;
 /** Length and type. */

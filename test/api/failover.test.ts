@@ -2,6 +2,7 @@ import { cpSync } from 'node:fs';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { type Log, WalError } from '../../src/index.js';
 import { loadBinding } from '../../src/native/binding.js';
+import type { Grant } from '../../src/referee/referee.js';
 import { freshDir } from '../helpers/temp.js';
 import { isPrimary, RefereedGroup } from './failover_nodes.js';
 import { anyOne, stopped, textsOf } from './group_nodes.js';
@@ -335,6 +336,66 @@ describe('a group with a referee', () => {
     const again = await nodes.open('a', anyOne);
     await b.appendAndCommit('of the new primary');
     await until(() => again.status().flushLsn === 2, 'a follows', takeoverMs);
+  });
+
+  it('says why it is not promoted though nobody holds the group, once, and is later', async () => {
+    const nodes = await RefereedGroup.make(3);
+    const { a, b } = await nodes.pair(anyOne);
+    const c = await nodes.open('c', anyOne);
+    const all = (log: Log): boolean => log.status().upstream?.rule?.members.length === 2;
+    await until(() => all(b) && all(c), 'both count', takeoverMs);
+    await Promise.all([a.close(), b.close(), c.close()]);
+    const lines: string[] = [];
+    const line = (_: unknown, text: string): void => void lines.push(text);
+    const logger = { debug: line, info: line, warn: line, error: line };
+    const again = await nodes.open('b', { ...anyOne, logger });
+    // It is granted the group, asks the members, gives it back, and so on: each time a new epoch.
+    const reason = (): string | null | undefined => again.status().referee?.reason;
+    await until(() => reason()?.includes('1 of the 2 nodes answer') === true, 'why', takeoverMs);
+    const epoch = (): number => again.status().referee?.leader?.epoch ?? 0;
+    const first = epoch();
+    await until(() => epoch() >= first + 3, 'it tries again', takeoverMs);
+    expect(lines.filter((text) => text.startsWith('not promoted'))).toHaveLength(1);
+    expect(reason()).toContain('1 of the 2 nodes answer');
+    expect(again.status().role).toBe('standby');
+    const other = await nodes.open('c', anyOne);
+    await until(() => isPrimary(again) || isPrimary(other), 'one is', takeoverMs);
+    expect(await textsOf(isPrimary(again) ? again : other)).toEqual(['one']);
+  });
+
+  it('goes on where its old primary heard who was granted the group before that one began', async () => {
+    const nodes = await RefereedGroup.make(2);
+    const { a, b } = await nodes.pair(anyOne);
+    const { nodeId } = b.status();
+    const { logId } = loadBinding().identify(b.dir);
+    await b.close();
+    nodes.cut.add('a');
+    await until(() => a.status().referee?.lease === 'expired', 'the lease ends', takeoverMs);
+    // As b does, which then asks the members; it dies before it has asked anybody.
+    const referee = nodes.referee('b');
+    const claim = {
+      logId,
+      nodeId,
+      name: 'b',
+      epoch: 1,
+      storedEpoch: 1,
+      place: 'x',
+      lsn: 1,
+    } as const;
+    let grant: Grant | undefined;
+    while (grant === undefined) {
+      const answer = await referee.acquire({ ...claim, kind: 'promotion', maximumLag: 0 });
+      if ('grant' in answer) grant = answer.grant;
+      else await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    nodes.cut.delete('a');
+    await until(() => a.status().role === 'fenced', 'a hears of it', takeoverMs);
+    await referee.release(grant);
+    const again = await nodes.open('b', anyOne);
+    await until(() => isPrimary(again), 'b takes over', takeoverMs);
+    await until(() => a.status().role === 'standby', 'a has rejoined', takeoverMs);
+    await again.appendAndCommit('two');
+    expect(await textsOf(again)).toEqual(['one', 'two']);
   });
 
   it('of two candidates has one winner, which the other follows', async () => {

@@ -7,6 +7,7 @@ const auth = await load('auth_messages');
 const handover = await load('handover_messages');
 const handshake = await load('handshake_messages');
 const range = await load('range_messages');
+const { maxProtocol } = await load('message_type');
 const { encodeRule } = await load('rule_message');
 const stream = await load('stream_messages');
 
@@ -23,7 +24,8 @@ const sender = { logId: id('a'), salt, nodeId: id('c'), term };
 const alone = { synchronousCommit: 'local', synchronousStandbys: null, members: [] };
 const group = { synchronousStandbys: 'ANY 1 (b, c)', members: [id('c'), id('d')] };
 const rule = { number: 2, rule: { synchronousCommit: 'remote_flush', ...group } };
-const accept = { session: 7, start: 4096, crc: 1, end: place, commit: place, history };
+const witnesses = [id('d')];
+const accept = { session: 7, start: 4096, crc: 1, end: place, commit: place, history, witnesses };
 
 function filled(size, put) {
   const bytes = new Uint8Array(size);
@@ -45,8 +47,11 @@ const messages = {
   }),
   refusal: handshake.encodeRefusal({ code: 'WAL_FENCED', message: 'a newer term', term }),
   position: handshake.encodePosition({ end: place, crc: 9, commit: place, history }),
-  accept: handshake.encodeAccept({ ...accept, rule }),
-  accept_alone: handshake.encodeAccept({ ...accept, rule: { number: 1, rule: alone } }),
+  accept: handshake.encodeAccept({ ...accept, rule }, maxProtocol),
+  accept_alone: handshake.encodeAccept(
+    { ...accept, rule: { number: 1, rule: alone } },
+    maxProtocol,
+  ),
   rule: encodeRule(tag, rule),
   data: filled(48 + 24, (bytes) => stream.putDataHeader(bytes, tag, 8192, place, 24, true)),
   commit: filled(stream.commitBytes, (bytes) =>

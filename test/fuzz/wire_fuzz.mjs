@@ -40,7 +40,7 @@ const { FrameReader } = await load('wire/frame_reader');
 const auth = await load('wire/auth_messages');
 const handover = await load('wire/handover_messages');
 const handshake = await load('wire/handshake_messages');
-const { MessageType, maxDataBytes, maxMessageBytes } = await load('wire/message_type');
+const { MessageType, maxDataBytes, maxMessageBytes, maxProtocol } = await load('wire/message_type');
 const range = await load('wire/range_messages');
 const { decodeRule, encodeRule } = await load('wire/rule_message');
 const stream = await load('wire/stream_messages');
@@ -69,7 +69,10 @@ const whole = {
   [T.PRIMARY_HELLO]: [handshake.decodePrimaryHello, handshake.encodePrimaryHello],
   [T.REFUSAL]: [handshake.decodeRefusal, handshake.encodeRefusal],
   [T.POSITION]: [handshake.decodePosition, handshake.encodePosition],
-  [T.ACCEPT]: [handshake.decodeAccept, handshake.encodeAccept],
+  [T.ACCEPT]: [
+    (bytes, start, end) => handshake.decodeAccept(bytes, start, end, maxProtocol),
+    (accept) => handshake.encodeAccept(accept, maxProtocol),
+  ],
   [T.FETCH]: [range.decodeFetch, range.encodeFetch],
   [T.AUTH_START]: [auth.decodeAuthStart, auth.encodeAuthStart],
   [T.AUTH_CHALLENGE]: [auth.decodeAuthChallenge, auth.encodeAuthChallenge],

@@ -170,14 +170,16 @@ export class FailoverGroup {
     }
   }
 
+  /** One primary, and everybody else a standby, by what they say. */
+  get isSettled(): boolean {
+    const all = (role: string): number =>
+      this.names.filter((name) => this.role(name) === role).length;
+    return all('primary') === 1 && all('standby') === this.names.length - 1;
+  }
+
   /** One primary, whose commits go on, and everybody else its standby. */
   async settled(): Promise<void> {
-    await this.eventually(
-      () =>
-        this.names.filter((name) => this.role(name) === 'primary').length === 1 &&
-        this.names.filter((name) => this.role(name) === 'standby').length === this.names.length - 1,
-      'one primary and its standbys',
-    );
+    await this.eventually(() => this.isSettled, 'one primary and its standbys');
     await this.acknowledges();
   }
 

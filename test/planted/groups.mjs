@@ -52,8 +52,8 @@ export const groups = [
     name: 'judged_by_whom_it_follows',
     like: 'SAFETY 3.8: a standby between is taken for the primary, which has all that it flushed',
     file: 'src/replication/standby_session.ts',
-    find: 'judgeTail(view, fork, this.#term!.opener, next)',
-    replace: 'judgeTail(view, fork, this.#primary.nodeId, next)',
+    find: 'const primaryId = this.#term!.opener',
+    replace: 'const primaryId = this.#primary.nodeId',
     tests: 'test/replication/handshake.test.ts',
   },
   {

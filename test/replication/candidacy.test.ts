@@ -10,9 +10,10 @@ import {
   lastRules,
   openedTerm,
   standingFenced,
+  witnesses,
 } from '../../src/replication/candidacy.js';
 import { fenceTerm, mayFence } from '../../src/replication/fence.js';
-import type { Standing } from '../../src/replication/standing.js';
+import type { FenceGrant, Standing } from '../../src/replication/standing.js';
 
 const id = (name: string): string => name.padEnd(32, '0');
 const [a, b, c, d] = [id('a'), id('b'), id('c'), id('d')];
@@ -285,6 +286,33 @@ describe('the best log', () => {
     expect(bestOf([newest, longer, newer])).toBe(longer);
     expect(bestOf([log(undefined, 4096), long])).toBe(long);
     expect(bestOf([long, log(undefined, 4096)])).toBe(long);
+  });
+
+  it('has all of those who knew of no term after its last one, until they were fenced', () => {
+    const granted = (nodeId: string, before: Term, last = term(2, b)): FenceGrant => ({
+      ...{ nodeId, name: nodeId, term: fenceTerm(5, a), before, crc: 0 },
+      ...{ rule: null, isRuleCurrent: false, commit: { position: 0, lsn: 0 } },
+      ...log(last, 9000),
+    });
+    const best = granted(a, term(2, b));
+    const told = (...others: FenceGrant[]) => witnesses([best, ...others]);
+    expect(told(granted(c, term(2, b)), granted(d, term(2, b)))).toEqual([a, c, d]);
+    // What it has flushed, it never had a reason to cut; of the last term it may have got nothing.
+    expect(told(granted(c, term(1), term(1)))).toEqual([a, c]);
+    // It has followed somebody since, or may have, before it was fenced the first time.
+    for (const before of [
+      term(3, d),
+      term(2, b, 2),
+      term(2, d),
+      fenceTerm(4, a),
+      fenceTerm(3, d),
+    ]) {
+      expect(told(granted(c, before, term(1)))).toEqual([a]);
+    }
+    expect(witnesses([granted(c, term(3, d)), best])).toEqual([a]);
+    const empty = { ...granted(c, term(0, '0'.repeat(32), 0)), history: [] };
+    expect(told(empty)).toEqual([a, c]);
+    expect(witnesses([empty])).toEqual([]);
   });
 
   it('is taken only where it goes on from what is here', () => {

@@ -47,6 +47,8 @@ interface Node {
   readonly start?: number;
   /** Itself a standby: it passes the log on. */
   readonly passesOn?: boolean;
+  /** Of its term. */
+  readonly witnesses?: readonly string[];
   /** Another byte string than the history says. */
   readonly crc?: number;
   /** What it knows of what was acknowledged, and makes of that. */
@@ -70,6 +72,7 @@ function primaryView(node: Node): PrimaryView {
     closed: at(node.end),
     commit: at(node.commit ?? 0),
     start: 4096 + (node.start ?? 0) * 100,
+    witnesses: node.witnesses ?? [],
   };
 }
 
@@ -284,6 +287,20 @@ describe('the handshake', () => {
       expect(handshake(upstream, { ...longer, knows: sync(a) })).toContain('judged: name');
     });
 
+    it('cuts what those who were fenced did not have, where the logs part with their term', () => {
+      const heard = { ...newer, witnesses: [b, c] };
+      const knows = sync(b, c);
+      const story = handshake(heard, { ...longer, knows });
+      expect(story).toEqual(['store 2.1', 'accept at 40', 'judged: follow', ...cut]);
+      expect(handshake({ ...heard, witnesses: [a] }, { ...longer, knows })).toContain(
+        'judged: name',
+      );
+      // Those of a later term say nothing of the one that parted from this log.
+      const later = { ...promoted, epoch: 3, opener: a, ...at(50) };
+      const third = { ...heard, nodeId: a, history: [first, promoted, later] };
+      expect(handshake(third, { ...longer, knows })).toContain('judged: name');
+    });
+
     it('asks where its own acknowledgement may have made the quorum', () => {
       const asked = [
         ...['store 2.1', 'accept at 40', 'judged: name', 'standby refuses: WAL_DIVERGED'],
@@ -490,6 +507,7 @@ describe('a standby', () => {
       end: at(51),
       commit: at(0),
       history: [first, again],
+      witnesses: [],
       rule,
       ...accept,
     });

@@ -2,7 +2,9 @@ import { describe, expect, it } from 'vitest';
 import type { HistoryEntry, Place, Rule } from '../../src/native/native_log.js';
 import { describeTail, judgeTail, mayGo, type ReturningLog } from '../../src/replication/rejoin.js';
 
-const [a, b, c] = ['a', 'b', 'c'].map((digit) => digit.repeat(32)) as [string, string, string];
+const [a, b, c, d] = ['a', 'b', 'c', 'd'].map((digit) => digit.repeat(32)) as [
+  ...[string, string, string, string],
+];
 
 function at(lsn: number): Place {
   return { position: 4096 + lsn * 100, lsn };
@@ -26,10 +28,10 @@ function fromMemory(rule: Rule): Rule {
 }
 
 /** 80 records, the last term from the first one on; the new primary, b, has 50 of them. */
-function judge(own: Partial<ReturningLog>, fork = 50) {
+function judge(own: Partial<ReturningLog>, fork = 50, witnesses: readonly string[] = []) {
   const log = { history: [opened(1, 0)], end: at(80), commit: at(0), rule: local };
   const facts = { isCommitExact: false, quorumLsn: 0, quorumMostLsn: 0, isRuleUndercut: false };
-  return judgeTail({ ...log, ...facts, ...own }, at(fork), b);
+  return judgeTail({ ...log, ...facts, ...own }, at(fork), { primaryId: b, witnesses });
 }
 
 describe('the tail of an old primary', () => {
@@ -64,6 +66,30 @@ describe('the tail of an old primary', () => {
     ['too few who may have had it in memory', fromMemory(sync('ANY 2 (*)', b))],
   ])('was seen by nobody where the rule had %s', (_, rule) => {
     expect(judge({ rule })).toMatchObject({ verdict: 'follow', tail: { records: 30 } });
+  });
+
+  it('was seen by nobody where all who may have had it alone were fenced for the new primary', () => {
+    const rule = sync('ANY 1 (*)', b, c);
+    expect(judge({ rule }, 50, [b, c]).verdict).toBe('follow');
+    expect(judge({ rule }, 50, [c]).verdict).toBe('follow');
+    expect(judge({ rule }, 50, [b, d]).verdict).toBe('name');
+    // Any one of two others is enough, and one of them was not heard.
+    expect(judge({ rule: sync('ANY 1 (*)', b, c, d) }, 50, [b, c]).verdict).toBe('name');
+    expect(judge({ rule: sync('ANY 2 (*)', b, c, d) }, 50, [b, c]).verdict).toBe('follow');
+  });
+
+  it('is judged as ever where those who were fenced say nothing of it', () => {
+    const heard = (own: Partial<ReturningLog>) => judge(own, 50, [b, c]).verdict;
+    const rule = sync('ANY 1 (*)', b, c);
+    expect(heard({ rule: fromMemory(rule) })).toBe('name');
+    expect(heard({ rule: { ...rule, degraded: true } })).toBe('ask');
+    expect(heard({ rule: local })).toBe('ask');
+    expect(heard({ rule: null })).toBe('name');
+    expect(heard({ rule, isRuleUndercut: true })).toBe('ask');
+    expect(heard({ rule, commit: at(55) })).toBe('ask');
+    expect(heard({ rule, quorumLsn: 51 })).toBe('never');
+    // What lies before the last term the rule does not speak of.
+    expect(heard({ rule, history: [opened(1, 0), opened(2, 60)] })).toBe('name');
   });
 
   it('may have been seen up to the opening of a term that the new primary lacks', () => {
@@ -187,8 +213,7 @@ describe('the tail of a standby whose primary was opened anew, in another epoch'
         ...own,
       },
       at(50),
-      a,
-      by,
+      { primaryId: a, next: by, witnesses: [] },
     ).verdict;
 
   it('was never flushed there, and goes', () => {

@@ -9,6 +9,8 @@ import { randomFrom } from '../native/native.js';
 const isLong = process.env.WALMIRROR_EXHAUSTIVE !== undefined;
 /** Failovers of each group; WALMIRROR_FAILOVERS for another number. */
 const FAILOVERS = Number(process.env.WALMIRROR_FAILOVERS ?? (isLong ? 170 : 2));
+/** Told each time that so many more are over. */
+const progressEvery = 25;
 const SEED = Number(process.env.WALMIRROR_SEED ?? 1);
 const reason = missing({ root: true, programs: ['etcd', 'etcdctl', 'ip'] });
 
@@ -63,10 +65,18 @@ describe.skipIf(reason)('nodes on hosts of their own, and etcd', () => {
         group.start('a', { openAlone: true });
         await group.eventually(() => group.primary === 'a', 'the first one opens');
         for (const name of group.others('a')) group.start(name);
-        while (group.failovers < FAILOVERS) {
+        for (let next = progressEvery; group.failovers < FAILOVERS; ) {
           await group.settled();
+          if (group.failovers >= next) {
+            process.stdout.write(
+              `${nodes} nodes, ${synchronousStandbys}: ${group.failovers} so far\n`,
+            );
+            next += progressEvery;
+          }
           expect(history.errors).toEqual([]);
           await sleep(random(300));
+          // What the fault before it has begun may not have been over: somebody takes over yet.
+          if (!group.isSettled) continue;
           const [kind, fault] = deck.draw();
           happened.set(kind, (happened.get(kind) ?? 0) + 1);
           group.note(`-- ${kind}`);

@@ -141,7 +141,7 @@ export class RawStandby {
   message(type: number, bytes: Uint8Array, start: number, end: number): void {
     if (type === MessageType.PRIMARY_HELLO) this.hello = decodePrimaryHello(bytes, start, end);
     if (type === MessageType.ACCEPT) {
-      this.accept = decodeAccept(bytes, start, end);
+      this.accept = decodeAccept(bytes, start, end, this.hello!.version);
       this.rules.push(this.accept.rule);
     }
     if (type === MessageType.RULE) this.rules.push(decodeRule(bytes, start, end));

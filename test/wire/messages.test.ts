@@ -6,6 +6,7 @@ import { formatStandbys, type SyncStandbys } from '../../src/replication/policy.
 import { maxMembers, maxStandbysBytes, type NumberedRule } from '../../src/replication/rule.js';
 import { getU64, putU64 } from '../../src/wire/bytes.js';
 import {
+  type Accept,
   decodeAccept,
   decodePosition,
   decodePrimaryHello,
@@ -17,7 +18,12 @@ import {
   encodeRefusal,
   encodeStandbyHello,
 } from '../../src/wire/handshake_messages.js';
-import { maxHelloBytes, maxMessageBytes } from '../../src/wire/message_type.js';
+import {
+  maxHelloBytes,
+  maxMessageBytes,
+  maxProtocol,
+  witnessProtocol,
+} from '../../src/wire/message_type.js';
 import {
   decodeFetch,
   decodeRangeHeader,
@@ -129,6 +135,7 @@ const accept = fc.record({
   end: place,
   commit: place,
   history,
+  witnesses: fc.array(id, { maxLength: 32 }),
 });
 
 const cannot = fc.record({
@@ -143,7 +150,12 @@ const kinds = [
   ['primary hello', primaryHello, encodePrimaryHello, decodePrimaryHello],
   ['refusal', refusal, encodeRefusal, decodeRefusal],
   ['position', position, encodePosition, decodePosition],
-  ['accept', accept, encodeAccept, decodeAccept],
+  [
+    'accept',
+    accept,
+    (each: Accept) => encodeAccept(each, maxProtocol),
+    (bytes: Uint8Array, start: number, end: number) => decodeAccept(bytes, start, end, maxProtocol),
+  ],
   ['cannot', cannot, (each: Cannot) => encodeCannot(tag, each), decodeCannot],
   ['rule', numberedRule, (each: NumberedRule) => encodeRule(tag, each), decodeRule],
 ] as unknown as [
@@ -254,10 +266,20 @@ describe('a rule', () => {
       commit: place,
       rule: largest,
       history: Array.from({ length: 256 }, () => first),
+      witnesses: Array.from({ length: 32 }, () => 'd'.repeat(32)),
     };
-    const accepted = encodeAccept(message);
+    const accepted = encodeAccept(message, maxProtocol);
     expect(accepted.length).toBeLessThanOrEqual(maxMessageBytes);
-    expect(decodeAccept(accepted, 0, accepted.length)).toEqual(message);
+    expect(decodeAccept(accepted, 0, accepted.length, maxProtocol)).toEqual(message);
+    // Older releases know nothing of witnesses.
+    const before = encodeAccept(message, witnessProtocol - 1);
+    const without = { ...message, witnesses: [] };
+    expect(decodeAccept(before, 0, before.length, witnessProtocol - 1)).toEqual(without);
+    // What does not fit is not told.
+    const many = { ...message, witnesses: Array.from({ length: 64 }, () => 'e'.repeat(32)) };
+    const told = encodeAccept(many, maxProtocol);
+    expect(told.length).toBeLessThanOrEqual(maxMessageBytes);
+    expect(decodeAccept(told, 0, told.length, maxProtocol).witnesses).toHaveLength(32);
   });
 
   const text = (standbys: string, then: object = {}): NumberedRule => ({
