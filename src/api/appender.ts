@@ -146,12 +146,12 @@ export class Appender {
   }
 
   /**
-   * Of a commit that another thread asked for at that time of `sharedClock`, and that is heard of
-   * now: what it is for may have been cut since, and others have that LSN.
+   * Of a commit that another thread asks for, of what it has appended since that time of
+   * `sharedClock`: it may have been cut since, and others have that LSN.
    */
   requireSameLife(since: number): void {
     if (since >= this.#startedAt) return;
-    const text = 'this log has had another role since the commit was asked for';
+    const text = 'this log has had another role since what is to be committed was appended';
     throw new WalError('WAL_FENCED', text, { outcome: 'unknown' });
   }
 

@@ -18,6 +18,8 @@ export interface AttachedCalls {
       readonly level?: CommitLevel | undefined;
       /** When it was called, by `sharedClock`: its time-out counts from then. */
       readonly since: number;
+      /** When the first record was appended there that no commit has met yet. */
+      readonly appended?: number | undefined;
     };
     readonly answer: CommitResult;
   };

@@ -3,6 +3,8 @@ import type { CommitLevel } from '../replication/level.js';
 import { type AttachedClient, sharedClock } from './attached_calls.js';
 import { WalError } from './errors.js';
 import { asUnknown } from './failure.js';
+import type { OwnAppends } from './own_appends.js';
+import { isRemote } from './policy_options.js';
 
 export type AskedLevel = CommitLevel | 'own';
 
@@ -13,13 +15,15 @@ export type AskedLevel = CommitLevel | 'own';
  */
 export class AttachedCommits {
   readonly #client: AttachedClient;
+  readonly #own: OwnAppends;
   /** Those of this turn. */
   readonly #rounds = new Map<AskedLevel, Round>();
   readonly #met = new Map<AskedLevel, number>();
   #flushed = 0;
 
-  constructor(client: AttachedClient) {
+  constructor(client: AttachedClient, own: OwnAppends) {
     this.#client = client;
+    this.#own = own;
   }
 
   /** LSN up to which a commit has said that all is flushed. */
@@ -73,13 +77,18 @@ export class AttachedCommits {
 
   #ask(level: AskedLevel, round: Round, lane: string): void {
     const named = level === 'own' ? undefined : level;
-    const about = { lsn: round.lsn, level: named, since: round.since };
+    const { lsn, since } = round;
+    const about = { lsn, level: named, since, appended: this.#own.since };
     this.#client.ask('commit', about, round.signal, lane).then(
       (result) => {
         this.#noteMet(level, result);
+        noteMet(this.#own, level, result, since);
         round.resolve(result);
       },
-      (error: unknown) => round.reject(unknownEnd(error)),
+      (error: unknown) => {
+        noteUnknown(this.#own, error);
+        round.reject(unknownEnd(error));
+      },
     );
   }
 
@@ -126,6 +135,21 @@ class Round {
       this.promise.then(resolve, reject).finally(done);
     });
   }
+}
+
+/** What is met below the level of the log may be cut yet, without a word. */
+export function noteMet(
+  own: OwnAppends,
+  asked: AskedLevel,
+  { lsn, level }: CommitResult,
+  askedAt: number,
+): void {
+  const isKept = level !== 'off' && (asked === 'own' || isRemote(level));
+  if (isKept) own.met(lsn, askedAt);
+}
+
+export function noteUnknown(own: OwnAppends, error: unknown): void {
+  if (error instanceof WalError && error.code === 'WAL_FENCED') own.unknown();
 }
 
 /** Of a commit: the record that it is for may be in the log. */

@@ -4,12 +4,13 @@ import type { CommitResult } from '../replication/commit_waiters.js';
 import { commitLevels } from '../replication/level.js';
 import { type AppendedRange, measured, requireFits } from './append_many.js';
 import { reentrant, requireEnd } from './appender.js';
-import { AttachedClient, type AttachedTo, ownerGone } from './attached_calls.js';
+import { AttachedClient, type AttachedTo, ownerGone, sharedClock } from './attached_calls.js';
 import { AttachedCommits, unknownEnd } from './attached_commits.js';
 import type { LogHandle } from './attachments.js';
 import { WalError } from './errors.js';
 import { asRefused, closedError, cutShortByClose, withOutcome } from './failure.js';
 import type { CommitOptions, WaitOptions } from './log.js';
+import { OwnAppends } from './own_appends.js';
 import { type RecordData, tooLarge } from './record.js';
 import { SharedAppends, spaceOf } from './shared_appends.js';
 import type { LogStatus } from './status.js';
@@ -30,6 +31,8 @@ export class AttachedLog {
   readonly #about: AttachedTo;
   readonly #appends: SharedAppends;
   readonly #commits: AttachedCommits;
+  /** @internal */
+  readonly own = new OwnAppends();
   #last = 0;
   /** Payload bytes of the records that were refused last, where none were taken since. */
   #refused: readonly number[] | undefined;
@@ -45,7 +48,7 @@ export class AttachedLog {
     this.#client = client;
     this.#about = about;
     this.#appends = new SharedAppends(native, about.maxRecordBytes);
-    this.#commits = new AttachedCommits(client);
+    this.#commits = new AttachedCommits(client, this.own);
   }
 
   /** @internal What `Log.attach` does. */
@@ -105,6 +108,7 @@ export class AttachedLog {
     const first = this.#take(
       () => this.#appends.appendGroup(group),
       () => group.sizes,
+      group.records.length,
     );
     this.#last = first + group.records.length - 1;
     return { first, last: this.#last };
@@ -255,8 +259,10 @@ export class AttachedLog {
   }
 
   /** Runs an append. A batch is closed at the end of the turn in which something was appended. */
-  #take(append: () => number, sizes: () => readonly number[]): number {
+  #take(append: () => number, sizes: () => readonly number[], count = 1): number {
     this.#requireAttached();
+    const isSameTurn = this.#endOfTurn && this.own.since !== undefined;
+    const at = isSameTurn ? undefined : sharedClock();
     let lsn: number;
     try {
       lsn = append();
@@ -271,6 +277,7 @@ export class AttachedLog {
         outcome: 'refused',
       });
     }
+    this.own.appended(lsn, lsn + count - 1, at);
     if (this.#refused !== undefined) {
       this.#refused = undefined;
       this.#tellRefused();

@@ -141,10 +141,11 @@ export class Attachments {
     };
   }
 
-  async #commit({ lsn, level, since }: Extract<Ask, { call: 'commit' }>, signal: AbortSignal) {
+  async #commit(ask: Extract<Ask, { call: 'commit' }>, signal: AbortSignal) {
+    const { lsn, level, since, appended = since } = ask;
     const { appender, driver } = this.#core;
     if (driver.commits === undefined) throw driver.refusal();
-    appender.requireSameLife(since);
+    appender.requireSameLife(Math.min(since, appended));
     check.integer(lsn, 'commit(lsn)', 0, appender.lsn);
     const sinceMs = this.#core.environment.now() - Math.max(0, sharedClock() - since);
     return driver.commits.commit(lsn, level, signal, sinceMs);

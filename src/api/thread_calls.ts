@@ -38,7 +38,7 @@ export type SentRequest = Omit<ReadRequest, 'signal'>;
 
 /** Calls that the thread which has the log answers. */
 export type ThreadCall =
-  /** `since`: when it was called, by `sharedClock`. */
+  /** `since`: when it was called, or what it is for was appended, by `sharedClock`. */
   | { readonly call: 'commit'; readonly level: CommitLevel | undefined; readonly since: number }
   | { readonly call: 'trim' | 'waitFor'; readonly lsn: number }
   | {

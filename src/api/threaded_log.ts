@@ -12,7 +12,7 @@ import {
   hasApplier,
 } from './applier.js';
 import { receivedError, type SentError, sharedClock } from './attached_calls.js';
-import { unknownEnd } from './attached_commits.js';
+import { noteMet, noteUnknown, unknownEnd } from './attached_commits.js';
 import { AttachedLog } from './attached_log.js';
 import type { LogHandle } from './attachments.js';
 import type { Batch, LogRecord } from './batch.js';
@@ -531,10 +531,15 @@ export class ThreadedLog {
     level: CommitLevel | undefined,
     signal: AbortSignal | undefined,
   ): Promise<CommitResult> {
-    const ask = { call: 'commit', level, since: sharedClock() } as const;
+    const { own } = this.#data;
+    const asked = sharedClock();
+    const ask = { call: 'commit', level, since: Math.min(asked, own.since ?? asked) } as const;
     try {
-      return (await this.#thread.ask(ask, { signal })) as CommitResult;
+      const result = (await this.#thread.ask(ask, { signal })) as CommitResult;
+      noteMet(own, level ?? 'own', result, asked);
+      return result;
     } catch (error) {
+      noteUnknown(own, error);
       if (signal?.aborted !== true || error !== signal.reason) throw unknownEnd(error);
       throw new WalError('WAL_COMMIT_ABORTED', 'the wait for the commit was cancelled', {
         outcome: 'unknown',
