@@ -75,18 +75,20 @@ function lacking(claim: Claim, { rule: recorded, progress }: GroupView): Refusal
     return refuse('nothing_known', 'the last primary has recorded no rule for acknowledgements');
   }
   const { rule, epoch } = recorded;
+  const isOlder = claim.storedEpoch < epoch;
   if (recorded.primary === claim.nodeId) {
     // It had stored that epoch before its rule was recorded.
-    if (claim.storedEpoch >= epoch) return undefined;
-    const text = `this node was the primary of epoch ${epoch}, and its directory is an older copy`;
-    return refuse('older_copy', text);
+    return isOlder ? olderCopy(`the primary of epoch ${epoch}`) : undefined;
   }
   if (rule.degraded) {
     return refuse('degraded', 'the last primary went on alone, and may have what nobody else has');
   }
   if (waitsForStandbys(rule)) {
-    if (rule.members.includes(claim.nodeId)) return undefined;
-    return refuse('not_a_member', 'it is not of the synchronous set of the last primary');
+    if (!rule.members.includes(claim.nodeId)) {
+      return refuse('not_a_member', 'it is not of the synchronous set of the last primary');
+    }
+    // Nor does anybody become a member before.
+    return isOlder ? olderCopy(`a member of the synchronous set of epoch ${epoch}`) : undefined;
   }
   if (progress === undefined || progress.epoch !== epoch) {
     return refuse('nothing_known', 'the last primary has not told how far its log is');
@@ -94,6 +96,10 @@ function lacking(claim: Claim, { rule: recorded, progress }: GroupView): Refusal
   const lag = progress.lsn - claim.lsn;
   if (lag <= claim.maximumLag) return undefined;
   return refuse('lagging', `it lacks ${lag} records or more; maximumLag is ${claim.maximumLag}`);
+}
+
+function olderCopy(what: string): Refusal {
+  return refuse('older_copy', `this node was ${what}, and its directory is an older copy`);
 }
 
 function refuse(reason: RefusalReason, message: string): Refusal {

@@ -127,6 +127,19 @@ describe('who may be granted the group', () => {
       left(syncRule('b')),
       'older_copy',
     ],
+    [
+      'a member, with a directory from before it was one',
+      claimOf('b', { storedEpoch: 2, epoch: 3 }),
+      left(syncRule('b')),
+      'older_copy',
+    ],
+    [
+      'the same as a standby',
+      promotion('b', { storedEpoch: 2, epoch: 3 }),
+      left(syncRule('b')),
+      'older_copy',
+    ],
+    ['a member that holds it', promotion('b', { storedEpoch: 3 }), left(syncRule('b')), undefined],
     ['kept for it', promotion('b'), left(syncRule('b'), { holder: reserved }), undefined],
     ['kept for another', promotion('c'), left(syncRule('c'), { holder: reserved }), 'held'],
     [
