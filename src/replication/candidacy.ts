@@ -116,13 +116,22 @@ export function doubtsOf(
     const text = 'this node has never met its primary, and nobody that answers has';
     doubts.push({ kind: 'unknown', text, missing: [] });
   }
-  const told = lastRules(all.map(withRuleOfBefore));
   const isGranted = recorded !== undefined;
+  const told = lastRules(all.map(withRuleOfBefore));
   // It goes on alone only when its referee knows.
-  const rules = isGranted ? [recorded.rule, ...told.filter(({ degraded }) => !degraded)] : told;
+  const rules = isGranted
+    ? told.filter((each) => !each.degraded && !isSame(each, recorded.rule))
+    : [...told];
   const hasLed = ledLastTerm(own, others);
-  const isOwn = hasLed || recorded?.primary === own.nodeId;
-  for (const rule of rules) doubts.push(...doubtsByRule(rule, own, all, isOwn, isGranted));
+  const isRecorded = recorded?.primary === own.nodeId;
+  for (const rule of rules) {
+    doubts.push(...doubtsByRule(rule, own, all, hasLed || isRecorded, isGranted));
+  }
+  if (isGranted) {
+    // Who led the last term that those who answer know of may have missed a later one.
+    doubts.push(...doubtsByRule(recorded.rule, own, all, isRecorded, true));
+    rules.push(recorded.rule);
+  }
   const last = openedTerm(ofHighestTerm(all)[0] ?? own);
   if (rules.length === 0 && last !== undefined && last.epoch > 0) {
     const text = `nobody that answers knows what acknowledgements of epoch ${last.epoch} meant`;

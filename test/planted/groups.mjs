@@ -25,6 +25,14 @@ export const groups = [
     tests: 'test/replication/candidacy.test.ts',
   },
   {
+    name: 'led_what_others_know',
+    like: 'the primary of an earlier term is granted the group, and asks as if nobody had led since',
+    file: 'src/replication/candidacy.ts',
+    find: 'doubtsByRule(recorded.rule, own, all, isRecorded, true)',
+    replace: 'doubtsByRule(recorded.rule, own, all, hasLed || isRecorded, true)',
+    tests: 'test/replication/candidacy.test.ts',
+  },
+  {
     name: 'too_few_answers',
     like: 'SAFETY 3.4: a quorum of answers that need not meet the quorum of acknowledgements',
     file: 'src/replication/candidacy.ts',
@@ -126,8 +134,8 @@ export const groups = [
     name: 'granted_and_asks_by_one_rule',
     like: 'who is granted the group leads by what the referee was told alone',
     file: 'src/replication/candidacy.ts',
-    find: '? [recorded.rule, ...told.filter(({ degraded }) => !degraded)] : told;',
-    replace: '? [recorded.rule] : told;',
+    find: '? told.filter((each) => !each.degraded && !isSame(each, recorded.rule))',
+    replace: '? []',
     tests: 'test/replication/candidacy.test.ts',
   },
 ];

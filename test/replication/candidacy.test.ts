@@ -134,6 +134,9 @@ describe('who has to answer before a promotion', () => {
     const alone = rule([c], { degraded: true });
     expect(granted(rule([c]), standing(c, { rule: alone }))).toEqual([]);
     expect(granted(alone, standing(c, { rule: rule([c]) }))).toEqual(['degraded']);
+    // Who led the last term that those who answer know of may have missed all of a later one.
+    const led = standing(b, { rule: null, last: term(1, b) });
+    expect(granted(rule([b, c, d]), led, standing(d, { rule: null }))).toEqual(['too_few']);
     // The primary itself has it all, fenced for another candidate or not.
     const fenced = { term: fenceTerm(2, d) };
     expect(granted(rule([c]), standing(a, fenced), standing(c, fenced))).toEqual([]);
