@@ -1,10 +1,12 @@
 import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
+import { add, type Checked, checkSeed, type How, noSums } from './check.js';
 import { describeFault, describePlan, planOf } from './plan.js';
-import { type Outcome, runSeed } from './run.js';
-import { chosen, shrink } from './shrink.js';
+import { checkAll } from './pool.js';
 
 const usage = `npm run sim -- [--seeds N] [--seed S] [--faults I,J] [--regress] [--quick] [--twice]
+               [--jobs N]
 
   --seeds N     so many seeds, from S on (default 1 from where the clock says)
   --seed S      the first seed
@@ -12,6 +14,7 @@ const usage = `npm run sim -- [--seeds N] [--seed S] [--faults I,J] [--regress] 
   --regress     the seeds that ever failed (sim/regress.txt) as well
   --quick       a seed that fails is not made smaller
   --twice       each twice: both runs have to go the same way
+  --jobs N      so many processes (default: one a processor); each seed goes the same way in any
 `;
 
 const { values } = parseArgs({
@@ -22,6 +25,7 @@ const { values } = parseArgs({
     regress: { type: 'boolean', default: false },
     quick: { type: 'boolean', default: false },
     twice: { type: 'boolean', default: false },
+    jobs: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
 });
@@ -39,19 +43,14 @@ function regressSeeds(): number[] {
   });
 }
 
-function say(line: string): void {
-  process.stdout.write(`${line}\n`);
+function jobCount(): number {
+  const jobs = values.jobs === undefined ? availableParallelism() : Number(values.jobs);
+  if (!Number.isInteger(jobs) || jobs < 1) throw new RangeError('--jobs takes a number from 1 on');
+  return jobs;
 }
 
-async function tellFailure(seed: number, failure: Error): Promise<void> {
-  say(`seed ${seed} FAILED: ${failure.stack ?? failure.message}`);
-  say(`  ${describePlan(planOf(seed))}`);
-  const { faults: all } = planOf(seed);
-  if (values.quick) return;
-  const { faults, outcome } = await shrink(seed, failure);
-  say(`  with ${faults.length} of ${all.length} faults: ${outcome.failure?.message}`);
-  for (const i of faults) say(`  ${i}: ${describeFault(all[i]!)}`);
-  say(`  again: npm run sim -- --seed ${seed} --faults "${faults.join(',')}"`);
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
 }
 
 async function main(): Promise<number> {
@@ -61,31 +60,21 @@ async function main(): Promise<number> {
   }
   const first = firstSeed();
   const count = Number(values.seeds);
-  const only = values.faults?.split(',').filter(Boolean).map(Number);
   const fresh = Array.from({ length: count }, (_, i) => first + i);
   const seeds = values.regress ? [...regressSeeds(), ...fresh] : fresh;
-  const sums = { milliseconds: 0, events: 0, acknowledged: 0, promotions: 0, restarts: 0 };
+  const { quick, twice } = values;
+  const how = { only: values.faults?.split(',').filter(Boolean).map(Number), quick, twice };
+  const sums = noSums();
+  let failed = 0;
+  const tell = (checked: Checked): void => {
+    for (const line of checked.lines) say(line);
+    add(sums, checked.sums);
+    if (checked.failed) failed += 1;
+  };
+  const jobs = jobCount();
   const began = performance.now();
-  const failed: number[] = [];
-  for (const seed of seeds) {
-    if (seeds.length === 1) {
-      say(describePlan(planOf(seed)));
-      planOf(seed).faults.forEach((fault, i) => {
-        say(`  ${i}: ${describeFault(fault)}`);
-      });
-    }
-    const faults = only === undefined ? undefined : chosen(planOf(seed).faults, only);
-    const outcome = await runSeed(seed, faults);
-    for (const key of Object.keys(sums) as (keyof typeof sums)[]) sums[key] += outcome[key];
-    if (outcome.failure !== undefined) {
-      failed.push(seed);
-      if (only === undefined) await tellFailure(seed, outcome.failure);
-      else say(`seed ${seed} FAILED: ${outcome.failure.stack}`);
-    } else if (values.twice) {
-      await compare(seed, outcome, failed);
-    }
-    if (seeds.length === 1) say(`hash ${outcome.hash}, ${outcome.events} events`);
-  }
+  if (seeds.length === 1) await checkOne(seeds[0]!, how, tell);
+  else await checkAll(seeds, how, jobs, tell);
   const seconds = (performance.now() - began) / 1000;
   const simulated = sums.milliseconds / 1000;
   say(
@@ -94,15 +83,20 @@ async function main(): Promise<number> {
       `${Math.round(simulated)} s simulated in ${seconds.toFixed(1)} s ` +
       `(${Math.round(simulated / seconds)} to 1)`,
   );
-  say(`${seeds.length - failed.length} passed, ${failed.length} failed`);
-  return failed.length === 0 ? 0 : 1;
+  say(`${seeds.length - failed} passed, ${failed} failed`);
+  return failed === 0 ? 0 : 1;
 }
 
-async function compare(seed: number, { hash }: Outcome, failed: number[]): Promise<void> {
-  const again = await runSeed(seed);
-  if (again.hash === hash) return;
-  failed.push(seed);
-  say(`seed ${seed} FAILED: it went ${hash} and then ${again.hash}`);
+/** In this process, for who looks at it with a debugger. */
+async function checkOne(seed: number, how: How, tell: (checked: Checked) => void): Promise<void> {
+  const plan = planOf(seed);
+  say(describePlan(plan));
+  plan.faults.forEach((fault, i) => {
+    say(`  ${i}: ${describeFault(fault)}`);
+  });
+  const checked = await checkSeed(seed, how);
+  tell(checked);
+  say(`hash ${checked.hash}, ${checked.sums.events} events`);
 }
 
 process.exit(await main());

@@ -55,7 +55,9 @@ export class Machine implements Host {
   isPaused = false;
   /** Called when it has gone off in the middle of a change of its disk (`goOffIn`). */
   onOff: (() => void) | undefined;
-  disk: NativeDisk;
+  #disk: NativeDisk;
+  /** Of the disk: each look at it there is a call into the addon. */
+  #clock: Float64Array;
   readonly #host: MachineHost;
   readonly #random: Random;
   readonly #logs = new Set<OpenLog>();
@@ -69,10 +71,15 @@ export class Machine implements Host {
     this.name = name;
     this.address = `10.0.0.${number}`;
     this.#random = random;
-    this.disk = newDisk(random.next());
+    this.#disk = newDisk(random.next());
+    this.#clock = this.#disk.clock;
   }
 
   // -- what an application uses --
+
+  get disk(): NativeDisk {
+    return this.#disk;
+  }
 
   /** Monotone milliseconds. */
   get now(): number {
@@ -147,7 +154,8 @@ export class Machine implements Host {
   /** An empty disk in place of the one it had. It has to be off. */
   wipe(): void {
     if (this.isOn) throw new Error('a disk is changed while the machine is off');
-    this.disk = newDisk(this.#random.next());
+    this.#disk = newDisk(this.#random.next());
+    this.#clock = this.#disk.clock;
   }
 
   // -- inside --
@@ -204,9 +212,8 @@ export class Machine implements Host {
   }
 
   setClock(): void {
-    const { clock } = this.disk;
-    clock[0] = this.#host.now;
-    clock[1] = this.#host.wallClock + this.clockOffset;
+    this.#clock[0] = this.#host.now;
+    this.#clock[1] = this.#host.wallClock + this.clockOffset;
   }
 
   #diskDelay(calls: number): number {

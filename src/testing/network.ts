@@ -99,7 +99,7 @@ export class SimulatedNetwork {
   }
 
   isBlocked(from: Pick<Host, 'name'>, to: Pick<Host, 'name'>): boolean {
-    return this.#blocked.has(`${from.name}>${to.name}`);
+    return this.#blocked.size > 0 && this.#blocked.has(`${from.name}>${to.name}`);
   }
 
   delay(): number {
@@ -200,6 +200,8 @@ class Pipe {
   readonly from: Host;
   readonly to: Host;
   held = false;
+  /** For the hash. */
+  readonly #name: string;
   readonly #network: SimulatedNetwork;
   readonly #sender: SimulatedSocket;
   readonly #receiver: SimulatedSocket;
@@ -224,6 +226,7 @@ class Pipe {
     this.#network = network;
     this.from = from;
     this.to = to;
+    this.#name = `${from.name}>${to.name}`;
     this.#sender = sender;
     this.#receiver = receiver;
     this.#fromLife = from.life;
@@ -322,13 +325,13 @@ class Pipe {
       return;
     }
     if (typeof item === 'string') {
-      this.#network.note(`${this.from.name}>${this.to.name} ${item}`, 0);
+      this.#network.note(`${this.#name} ${item}`, 0);
       if (item === 'end') this.#receiver.ended();
       else this.#receiver.broken('ECONNRESET');
       if (item === 'reset') this.#network.forget(this);
       return;
     }
-    this.#network.note(`${this.from.name}>${this.to.name}`, checksum(item));
+    this.#network.note(this.#name, checksum(item));
     this.#receiver.arrived(item);
   }
 }

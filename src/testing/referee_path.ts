@@ -135,8 +135,8 @@ export class RefereePath implements RefereeStore {
 }
 
 /**
- * Runs it when the signal is aborted, which Node keeps while somebody listens: of a machine that has
- * gone off nobody would ever stop, so that all of it would stay in memory.
+ * Runs it when the signal is aborted, which Node keeps while somebody listens: on a machine that
+ * has gone off nobody would ever stop, so that all of it would stay in memory.
  */
 function onAbort(
   signal: AbortSignal | undefined,
