@@ -211,6 +211,21 @@ export class Group implements MemberHost {
     );
   }
 
+  /**
+   * What all have on their disks but those that it feeds, for whom the log itself keeps it: who is
+   * trimmed past while it is away cannot come back without help (docs/operations.md).
+   */
+  trimmable(member: Member): number {
+    const fed = new Set<string>();
+    const standbys = member.isPrimary ? (member.log?.status().standbys ?? []) : [];
+    for (const { name, state } of standbys) if (state !== 'disconnected') fed.add(name);
+    const away = this.members.filter((each) => each !== member && !fed.has(each.name));
+    return Math.min(
+      ...away.map((each) => (each.hasLog ? each.machine.disk.durable(dir) : 0)),
+      Number.MAX_SAFE_INTEGER,
+    );
+  }
+
   /** Nothing is visible before it is safe: on as many disks as the policy says. */
   shown(member: Member, lsn: number): void {
     if (!isStable(this.plan) || lsn <= this.#highestShown) return;

@@ -19,6 +19,8 @@ export interface MemberHost {
   /** What this member is opened with now, beside what all are. */
   optionsOf(member: Member): Partial<OpenOptions>;
   opened(member: Member): void;
+  /** The last record that a member may trim to. */
+  trimmable(member: Member): number;
   /** A member showed this record, the newest so far. */
   shown(member: Member, lsn: number): void;
   /** Its log ended, or could not be opened. */
@@ -233,7 +235,8 @@ export class Member {
         }
         this.#host.shown(this, last);
         if (plan.keepRecords > 0 && last - log.status().firstLsn > plan.keepRecords) {
-          await log.trim(last - Math.floor(plan.keepRecords / 2));
+          const wanted = last - Math.floor(plan.keepRecords / 2);
+          await log.trim(Math.max(1, Math.min(wanted, this.#host.trimmable(this))));
         }
       } catch (error) {
         if (life === this.life && !(error instanceof WalError)) this.#host.fail(error);
