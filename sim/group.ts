@@ -125,6 +125,7 @@ export class Group implements MemberHost {
     });
     machine.wipe();
     member.applied = [''];
+    member.firstLsn = 1;
     return true;
   }
 
@@ -186,9 +187,7 @@ export class Group implements MemberHost {
     );
     if (!needsOthers) return;
     const others = this.members.filter(
-      (other) =>
-        other !== member &&
-        (other.machine.disk.durable(dir, lsn) === own || this.#hadUntilNow(other, lsn)),
+      (other) => other !== member && this.#hasOrHad(other, lsn, own, payload),
     );
     demand(
       others.length >= plan.quorum,
@@ -232,13 +231,18 @@ export class Group implements MemberHost {
     this.#highestShown = lsn;
     this.counts.checks += 1;
     const own = member.machine.disk.durable(dir, lsn);
-    const holders = this.members.filter(
-      (each) => each.machine.disk.durable(dir, lsn) === own || this.#hadUntilNow(each, lsn),
-    );
+    const payload = member.applied[lsn];
+    const holders = this.members.filter((each) => this.#hasOrHad(each, lsn, own, payload));
     demand(
       own !== undefined && holders.length > this.plan.quorum,
       () => `${member.name} shows LSN ${lsn}, which ${holders.length} disks have`,
     );
+  }
+
+  /** On its disk; or its application had applied it before it was trimmed there. */
+  #hasOrHad(member: Member, lsn: number, own: number | undefined, payload?: string): boolean {
+    if (lsn < member.firstLsn) return member.applied[lsn] === payload;
+    return member.machine.disk.durable(dir, lsn) === own || this.#hadUntilNow(member, lsn);
   }
 
   /** Its disk was taken away after it had acknowledged that: the primary cannot know yet. */

@@ -58,6 +58,8 @@ export class Member {
   rejoin: OpenOptions['rejoin'] | undefined;
   /** What the application has applied, by LSN: it outlives restarts. */
   applied: string[] = [''];
+  /** The first record that its log has kept. */
+  firstLsn = 1;
   readonly #host: MemberHost;
   readonly #random: Random;
   #clientsStopped = false;
@@ -237,6 +239,7 @@ export class Member {
         if (plan.keepRecords > 0 && last - log.status().firstLsn > plan.keepRecords) {
           const wanted = last - Math.floor(plan.keepRecords / 2);
           await log.trim(Math.max(1, Math.min(wanted, this.#host.trimmable(this))));
+          if (life === this.life) this.firstLsn = log.status().firstLsn;
         }
       } catch (error) {
         if (life === this.life && !(error instanceof WalError)) this.#host.fail(error);
