@@ -223,6 +223,7 @@ export class Member {
     const { plan, oracle } = this.#host;
     const first = log.status().firstLsn;
     let last = first - 1;
+    this.firstLsn = first;
     const applier = log.apply({ from: first }, async (batch) => {
       if (life !== this.life) return;
       if (plan.slowApplier) await this.machine.sleep(this.#random.between(0, 20));
@@ -236,7 +237,7 @@ export class Member {
           oracle.applies(this.name, this.applied, record.lsn, payload);
         }
         this.#host.shown(this, last);
-        if (plan.keepRecords > 0 && last - log.status().firstLsn > plan.keepRecords) {
+        if (plan.keepRecords > 0 && last - this.firstLsn > plan.keepRecords) {
           const wanted = last - Math.floor(plan.keepRecords / 2);
           await log.trim(Math.max(1, Math.min(wanted, this.#host.trimmable(this))));
           if (life === this.life) this.firstLsn = log.status().firstLsn;
