@@ -125,6 +125,7 @@ export class Group implements MemberHost {
     });
     machine.wipe();
     member.applied = [''];
+    member.firstLsn = 1;
     return true;
   }
 
@@ -186,9 +187,7 @@ export class Group implements MemberHost {
     );
     if (!needsOthers) return;
     const others = this.members.filter(
-      (other) =>
-        other !== member &&
-        (other.machine.disk.durable(dir, lsn) === own || this.#hadUntilNow(other, lsn)),
+      (other) => other !== member && this.#hasOrHad(other, lsn, own, payload),
     );
     demand(
       others.length >= plan.quorum,
@@ -211,19 +210,39 @@ export class Group implements MemberHost {
     );
   }
 
+  /**
+   * What all have on their disks but those that it feeds, for whom the log itself keeps it: who is
+   * trimmed past while it is away cannot come back without help (docs/operations.md).
+   */
+  trimmable(member: Member): number {
+    const fed = new Set<string>();
+    const standbys = member.isPrimary ? (member.log?.status().standbys ?? []) : [];
+    for (const { name, state } of standbys) if (state !== 'disconnected') fed.add(name);
+    const away = this.members.filter((each) => each !== member && !fed.has(each.name));
+    return Math.min(
+      ...away.map((each) => (each.hasLog ? each.machine.disk.durable(dir) : 0)),
+      Number.MAX_SAFE_INTEGER,
+    );
+  }
+
   /** Nothing is visible before it is safe: on as many disks as the policy says. */
   shown(member: Member, lsn: number): void {
     if (!isStable(this.plan) || lsn <= this.#highestShown) return;
     this.#highestShown = lsn;
     this.counts.checks += 1;
     const own = member.machine.disk.durable(dir, lsn);
-    const holders = this.members.filter(
-      (each) => each.machine.disk.durable(dir, lsn) === own || this.#hadUntilNow(each, lsn),
-    );
+    const payload = member.applied[lsn];
+    const holders = this.members.filter((each) => this.#hasOrHad(each, lsn, own, payload));
     demand(
       own !== undefined && holders.length > this.plan.quorum,
       () => `${member.name} shows LSN ${lsn}, which ${holders.length} disks have`,
     );
+  }
+
+  /** On its disk; or its application had applied it before it was trimmed there. */
+  #hasOrHad(member: Member, lsn: number, own: number | undefined, payload?: string): boolean {
+    if (lsn < member.firstLsn) return member.applied[lsn] === payload;
+    return member.machine.disk.durable(dir, lsn) === own || this.#hadUntilNow(member, lsn);
   }
 
   /** Its disk was taken away after it had acknowledged that: the primary cannot know yet. */

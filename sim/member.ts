@@ -19,6 +19,8 @@ export interface MemberHost {
   /** What this member is opened with now, beside what all are. */
   optionsOf(member: Member): Partial<OpenOptions>;
   opened(member: Member): void;
+  /** The last record that a member may trim to. */
+  trimmable(member: Member): number;
   /** A member showed this record, the newest so far. */
   shown(member: Member, lsn: number): void;
   /** Its log ended, or could not be opened. */
@@ -56,6 +58,8 @@ export class Member {
   rejoin: OpenOptions['rejoin'] | undefined;
   /** What the application has applied, by LSN: it outlives restarts. */
   applied: string[] = [''];
+  /** The first record that its log has kept. */
+  firstLsn = 1;
   readonly #host: MemberHost;
   readonly #random: Random;
   #clientsStopped = false;
@@ -219,8 +223,7 @@ export class Member {
     const { plan, oracle } = this.#host;
     const first = log.status().firstLsn;
     let last = first - 1;
-    // It only grows; a status costs more than all else here.
-    let trimmed = first;
+    this.firstLsn = first;
     const applier = log.apply({ from: first }, async (batch) => {
       if (life !== this.life) return;
       if (plan.slowApplier) await this.machine.sleep(this.#random.between(0, 20));
@@ -234,11 +237,10 @@ export class Member {
           oracle.applies(this.name, this.applied, record.lsn, payload);
         }
         this.#host.shown(this, last);
-        if (plan.keepRecords > 0 && last - trimmed > plan.keepRecords) {
-          trimmed = log.status().firstLsn;
-          if (last - trimmed > plan.keepRecords) {
-            await log.trim(last - Math.floor(plan.keepRecords / 2));
-          }
+        if (plan.keepRecords > 0 && last - this.firstLsn > plan.keepRecords) {
+          const wanted = last - Math.floor(plan.keepRecords / 2);
+          await log.trim(Math.max(1, Math.min(wanted, this.#host.trimmable(this))));
+          if (life === this.life) this.firstLsn = log.status().firstLsn;
         }
       } catch (error) {
         if (life === this.life && !(error instanceof WalError)) this.#host.fail(error);

@@ -138,8 +138,6 @@ export class Operator {
     const { members, plan, counts } = this.#group;
     for (const member of members) {
       const status = member.isRunning ? member.log?.status() : undefined;
-      // The primary has trimmed what it would need.
-      if (status?.upstream?.reason?.includes('seeded anew') === true) this.#group.wipe(member, 10);
       const state = status?.rejoin;
       if (state === null && member.role === 'fenced') this.#bringBack(member);
       if (state?.state === 'waiting' && this.#isStuck()) this.#restartInOrder(member);
