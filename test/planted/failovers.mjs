@@ -105,14 +105,6 @@ export const failovers = [
     tests: 'test/replication/handshake.test.ts',
   },
   {
-    name: 'witness_by_force',
-    like: 'a forced promotion, which takes no best log, speaks for the logs that it did not take',
-    file: 'src/api/win_epoch.ts',
-    find: 'const told = force ? [] : witnesses(grants);',
-    replace: 'const told = witnesses(grants);',
-    tests: 'test/api/rejoin_witness.test.ts',
-  },
-  {
     name: 'tail_of_another_primary',
     like: 'a tail that a quorum may have committed goes, since some primary went on there',
     file: 'src/replication/rejoin.ts',
