@@ -1,5 +1,5 @@
 import type { HistoryEntry, NativeInfo, Place, Rule, Term } from '../native/native_log.js';
-import { isFence } from './fence.js';
+import { fenceTerm, isFence } from './fence.js';
 import { compareTerms, forkPoint } from './history.js';
 import { parseStandbys } from './policy.js';
 import { type RecordedRule, waitsForStandbys } from './rule.js';
@@ -37,6 +37,21 @@ type Opened = Pick<Standing, 'nodeId' | 'role' | 'term' | 'last'>;
 function hasNeverBegun({ nodeId, role, term, last }: Opened): boolean {
   if (role === 'primary' || term.opener !== nodeId || isFence(term)) return false;
   return last === undefined || compareTerms(last, term) !== 'same';
+}
+
+/**
+ * Whoever has only heard of such a term takes it for opened; who stored it knows better. It has
+ * acknowledged nothing in it: it never flushed its opening.
+ */
+function ofWhatBegan(each: Standing, all: readonly Standing[]): Standing {
+  const { term, last } = each;
+  if (last !== undefined && compareTerms(last, term) === 'same') return each;
+  const opener = all.find(({ nodeId }) => nodeId === term.opener);
+  const isVain = opener !== undefined && opener !== each && hasNeverBegun(opener);
+  if (!isVain || compareTerms(opener.term, term) !== 'same') return each;
+  // As after a fence, what it was told before counts.
+  const isRuleCurrent = each.rule !== null;
+  return { ...each, term: fenceTerm(term.epoch, term.opener), isRuleCurrent };
 }
 
 /** The rule of such a term says nothing of what was acknowledged before it. */
@@ -104,11 +119,14 @@ function mayKnowLater(term: Term, opened: Term | undefined): boolean {
  * different members nobody may be a member of both.
  */
 export function doubtsOf(
-  own: Standing,
-  others: readonly Standing[],
+  ownWord: Standing,
+  othersWords: readonly Standing[],
   maximumLag = 0,
   recorded?: RecordedRule,
 ): readonly Doubt[] {
+  const words = [ownWord, ...othersWords];
+  const own = ofWhatBegan(ownWord, words);
+  const others = othersWords.map((each) => ofWhatBegan(each, words));
   const all = [own, ...others];
   const doubts: Doubt[] = [];
   // What it was created to follow has opened an epoch, which this one would open a second time.

@@ -68,9 +68,17 @@ export const failovers = [
     name: 'primary_of_the_past',
     like: 'a backup of the last primary is put back, and opens as if it had all',
     file: 'src/referee/eligibility.ts',
-    find: 'if (claim.storedEpoch >= epoch) return undefined;',
+    find: 'return isOlder ? olderCopy(`the primary of epoch ${epoch}`) : undefined;',
     replace: 'return undefined;',
     tests: 'test/api/failover.test.ts',
+  },
+  {
+    name: 'member_of_the_past',
+    like: 'a backup of a node from before it was a member opens as the primary',
+    file: 'src/referee/eligibility.ts',
+    find: 'return isOlder ? olderCopy(`a member of the synchronous set of epoch ${epoch}`) : undefined;',
+    replace: 'return undefined;',
+    tests: 'test/referee/eligibility.test.ts',
   },
   {
     name: 'copy_with_the_same_epoch',

@@ -33,6 +33,14 @@ export const groups = [
     tests: 'test/replication/candidacy.test.ts',
   },
   {
+    name: 'rule_of_who_heard_in_vain',
+    like: 'a term that never began takes away what a node knew of the one before',
+    file: 'src/replication/candidacy.ts',
+    find: 'const isRuleCurrent = each.rule !== null;',
+    replace: 'const { isRuleCurrent } = each;',
+    tests: 'test/replication/candidacy.test.ts',
+  },
+  {
     name: 'too_few_answers',
     like: 'SAFETY 3.4: a quorum of answers that need not meet the quorum of acknowledgements',
     file: 'src/replication/candidacy.ts',

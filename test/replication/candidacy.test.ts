@@ -75,6 +75,25 @@ describe('a term that was stored and never opened', () => {
   });
 });
 
+describe('such a term that others have heard of', () => {
+  const never = { role: 'fenced', term: term(2, b) } as const;
+  const heard = { role: 'fenced', nodeId: a, term: term(2, b), isRuleCurrent: false } as const;
+
+  it('counts as opened, unless who stored it answers and says that it was not', () => {
+    expect(kinds(standing(c), standing(a, heard))).toContain('unknown_rule');
+    expect(kinds(standing(c), standing(a, heard), standing(b, never))).toEqual([]);
+    // It knows of one that was let in while the candidate was away.
+    const knowsMore = standing(a, { ...heard, rule: rule([c, d]) });
+    expect(kinds(standing(c), knowsMore, standing(b, never))).toEqual(['too_few']);
+    // It has flushed the opening.
+    const follows = standing(a, { ...heard, last: term(2, b) });
+    expect(kinds(standing(c), follows, standing(b, never))).toContain('unknown_rule');
+    // It has opened it, and knows by which rule.
+    const begun = standing(b, { term: term(2, b), last: term(2, b), rule: rule([a]) });
+    expect(kinds(standing(c), standing(a, heard), begun)).toEqual(['not_a_member']);
+  });
+});
+
 describe('who has to answer before a promotion', () => {
   it('is one more than could have acknowledged without the others', () => {
     const any2 = { synchronousStandbys: 'ANY 2 (*)' };
