@@ -3,7 +3,7 @@ import { faultKinds, planOf } from '../../sim/plan.js';
 import { runPlan, runSeed } from '../../sim/run.js';
 import { chosen } from '../../sim/shrink.js';
 
-describe('the simulator', () => {
+describe('the simulator', { timeout: 120_000 }, () => {
   it('goes the same way twice by one seed, and another way by another', async () => {
     const first = await runSeed(11);
     expect(first.failure).toBeUndefined();

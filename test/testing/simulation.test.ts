@@ -167,7 +167,7 @@ describe('Simulation', () => {
     });
   });
 
-  it('keeps what is left of a process that is gone from its port, its disk and others', async () => {
+  it('keeps what is left of a process that is gone from its port, disk and others', async () => {
     const sim = new Simulation({ seed: 11 });
     const a = sim.machine('a');
     const referee = sim.referee();
