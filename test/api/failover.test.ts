@@ -363,7 +363,7 @@ describe('a group with a referee', () => {
     expect(await textsOf(isPrimary(again) ? again : other)).toEqual(['one']);
   });
 
-  it('goes on where its old primary heard who was granted the group before that one began', async () => {
+  it('goes on where its old primary heard of a grant before that one began', async () => {
     const nodes = await RefereedGroup.make(2);
     const { a, b } = await nodes.pair(anyOne);
     const { nodeId } = b.status();

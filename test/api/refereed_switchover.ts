@@ -132,7 +132,7 @@ export function switchoversWith(make: () => Promise<Referees>): void {
     await nodes.ready(b, a);
   });
 
-  it('leaves nobody a primary while its successor is away, and one of them afterwards', async () => {
+  it('leaves nobody a primary while its successor is away, and one afterwards', async () => {
     const nodes = await pair();
     const { a, b } = await nodes.started();
     nodes.group.steps.a.afterRole = async () => {

@@ -17,7 +17,7 @@ async function replaced(group: FailoverGroup, primary: string): Promise<void> {
 }
 
 /** For a time that may be over before a lease has ended, or long after it. */
-async function aWhile(random: (below: number) => number): Promise<void> {
+export async function aWhile(random: (below: number) => number): Promise<void> {
   await sleep(random(2) === 0 ? random(2000) : 1500 + random(2500));
 }
 

@@ -7,6 +7,7 @@ import type { RefereeTiming } from '../../src/referee/timing.js';
 import { makeTempDir } from '../global/temp.js';
 import { CommitHistory } from './commit_history.js';
 import { EtcdCluster } from './etcd.js';
+import { EtcdProxy } from './etcd_proxy.js';
 import { type Host, Hosts } from './hosts.js';
 
 /** As short as etcd takes. */
@@ -62,6 +63,8 @@ export class FailoverGroup {
   asked = 0;
   readonly etcd: EtcdCluster;
   readonly #hosts: Hosts;
+  /** Of each node, between it and etcd. */
+  readonly #proxies = new Map<string, EtcdProxy>();
   readonly #nodes = new Map<string, Node>();
   readonly #directory = makeTempDir('failovers');
   readonly #policy: Partial<OpenOptions>;
@@ -80,7 +83,11 @@ export class FailoverGroup {
     const hosts = new Hosts([...'abc'].slice(0, count));
     try {
       const etcd = await EtcdCluster.start(1, undefined, hosts.home);
-      return new FailoverGroup(hosts, etcd, policy);
+      const group = new FailoverGroup(hosts, etcd, policy);
+      for (const name of group.names) {
+        group.#proxies.set(name, await EtcdProxy.open(etcd.endpoints[0]!, hosts.home));
+      }
+      return group;
     } catch (error) {
       hosts.close();
       throw error;
@@ -95,13 +102,17 @@ export class FailoverGroup {
       ...{ name, dir: this.dir(name), members: all, clients, ...this.#policy, ...more },
       listen: { host: host.address, port, plaintext: true },
       etcd: {
-        ...{ endpoints: this.etcd.endpoints, plaintext: true, group: 'g', timing },
+        ...{ endpoints: [this.proxy(name).endpoint], plaintext: true, group: 'g', timing },
         memory: join(this.#directory, `${name}.referee`),
       },
     };
     this.note(`${name} is started`);
     const node: Node = new Node(name, host, options, (line) => this.#hear(name, node, line));
     this.#nodes.set(name, node);
+  }
+
+  proxy(name: string): EtcdProxy {
+    return this.#proxies.get(name)!;
   }
 
   dir(name: string): string {
@@ -195,6 +206,7 @@ export class FailoverGroup {
 
   async close(): Promise<void> {
     await this.end();
+    await Promise.all([...this.#proxies.values()].map((proxy) => proxy.close()));
     await this.etcd.close();
     this.#hosts.close();
     rmSync(this.#directory, { recursive: true, force: true });

@@ -68,7 +68,7 @@ describe('the tail of an old primary', () => {
     expect(judge({ rule })).toMatchObject({ verdict: 'follow', tail: { records: 30 } });
   });
 
-  it('was seen by nobody where all who may have had it alone were fenced for the new primary', () => {
+  it('was seen by nobody where all who may have had it alone were fenced', () => {
     const rule = sync('ANY 1 (*)', b, c);
     expect(judge({ rule }, 50, [b, c]).verdict).toBe('follow');
     expect(judge({ rule }, 50, [c]).verdict).toBe('follow');

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { readLog } from '../format/read_log.js';
 import { missing } from '../global/requirements.js';
+import { etcdFaults } from '../helpers/etcd_faults.js';
 import { type Fault, faults } from '../helpers/failover_faults.js';
 import { FailoverGroup } from '../helpers/failover_group.js';
 import { randomFrom } from '../native/native.js';
@@ -12,7 +13,11 @@ const FAILOVERS = Number(process.env.WALMIRROR_FAILOVERS ?? (isLong ? 170 : 2));
 /** Told each time that so many more are over. */
 const progressEvery = 25;
 const SEED = Number(process.env.WALMIRROR_SEED ?? 1);
+/** Only faults whose names match. */
+const FAULTS = new RegExp(process.env.WALMIRROR_FAULTS ?? '');
 const reason = missing({ root: true, programs: ['etcd', 'etcdctl', 'ip'] });
+
+const kinds = Object.entries({ ...faults, ...etcdFaults }).filter(([kind]) => FAULTS.test(kind));
 
 const groups = [
   { nodes: 2, synchronousStandbys: 'ANY 1 (*)' },
@@ -30,7 +35,7 @@ class Deck {
   }
 
   draw(): [string, Fault] {
-    if (this.#left.length === 0) this.#left = Object.entries(faults);
+    if (this.#left.length === 0) this.#left = [...kinds];
     return this.#left.splice(this.#random(this.#left.length), 1)[0]!;
   }
 }
