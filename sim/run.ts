@@ -125,9 +125,13 @@ async function recover(simulation: Simulation, group: Group): Promise<void> {
     if (lsn === undefined) continue;
     const hasAll = (): boolean =>
       group.isSettled &&
-      group.members.every(({ log }) => {
-        const status = log?.status();
-        return status !== undefined && status.flushLsn >= lsn && status.commitLsn >= lsn;
+      group.members.every((member) => {
+        const status = member.log?.status();
+        if (status === undefined || status.flushLsn < lsn || status.commitLsn < lsn) return false;
+        // An old primary that has not heard of this one yet has other records at these LSNs.
+        return (
+          member === primary || (status.role === 'standby' && status.term.epoch === primary.epoch)
+        );
       });
     while (!hasAll() && simulation.now < end) await simulation.run(100);
     if (hasAll()) return;
