@@ -2,7 +2,6 @@ import { cpSync } from 'node:fs';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { type Log, WalError } from '../../src/index.js';
 import { loadBinding } from '../../src/native/binding.js';
-import type { Grant } from '../../src/referee/referee.js';
 import { freshDir } from '../helpers/temp.js';
 import { isPrimary, RefereedGroup } from './failover_nodes.js';
 import { anyOne, stopped, textsOf } from './group_nodes.js';
@@ -361,41 +360,6 @@ describe('a group with a referee', () => {
     const other = await nodes.open('c', anyOne);
     await until(() => isPrimary(again) || isPrimary(other), 'one is', takeoverMs);
     expect(await textsOf(isPrimary(again) ? again : other)).toEqual(['one']);
-  });
-
-  it('goes on where its old primary heard of a grant before that one began', async () => {
-    const nodes = await RefereedGroup.make(2);
-    const { a, b } = await nodes.pair(anyOne);
-    const { nodeId } = b.status();
-    const { logId } = loadBinding().identify(b.dir);
-    await b.close();
-    nodes.cut.add('a');
-    await until(() => a.status().referee?.lease === 'expired', 'the lease ends', takeoverMs);
-    // As b does, which then asks the members; it dies before it has asked anybody.
-    const referee = nodes.referee('b');
-    const claim = {
-      logId,
-      nodeId,
-      name: 'b',
-      epoch: 1,
-      storedEpoch: 1,
-      place: 'x',
-      lsn: 1,
-    } as const;
-    let grant: Grant | undefined;
-    while (grant === undefined) {
-      const answer = await referee.acquire({ ...claim, kind: 'promotion', maximumLag: 0 });
-      if ('grant' in answer) grant = answer.grant;
-      else await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-    nodes.cut.delete('a');
-    await until(() => a.status().role === 'fenced', 'a hears of it', takeoverMs);
-    await referee.release(grant);
-    const again = await nodes.open('b', anyOne);
-    await until(() => isPrimary(again), 'b takes over', takeoverMs);
-    await until(() => a.status().role === 'standby', 'a has rejoined', takeoverMs);
-    await again.appendAndCommit('two');
-    expect(await textsOf(again)).toEqual(['one', 'two']);
   });
 
   it('of two candidates has one winner, which the other follows', async () => {

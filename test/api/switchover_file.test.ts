@@ -1,7 +1,9 @@
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe } from 'vitest';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, describe } from 'vitest';
 import { fileReferee } from '../../src/referee/index.js';
-import { freshDir } from '../helpers/temp.js';
+import { makeTempDir } from '../global/temp.js';
 import {
   switchoversWith,
   switchoverTestMs,
@@ -9,9 +11,17 @@ import {
 } from './refereed_switchover.js';
 
 describe('a switchover with a referee over a file', { timeout: switchoverTestMs }, () => {
+  const base = makeTempDir('referees');
+  let groups = 0;
+  afterAll(async () => {
+    // A call that was begun before a log was closed would make its directory again.
+    await sleep(timing.callTimeoutMs);
+    rmSync(base, { recursive: true });
+  });
+
   switchoversWith(async () => {
-    const directory = freshDir('referee');
-    const memories = freshDir('memories');
-    return (name) => fileReferee({ directory, timing, memory: join(memories, name) });
+    groups += 1;
+    const directory = join(base, `group${groups}`);
+    return (name) => fileReferee({ directory, timing, memory: join(base, `${name}${groups}`) });
   });
 });

@@ -14,7 +14,7 @@ export const failovers = [
     file: 'src/api/primary_driver.ts',
     find: ': fenceTerm(epoch, nodeId)',
     replace: ': { epoch, opener: nodeId, incarnation: 1 }',
-    tests: 'test/api/failover.test.ts',
+    tests: 'test/api/failover_granted.test.ts',
   },
   {
     name: 'lease_not_asked',
