@@ -503,7 +503,12 @@ export class Appender {
 
   /** The same without shared memory. */
   #put(data: Uint8Array): number {
-    this.#native.put(this.#at - this.#start, data);
+    try {
+      this.#native.put(this.#at - this.#start, data);
+    } catch (error) {
+      // It has failed, and that has not been heard of here.
+      throw this.#host.refusedBy(error);
+    }
     this.#at += recordSize(data.byteLength);
     return this.#base + ++this.#count;
   }

@@ -1,4 +1,8 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { closeLog } from '../../src/api/close.js';
+import { openLog as openCore } from '../../src/api/open.js';
+import { Log } from '../../src/index.js';
+import { freshDir } from '../helpers/temp.js';
 import { block, codeOf, openLog, records, small, texts, turn, until, walError } from './helpers.js';
 
 describe.each([{ sharedMemory: true }, { sharedMemory: false }])('append %o', (memory) => {
@@ -238,4 +242,16 @@ describe('append after the end', () => {
     }
     expect(await codeOf(() => log.commit())).toBe('WAL_CLOSED');
   });
+});
+
+it('without shared memory says with a code that the log has failed meanwhile', async () => {
+  const core = await openCore({ ...small, dir: freshDir(), sharedMemory: false });
+  onTestFinished(() => closeLog(core).catch(() => undefined));
+  const log = Log.over(core);
+  log.append('a');
+  vi.spyOn(core.native, 'put').mockImplementation(() => {
+    throw Object.assign(new Error('pwritev2: Input/output error'), { code: 'WAL_IO' });
+  });
+  const error = await walError(() => log.append('b'));
+  expect(error).toMatchObject({ code: 'WAL_IO', outcome: 'refused' });
 });
