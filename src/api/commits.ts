@@ -31,6 +31,8 @@ export interface CommitsHost {
    * not reported yet. Throws where that turns out to be the end of the log, or of this role.
    */
   refresh(): void;
+  /** Whether commits of one turn may share their promise, and ask for nothing else. */
+  mayShare(): boolean;
 }
 
 /**
@@ -45,6 +47,7 @@ export class Commits {
   #sharedTally: Tally | undefined;
   #closing = false;
   #hurry = false;
+  #asked = 0;
 
   constructor(host: CommitsHost) {
     this.#host = host;
@@ -53,6 +56,12 @@ export class Commits {
   /** The promise for the open batch at the log's own level, if somebody asked already. */
   get shared(): Promise<CommitResult> | undefined {
     return this.#shared;
+  }
+
+  /** LSN up to which a commit was asked for: who asked hears of its end. */
+  get asked(): number {
+    if (this.#shared === undefined) return this.#asked;
+    return Math.max(this.#asked, this.#host.appender.lsn);
   }
 
   /** One more commit took the shared promise. */
@@ -79,6 +88,7 @@ export class Commits {
   ): Promise<CommitResult> {
     const { appender, waiters } = this.#host;
     if (level !== undefined) this.requireStandbys(level);
+    if (lsn > this.#asked) this.#asked = lsn;
     // What the log's own policy asks for may change while this waits.
     const asked = level ?? 'own';
     // Every call of the engine tells how far it has flushed: a commit that is met by that resolves
@@ -96,7 +106,8 @@ export class Commits {
     if (lsn > appender.closedLsn) {
       this.#closeSoon(level ?? this.#host.policy().level);
       // Whether a record is in the open batch is not known here where other threads close it too.
-      if (signal === undefined && asked === 'own' && !appender.isShared) {
+      const isPlain = signal === undefined && asked === 'own';
+      if (isPlain && !appender.isShared && this.#host.mayShare()) {
         this.#shared = wait;
         this.#sharedTally = tally;
       }
@@ -139,6 +150,7 @@ export class Commits {
   #endShared(last: number): void {
     if (this.#shared === undefined) return;
     this.#shared = undefined;
+    this.#asked = Math.max(this.#asked, last);
     this.#host.waiters.raise('own', last);
   }
 

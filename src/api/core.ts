@@ -31,6 +31,7 @@ import type { Cuts, ReaderHost } from './reader.js';
 import { RebuildNotice } from './rebuild.js';
 import { LogScrub } from './scrub.js';
 import type { LastError, LogStatus, RejoinStatus } from './status.js';
+import { Unheard } from './unheard.js';
 import { Wakeups } from './wakeup.js';
 
 const nowhere: Place = { position: Number.POSITIVE_INFINITY, lsn: Number.POSITIVE_INFINITY };
@@ -55,6 +56,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   /** What messages on diagnostics channels name. */
   readonly identity: DiagnosticsLog;
   readonly keepAlive: KeepAlive;
+  readonly unheard = new Unheard();
   readonly appender: Appender;
   readonly drains: Drains;
   readonly scrub: LogScrub;

@@ -236,7 +236,9 @@ export class Log {
    *
    * Rejects with WAL_COMMIT_ABORTED, WAL_SYNC_TIMEOUT, WAL_FENCED, WAL_CLOSED or the log's failure;
    * with WAL_NO_STANDBYS for a remote level that nobody is named for. The outcome is unknown in
-   * each case: the record may be in the log.
+   * each case: the record may be in the log. WAL_FENCED also comes once, from a log that is a
+   * primary again, for what was appended before it lost that role and was not committed then: it
+   * may be gone, and its LSN another record's.
    */
   commit(lsn?: number, options?: CommitOptions): Promise<CommitResult> {
     if (options === undefined) {
@@ -252,15 +254,22 @@ export class Log {
   }
 
   /**
+   * `isNew`: of a record that was appended just now.
+   *
    * Gives out the very promise of the batch: one around it would resolve some microtasks later than
    * that of the others, and whoever has it would miss every second batch.
    */
-  #commit(lsn: number | undefined, options: CommitOptions | undefined): Promise<CommitResult> {
+  #commit(
+    lsn: number | undefined,
+    options: CommitOptions | undefined,
+    isNew = false,
+  ): Promise<CommitResult> {
     try {
       const { level, signal } = commitOptions(options, 'commit');
       const core = this.#core;
       core.requireOpen();
       const { commits } = requirePrimary(core);
+      if (!isNew) core.unheard.require(lsn);
       const last = core.appender.lsn;
       const target = lsn === undefined ? last : check.integer(lsn, 'commit(lsn)', 0, last);
       return commits.commit(target, level, signal);
@@ -281,6 +290,7 @@ export class Log {
     } catch (error) {
       return Promise.reject(error);
     }
+    if (this.#core.unheard.any) return this.#commit(lsn, options, true);
     return this.commit(lsn, options);
   }
 

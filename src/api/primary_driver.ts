@@ -122,6 +122,7 @@ export class PrimaryDriver implements Driver {
       policy: () => this.#policy,
       admit: (level) => this.#admit(level),
       refresh: () => this.#refresh(),
+      mayShare: () => !core.unheard.any,
     });
     this.#applyPolicy();
     group?.serve({
@@ -427,6 +428,9 @@ export class PrimaryDriver implements Driver {
     fenced.open();
     if (isSplit) core.rejoin = { ...unknownTail, state: 'split' };
     core.appender.stop();
+    const { rule } = this.#hub;
+    const kept = waitsForStandbys(rule) && !rule.degraded ? this.commit.lsn : 0;
+    core.unheard.leave(core.appender.lsn, Math.max(this.commits.asked, kept));
     this.rejectWaits(error);
     core.drains.waits.rejectAll(error);
     const stored = core.native.storeRole('fenced', higher, candidate, '');

@@ -27,6 +27,7 @@ function setUp(timeoutMs: number) {
     policy: () => ({ level: 'remote_flush', standbys: parseStandbys('ANY 1 (*)') }),
     admit: () => undefined,
     refresh: () => undefined,
+    mayShare: () => true,
   });
   const closeBatch = () => {
     appender.closedLsn = appender.lsn;

@@ -41,6 +41,22 @@ export const threads = [
     tests: 'test/api/attach.test.ts',
   },
   {
+    name: 'commit_of_what_was_cut_before_it',
+    like: 'a record is cut, and its commit, asked for later, is met by what has its LSN now',
+    file: 'src/api/log.ts',
+    find: 'if (!isNew) core.unheard.require(lsn);',
+    replace: '',
+    tests: 'test/api/commit_of_what_was_cut.test.ts',
+  },
+  {
+    name: 'commit_of_what_was_cut_shares',
+    like: 'a commit of a record that was cut joins those of the records that were appended since',
+    file: 'src/api/primary_driver.ts',
+    find: 'mayShare: () => !core.unheard.any,',
+    replace: 'mayShare: () => true,',
+    tests: 'test/api/commit_of_what_was_cut.test.ts',
+  },
+  {
     name: 'flush_answered_before_its_commits',
     like: 'a thread detaches, its record is flushed, and its commit of that ends as unknown',
     file: 'src/api/attachments.ts',
@@ -86,7 +102,7 @@ export const threads = [
     file: 'src/api/attachments.ts',
     find: 'appender.requireSameLife(Math.min(since, appended));',
     replace: 'appender.requireSameLife(since);',
-    tests: 'test/api/attach_roles.test.ts',
+    tests: 'test/api/commit_of_what_was_cut.test.ts',
   },
   {
     name: 'commit_of_what_was_cut_in_a_thread',
@@ -94,7 +110,7 @@ export const threads = [
     file: 'src/api/threaded_log.ts',
     find: 'since: Math.min(asked, own.since ?? asked)',
     replace: 'since: asked',
-    tests: 'test/api/attach_roles.test.ts',
+    tests: 'test/api/commit_of_what_was_cut.test.ts',
   },
   {
     name: 'referee_renewed_for_nobody',

@@ -36,6 +36,40 @@ async function cutLast(a: Watched, bDir: string): Promise<void> {
 const refused = { code: 'WAL_FENCED', outcome: 'unknown' };
 
 describe('a commit of what was cut since is not met by what has its LSN now', () => {
+  it('by who appended it, and did something else before it asked', async () => {
+    const { a, b } = await pair();
+    await a.appendAndCommit('one');
+    await until(() => b.status().flushLsn === 1, 'b has it');
+    await b.close();
+    const lsn = a.append('cut');
+    await until(() => a.status().flushLsn === lsn, 'it is flushed');
+    await cutLast(a, b.dir as string);
+    // What is appended now is in the log, and makes nothing of the earlier one.
+    const { lsn: next } = await a.appendAndCommit('of now');
+    expect(next).toBe(4);
+    expect((await a.commit(next)).lsn).toBe(next);
+    const both = [a.appendAndCommit('also'), a.commit()];
+    await expect(both[1]).rejects.toMatchObject(refused);
+    expect((await both[0]!).lsn).toBe(5);
+    // It has been told.
+    expect((await a.commit()).lsn).toBe(5);
+    expect((await a.commit(lsn)).lsn).toBe(5);
+  });
+
+  it('but once, and not where a commit had been asked for', async () => {
+    const { a, b } = await pair({ synchronousStandbys: 'ANY 1 (*)' });
+    await a.appendAndCommit('one');
+    await until(() => b.status().flushLsn === 1, 'b has it');
+    await b.close();
+    const waiting = a.appendAndCommit('cut');
+    const ended = expect(waiting).rejects.toMatchObject(refused);
+    await until(() => a.status().flushLsn === 2, 'it is flushed');
+    await cutLast(a, b.dir as string);
+    await ended;
+    a.setPolicy({ synchronousCommit: 'local' }).catch(() => undefined);
+    expect((await a.commit(undefined, { level: 'local' })).lsn).toBe(3);
+  });
+
   it('by a thread that attached', async () => {
     const { a, b } = await pair();
     await a.appendAndCommit('one');
