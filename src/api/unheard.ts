@@ -1,9 +1,9 @@
 import { WalError } from './errors.js';
 
 /**
- * Records that were appended in an earlier role, and that no commit had been asked for by then:
- * nobody was told that their outcome is unknown. They may have been cut, and others have their LSNs,
- * which a commit of them must not be met by. The first commit that may mean them says so.
+ * Records that were appended in an earlier role, and that no commit had been asked for by then: who
+ * appended them was not told that their outcome is unknown. They may have been cut, and others have
+ * their LSNs, which a commit of them must not be met by. The first that may mean them says so.
  */
 export class Unheard {
   #last = 0;
@@ -20,8 +20,9 @@ export class Unheard {
   /** Throws for a commit of this LSN, undefined: of all, once. */
   require(lsn: number | undefined): void {
     if (!this.any || (lsn !== undefined && lsn > this.#last)) return;
-    const text = `what was appended up to LSN ${this.#last} before this log lost its role may be gone`;
+    const upTo = this.#last;
     this.#last = 0;
+    const text = `what was appended before this log lost its role, up to LSN ${upTo}, may be gone`;
     throw new WalError('WAL_FENCED', text, { outcome: 'unknown' });
   }
 }
