@@ -142,7 +142,7 @@ TEST(QuorumDropsADiskThatIsBehindForTooLongOrFailsMeanwhile) {
   for (bool fails : {false, true}) {
     auto disks = std::make_shared<Disks>(kThree);
     LogOptions options = quorum_on(kThree, 2);
-    options.copy_lag_ms = fails ? 20'000 : 100;
+    options.copy_lag_ms = fails ? 20'000 : 2000;
     Owner owner(options, disks);
     owner.open_term();
     append_to(owner, 1, 10);

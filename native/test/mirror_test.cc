@@ -150,7 +150,7 @@ TEST(MirrorLeavesBehindADiskThatHangs) {
   for (const std::string& slow : kBoth) {
     auto disks = std::make_shared<Disks>(kBoth);
     LogOptions options = options_on(kBoth);
-    options.copy_lag_ms = 50;
+    options.copy_lag_ms = 2000;
     {
       Owner owner(options, disks);
       owner.open_term();
