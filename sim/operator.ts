@@ -218,10 +218,27 @@ export class Operator {
       return;
     }
     const standbys = this.#group.members.filter(
-      ({ isRunning, isBetween, role, machine }) =>
-        isRunning && !isBetween && !machine.isPaused && role === 'standby',
+      (member) =>
+        member.isRunning &&
+        !member.isBetween &&
+        !member.machine.isPaused &&
+        member.role === 'standby' &&
+        this.#mayFollow(member),
     );
     if (standbys.length > 0) this.#promote(this.#random.pick(standbys), false);
+  }
+
+  /**
+   * Whom it has promoted last the operator knows, and that only who has heard of that one may come
+   * after it, where the group cannot see to that: each node alone has enough to be promoted where
+   * commits wait for nobody, or for more than half (docs/operations.md).
+   */
+  #mayFollow({ log }: Member): boolean {
+    const { quorum, nodes } = this.#group.plan;
+    const standbys = nodes - 1;
+    const isMajority = standbys - quorum + 1 > standbys / 2;
+    if (quorum > 0 && isMajority) return true;
+    return (log?.status().term.epoch ?? 0) >= (this.#last?.epoch ?? 0);
   }
 
   /** By (last term, flush position), as a promotion compares logs (SAFETY 3.3). */
