@@ -30,9 +30,10 @@ function rank({ moduleId }: TestSpecification): number {
 
 const shared = {
   globalSetup: ['test/global/setup.ts'],
-  testTimeout: 30_000,
-  hookTimeout: 30_000,
-  expect: { poll: { timeout: 15_000 } },
+  // A limit for what hangs: there are machines a third as fast as others.
+  testTimeout: 90_000,
+  hookTimeout: 90_000,
+  expect: { poll: { timeout: 45_000 } },
 };
 
 export default defineConfig({
@@ -58,7 +59,7 @@ export default defineConfig({
           ...shared,
           name: 'system',
           include: ['test/system/**/*.test.ts'],
-          testTimeout: 120_000,
+          testTimeout: 240_000,
           // Each file keeps the processors busy by itself.
           fileParallelism: false,
         },

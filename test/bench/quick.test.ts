@@ -47,7 +47,7 @@ test('every benchmark runs, gives back what was written, and is in the result', 
   for (const name of names.filter((one) => /^(commit|bulk)-/.test(one))) {
     expect(hashOf(name), name).toMatch(/^[0-9a-f]{64}$/);
   }
-}, 180_000);
+}, 600_000);
 
 test('an unknown row is bad usage, and names the way out', async () => {
   const args = ['--only', 'no-such-row'];

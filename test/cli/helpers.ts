@@ -106,7 +106,7 @@ export async function statusWhen(
         if (reply.listening) last = reply.result as LogStatus;
         return last !== undefined && reply.listening && wanted(last);
       },
-      { timeout: 15_000, interval: 20 },
+      { timeout: 45_000, interval: 20 },
     )
     .toBe(true);
   if (last === undefined) throw new Error('no status');

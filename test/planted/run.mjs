@@ -12,9 +12,9 @@ import { inTheCore, inTypeScript } from './plants.mjs';
 const root = new URL('../..', import.meta.url).pathname;
 const native = `${root}native/test`;
 const word = process.argv[2] ?? '';
-const secondsToFind = 60;
+const secondsToFind = 180;
 /** For all the tests together, without a bug. */
-const secondsForAll = 300;
+const secondsForAll = 900;
 /** Tests that wait, and starts of a test runner, run beside others. */
 const atOnce = 2;
 

@@ -38,7 +38,7 @@ export default defineConfig({
   test: {
     pool: 'forks',
     maxWorkers: 1,
-    testTimeout: 30_000,
+    testTimeout: plant === undefined ? 90_000 : 30_000,
     // Each bug is a run of its own, and only one file of it is another.
     experimental: { fsModuleCache: true },
   },

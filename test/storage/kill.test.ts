@@ -44,7 +44,7 @@ describe('SIGKILL at any moment takes nothing acknowledged and adds nothing', ()
     ['bulk', { ringBytes: 131072 }],
     ['many', { sharedMemory: false }],
     ['trimming', {}],
-  ])('under the load %s', { timeout: 40_000 + ROUNDS * 4000 }, async (load, options) => {
+  ])('under the load %s', { timeout: 120_000 + ROUNDS * 12_000 }, async (load, options) => {
     const parent = makeTempDir('kill');
     try {
       await rounds(load, options, 1000 + load.length, parent);
