@@ -109,6 +109,7 @@ class LogThread {
       case 'commit':
         if (this.#core.driver.commits !== undefined) {
           this.#core.appender.requireSameLife(ask.since);
+          this.#core.unheard.forget();
         }
         return log.commit(undefined, {
           ...(ask.level === undefined ? {} : { level: ask.level }),

@@ -17,6 +17,11 @@ export class Unheard {
     if (last > heard) this.#last = Math.max(this.#last, last);
   }
 
+  /** Who appended is known to have appended in this role, or was told. */
+  forget(): void {
+    this.#last = 0;
+  }
+
   /** Throws for a commit of this LSN, undefined: of all, once. */
   require(lsn: number | undefined): void {
     if (!this.any || (lsn !== undefined && lsn > this.#last)) return;
