@@ -350,7 +350,15 @@ void CopyOpening::level(uint64_t reach) {
 /// only on the one that goes: `find_ends` asks for as many others as hold all of it.
 bool CopyOpening::level_all(const EndOfLog& end) {
   const Control& newest = control();
-  std::unique_ptr<Segments> source = load(longest_, newest.start_position);
+  std::unique_ptr<Segments> source;
+  try {
+    source = load(longest_, newest.start_position);
+  } catch (const WalFailure& failure) {
+    // It has failed since its end was found: the next longest is asked for.
+    if (!is_of_the_disk(failure) || PLANTED(failed_longest_refused)) throw;
+    take_out(longest_, failure);
+    return false;
+  }
   for (size_t copy = 0; copy < given_.size(); copy++) {
     if (!in_[copy] || copy == longest_) continue;
     CopyFiller filler(*files_, given_[longest_].directory, *source, identity_, *files_,

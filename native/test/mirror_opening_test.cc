@@ -216,6 +216,30 @@ TEST(OpeningNeedsEveryCopyOfTheNewestGeneration) {
   for (const std::string& name : all) CHECK_EQ(state_of(owner.log(), name), "in");
 }
 
+TEST(OpeningGoesOnWithoutACopyThatFailsAtAnyCallOfIt) {
+  auto disks = std::make_shared<Disks>(kBoth);
+  LogOptions options = options_on(kBoth);
+  live(options, disks, 1, 40);
+  // Each is flushed whenever the files of a copy are looked at.
+  for (const std::string& name : kBoth) {
+    for (const char* spare : {"/00000000000000f1.spare", "/00000000000000f2.spare"}) {
+      disks->open(name + spare, OpenMode::kCreate, false)->allocate(options.segment_bytes);
+    }
+  }
+  Disks::States states = disks->states();
+  int failed = 0;
+  for (const std::string& bad : kBoth) {
+    for (int n = 1; n <= 24; n++) {
+      auto found = Disks::after_loss(states, Loss::kNothing, 1);
+      (*found)[bad].fail_from(n, n % 2 == 0 ? Fault::kBefore : Fault::kAfter, n % 3 == 0 ? 28 : 5);
+      Owner owner(options, found);
+      check_records(owner.log(), 1, 40);
+      failed += (*found)[bad].dead ? 1 : 0;
+    }
+  }
+  CHECK(failed > 10);
+}
+
 TEST(OpeningAfterACrashAtAnyInstantOfAddingOrFillingACopyLosesNothing) {
   for (bool stale : {false, true}) {
     auto disks = stale ? with_a_stale_b() : std::make_shared<Disks>(kBoth);

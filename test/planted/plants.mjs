@@ -186,6 +186,11 @@ export const inTheCore = [
     filter: 'TrimKeepsWhatIsClaimed',
   },
   {
+    name: 'failed_longest_refused',
+    like: 'a mirrored log does not open since the disk that is ahead fails while it is opened',
+    filter: 'OpeningGoesOnWithoutACopyThatFails',
+  },
+  {
     name: 'acknowledged_before_a_drop_is_stored',
     like: 'split mirrors: a stale copy is opened, and what was acknowledged since is not there',
     filter: 'MirrorGoesOnWhereOneDiskFails',
