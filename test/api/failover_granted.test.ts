@@ -35,6 +35,8 @@ describe('a group that was granted to a node which never began', () => {
     }
     nodes.cut.delete('a');
     await until(() => a.status().role === 'fenced', 'a hears of it', takeoverMs);
+    // Of an epoch that nobody may ever open.
+    expect(a.status().term).toMatchObject({ epoch: 2, opener: nodeId, incarnation: 0 });
     await referee.release(grant);
     const again = await nodes.open('b', anyOne);
     await until(() => isPrimary(again), 'b takes over', takeoverMs);
