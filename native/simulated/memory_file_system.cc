@@ -17,28 +17,16 @@ namespace {
   throw failure;
 }
 
-/// To be changed: the block itself where nobody else refers to it, else a copy in its place.
-Block* own(std::shared_ptr<const Block>& block) {
-  if (block != nullptr && block.use_count() == 1) {
-    // Whoever referred to it, on another thread maybe, has read what it wanted.
-    std::atomic_thread_fence(std::memory_order_acquire);
-    auto* found = const_cast<Block*>(block.get());
-    found->forget_sums();
-    return found;
-  }
-  auto fresh = block != nullptr ? std::make_shared<Block>(*block) : std::make_shared<Block>();
-  if (block == nullptr) fresh->fill(0);
-  Block* made = fresh.get();
-  block = std::move(fresh);
-  return made;
-}
-
 void put(Blocks& blocks, uint64_t offset, const uint8_t* bytes, uint64_t size) {
   if (blocks.size() * kBlock < offset + size) blocks.resize((offset + size + kBlock - 1) / kBlock);
   while (size > 0) {
     uint64_t at = offset % kBlock;
     uint64_t part = std::min(size, kBlock - at);
-    std::memcpy(own(blocks[offset / kBlock])->data() + at, bytes, part);
+    auto& block = blocks[offset / kBlock];
+    auto fresh = block != nullptr ? std::make_shared<Block>(*block) : std::make_shared<Block>();
+    if (block == nullptr) fresh->fill(0);
+    std::memcpy(fresh->data() + at, bytes, part);
+    block = std::move(fresh);
     offset += part;
     bytes += part;
     size -= part;
@@ -64,20 +52,7 @@ void get(const Blocks& blocks, uint64_t offset, uint8_t* bytes, uint64_t size) {
 void flush_range(Inode& inode, uint64_t offset, uint64_t size) {
   auto first = inode.dirty.lower_bound(offset / kSector);
   auto last = inode.dirty.lower_bound((offset + size + kSector - 1) / kSector);
-  for (auto sector = first; sector != last;) {
-    // A block that is flushed whole is the cache's from then on.
-    auto after = std::next(sector);
-    uint64_t index = *sector * kSector / kBlock;
-    uint64_t count = 1;
-    for (; after != last && *after * kSector / kBlock == index; ++after) count++;
-    if (count == kBlock / kSector && index < inode.cache.size()) {
-      if (inode.disk.size() <= index) inode.disk.resize(index + 1);
-      inode.disk[index] = inode.cache[index];
-    } else {
-      for (; sector != after; ++sector) flush_sector(inode, *sector);
-    }
-    sector = after;
-  }
+  for (auto sector = first; sector != last; ++sector) flush_sector(inode, *sector);
   inode.dirty.erase(first, last);
   inode.disk_size = inode.cache_size;
 }

@@ -46,15 +46,13 @@ struct DiskModel {
   bool mixes = false;
 };
 
-/// Never changed while it is shared, so that a snapshot is a copy of pointers.
+/// Never changed once shared, so that a snapshot is a copy of pointers.
 struct Block : std::array<uint8_t, 4096> {
   Block() = default;
   Block(const Block& other) : std::array<uint8_t, 4096>(other) {}
 
   /// A hash of each sector, 0 for zeros; one thread at a time.
   const std::array<uint64_t, 8>& sector_sums() const;
-  /// It is about to change.
-  void forget_sums() { summed_ = false; }
 
  private:
   mutable bool summed_ = false;
