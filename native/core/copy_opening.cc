@@ -357,6 +357,9 @@ bool CopyOpening::level_all(const EndOfLog& end) {
     // It has failed since its end was found: the next longest is asked for.
     if (!is_of_the_disk(failure) || PLANTED(failed_longest_refused)) throw;
     take_out(longest_, failure);
+    const Membership& known = newest.membership;
+    if (!some_accepted_ && given_in().size() < copies_to_go_on(known.count_in(), known.quorum))
+      throw;
     return false;
   }
   for (size_t copy = 0; copy < given_.size(); copy++) {
