@@ -18,7 +18,7 @@ function run(scenario: string, dir: string): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [fixture, scenario, dir], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      timeout: 20_000,
+      timeout: 80_000,
     });
     let output = '';
     child.stdout.on('data', (text: Buffer) => {

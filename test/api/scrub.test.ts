@@ -156,7 +156,7 @@ describe('a standby', () => {
     const b = await openLog({ name: 'b', ringBytes: 65_536, follow: { port } });
     await b.connected();
     await fill(a);
-    await expect.poll(() => b.status().commitLsn, { timeout: 10_000 }).toBe(RECORDS);
+    await expect.poll(() => b.status().commitLsn).toBe(RECORDS);
     return { a, b };
   }
 
@@ -178,7 +178,7 @@ describe('a standby', () => {
     const { b } = await pair();
     spoil(b, 1, 30_000, 5000);
     expect(await codeOf(() => read(b, 1, RECORDS))).toBe('WAL_CORRUPT');
-    await expect.poll(() => b.status().scrub.repaired, { timeout: 10_000 }).toBeGreaterThan(0);
+    await expect.poll(() => b.status().scrub.repaired).toBeGreaterThan(0);
     expect(await read(b, 1, RECORDS)).toBe(RECORDS);
   });
 
@@ -205,12 +205,12 @@ describe('a standby', () => {
     const damage = damageOf(await a.scrub());
     const port = a.status().listening?.port ?? 0;
     const b = await openLog({ name: 'b', ringBytes: 65_536, follow: { port } });
-    await expect.poll(() => left.length, { timeout: 10_000 }).toBeGreaterThan(1);
+    await expect.poll(() => left.length).toBeGreaterThan(1);
     expect(left[0]).toContain('the log could not be read for the standby');
     expect(left[0]).toContain(`${path} at offset ${damage.offset}`);
     // All that was whole before it came, and nothing else.
     const whole = damage.firstLsn - 1;
-    await expect.poll(() => b.status().flushLsn, { timeout: 10_000 }).toBe(whole);
+    await expect.poll(() => b.status().flushLsn).toBe(whole);
     expect(await read(b, 1, b.status().commitLsn)).toBe(b.status().commitLsn);
     expect(b.status().failure).toBeNull();
   });

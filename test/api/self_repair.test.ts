@@ -49,7 +49,7 @@ async function standby(of: Log, name: string): Promise<Log> {
 }
 
 async function hasAll(log: Log, records: number): Promise<void> {
-  await expect.poll(() => log.status().commitLsn, { timeout: 10_000 }).toBe(records);
+  await expect.poll(() => log.status().commitLsn).toBe(records);
 }
 
 async function pair(): Promise<{ a: Log; b: Log }> {
@@ -111,7 +111,7 @@ describe('a primary with a damaged segment', () => {
     const { a } = await pair();
     spoil(a.dir, 1, 30_000, 5000);
     await expect(read(a)).rejects.toMatchObject({ code: 'WAL_CORRUPT' });
-    await expect.poll(() => a.status().scrub.repaired, { timeout: 10_000 }).toBeGreaterThan(0);
+    await expect.poll(() => a.status().scrub.repaired).toBeGreaterThan(0);
     expect(await read(a)).toBe(RECORDS);
   });
 

@@ -15,7 +15,7 @@ it.each([
   const args = ['--expose-gc', fixture, scenario, freshDir(), `${rounds}`];
   const { status, signal, stdout, stderr } = spawnSync(process.execPath, args, {
     encoding: 'utf8',
-    timeout: 25_000,
+    timeout: 80_000,
   });
   expect({ status, signal, stdout, stderr }).toEqual({
     status: 0,

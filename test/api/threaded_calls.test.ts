@@ -206,7 +206,7 @@ describe('its closing', () => {
   });
 
   it('is not waited for where the thread does not answer, however often', {
-    timeout: 15_000,
+    timeout: 80_000,
   }, async () => {
     const log = await openThreaded();
     const post = Worker.prototype.postMessage;

@@ -14,7 +14,7 @@ it.each([
   const dir = freshDir();
   const { status, stdout, stderr } = spawnSync(process.execPath, [fixture, dir, what], {
     encoding: 'utf8',
-    timeout: 20_000,
+    timeout: 80_000,
   });
   expect({ status, stdout, stderr }).toEqual({ status: expected, stdout: 'ends\n', stderr: '' });
   const log = await Log.open({ dir: `${dir}/a` });

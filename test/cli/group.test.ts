@@ -4,7 +4,7 @@ import { openLog, until } from '../api/helpers.js';
 import { Running, walmirror } from './helpers.js';
 
 /** Several processes are started, one after the other. */
-const slow = { timeout: 60_000 };
+const slow = { timeout: 120_000 };
 
 it('a group is known from any member, and a forced promotion says why', slow, async () => {
   const group = await Group.make();

@@ -3,8 +3,6 @@ import { describe, expect, it } from 'vitest';
 import { tempDir } from '../global/temp.js';
 import { listeningAddress, Running, statusWhen, succeed, walmirror } from './helpers.js';
 
-const slow = { timeout: 15_000 };
-
 describe('a primary that goes on alone', () => {
   it('says so on stderr and in the status, and when it waits for standbys again', async () => {
     const dir = tempDir('cli');
@@ -13,9 +11,9 @@ describe('a primary that goes on alone', () => {
     const listen = ['--listen', '127.0.0.1:0', '--stay'];
     const primary = new Running(['primary', '--dir', a, ...listen, ...policy, '300ms']);
     primary.child.stdin.end('one\n');
-    await expect.poll(() => primary.stdout, slow).toMatch(/committed up to LSN 1/);
+    await expect.poll(() => primary.stdout).toMatch(/committed up to LSN 1/);
     const alone = /goes on alone, .*: no answer within 300 ms; missing: 1 more standby to connect/;
-    await expect.poll(() => primary.stderr, slow).toMatch(alone);
+    await expect.poll(() => primary.stderr).toMatch(alone);
     const shown = await succeed(['status', '--dir', a]);
     expect(shown).toMatch(
       /^commit +remote_flush ANY 1 \(\*\), when missing degrade after 300 ms$/m,
@@ -23,7 +21,7 @@ describe('a primary that goes on alone', () => {
     expect(shown).toMatch(/^degraded +alone since 20\S+Z: no answer within 300 ms/m);
     new Running(['standby', '--dir', b, '--follow', await listeningAddress(a)]);
     await expect
-      .poll(() => primary.stderr, slow)
+      .poll(() => primary.stderr)
       .toMatch(/commits wait for standbys again; it went on alone since 20/);
     expect(await succeed(['status', '--dir', a])).not.toMatch(/^degraded/m);
   });
@@ -37,7 +35,7 @@ describe('walmirror policy', () => {
     await statusWhen(a, ({ flushLsn, commitLsn }) => flushLsn === 1 && commitLsn === 0);
     const changing = new Running(['policy', '--dir', a, '--standbys', 'ANY 2 (c, d)']);
     await expect
-      .poll(() => changing.stderr, slow)
+      .poll(() => changing.stderr)
       .toMatch(/the policy is set; waiting for 2 more standbys to connect, for ANY 2 \(c, d\)/);
     await changing.stop('SIGINT');
     await statusWhen(a, ({ policy }) => policy?.synchronousStandbys === 'ANY 2 (c, d)');

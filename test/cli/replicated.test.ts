@@ -48,9 +48,9 @@ describe('a primary and its standby', () => {
   it('what is typed in one is seen in the other, and both logs are equal', async () => {
     const { a, b, output, primary, standby } = await startPair();
     primary.child.stdin.write('one\ntwo\n');
-    await expect.poll(() => written(output), { timeout: 10_000 }).toBe('one\ntwo\n');
+    await expect.poll(() => written(output)).toBe('one\ntwo\n');
     primary.child.stdin.end('three\n');
-    await expect.poll(() => written(output), { timeout: 10_000 }).toBe('one\ntwo\nthree\n');
+    await expect.poll(() => written(output)).toBe('one\ntwo\nthree\n');
     await expect.poll(() => primary.stdout).toMatch(/committed up to LSN 3/);
     expect((await standby.stop()).code).toBe(0);
     expect((await primary.stop()).code).toBe(0);
@@ -65,7 +65,7 @@ describe('a primary and its standby', () => {
     const primary = new Running(['primary', '--dir', a, ...listen]);
     primary.child.stdin.end('one\n');
     const address = await listeningAddress(a);
-    await expect.poll(() => primary.stderr, { timeout: 10_000 }).toMatch(/waiting for standbys/);
+    await expect.poll(() => primary.stderr).toMatch(/waiting for standbys/);
     expect(primary.stdout).toBe('');
     expect(primary.stderr).toMatch(
       /since 20\S+Z: 1 more standby to connect, for ANY 1 \(\*\); 1 commit, 1 record flushed here/,
@@ -101,7 +101,7 @@ describe('a primary and its standby', () => {
       '127.0.0.1:0',
     ]);
     primary.child.stdin.write('one\n');
-    await expect.poll(() => written(output), { timeout: 10_000 }).toBe('one\n');
+    await expect.poll(() => written(output)).toBe('one\n');
     const early = await walmirror(['promote', '--dir', b]);
     expect(early.code).toBe(1);
     expect(early.stderr).toMatch(/hint: Stop the old primary, then promote with --primary-stopped/);
@@ -124,7 +124,7 @@ describe('a primary and its standby', () => {
     expect(promoted).toMatchObject({ term: { epoch: 2 }, lsn: 1 });
     expect(promoted.oldPrimary).toMatchObject({ name: 'a', commitLsn: 1, rule: { member: true } });
     standby.child.stdin.write('two\n');
-    await expect.poll(() => written(output), { timeout: 10_000 }).toBe('one\ntwo\n');
+    await expect.poll(() => written(output)).toBe('one\ntwo\n');
     const status = await statusWhen(b, ({ role }) => role === 'primary');
     expect(status.listening?.port).toBeGreaterThan(0);
     expect((await standby.stop()).code).toBe(0);
@@ -172,7 +172,7 @@ describe('a primary and its standby', () => {
   it('promotes a closed directory', async () => {
     const { b, output, primary, standby } = await startPair();
     primary.child.stdin.write('one\n');
-    await expect.poll(() => written(output), { timeout: 10_000 }).toBe('one\n');
+    await expect.poll(() => written(output)).toBe('one\n');
     await standby.stop();
     await primary.stop('SIGKILL');
     const refused = await walmirror(['primary', '--dir', b], 'two\n');
@@ -202,16 +202,16 @@ describe('a primary and its standby', () => {
   it('the output of a restarted standby holds every record once', async () => {
     const { a, b, output, primary, standby } = await startPair();
     primary.child.stdin.write('one\n');
-    await expect.poll(() => written(output), { timeout: 10_000 }).toBe('one\n');
+    await expect.poll(() => written(output)).toBe('one\n');
     await standby.stop('SIGKILL');
     const follow = ['--follow', await listeningAddress(a), '--output', output];
     const again = new Running(['standby', '--dir', b, ...follow]);
     primary.child.stdin.write('two\n');
-    await expect.poll(() => written(output), { timeout: 10_000 }).toBe('one\ntwo\n');
+    await expect.poll(() => written(output)).toBe('one\ntwo\n');
     await again.stop();
     new Running(['standby', '--dir', b, ...follow, '--from', '3']);
     primary.child.stdin.write('three\n');
-    await expect.poll(() => written(output), { timeout: 10_000 }).toBe('one\ntwo\nthree\n');
+    await expect.poll(() => written(output)).toBe('one\ntwo\nthree\n');
   });
 
   it('an output that the log cannot write again is not emptied', async () => {
@@ -227,7 +227,7 @@ describe('a primary and its standby', () => {
     const follow = ['--follow', `127.0.0.1:${a.status().listening?.port}`];
     const args = ['standby', '--dir', b, ...follow, '--output', output];
     const standby = new Running(args);
-    await expect.poll(() => wholeLines(output), { timeout: 10_000 }).toBe(40);
+    await expect.poll(() => wholeLines(output)).toBe(40);
     const { code, stderr } = await standby.stop();
     expect({ code, stderr }).toEqual({
       code: 0,

@@ -22,7 +22,7 @@ it('reading goes on from segment to segment, in the ring and on disk', () => {
       await log.close();
     }`;
   const args = ['--input-type=module', '-e', script];
-  const child = spawnSync(process.execPath, args, { timeout: 20_000, killSignal: 'SIGKILL' });
+  const child = spawnSync(process.execPath, args, { timeout: 80_000, killSignal: 'SIGKILL' });
   expect(child.stderr.toString()).toBe('');
   expect(child.stdout.toString()).toBe('100\n200\n');
 });
