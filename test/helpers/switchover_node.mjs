@@ -1,13 +1,15 @@
 // A node of a group: as long as it is the primary, it appends records that name this process and
 // commits them. Tells what was acknowledged and what it is on stdout; does what it is told on
 // stdin: `switchover NAME`, `promote`, `stop STEP` (at that step it tells so, and goes on no more).
+// `refereeFile`: options of a referee over a file, which then decides who leads.
 import { writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openIn } from '../../dist/api/log.js';
+import { fileReferee } from '../../dist/referee/index.js';
 import { processEnvironment } from '../../dist/transport/environment.js';
 
-const { clients, ...options } = JSON.parse(process.argv[2]);
+const { clients, refereeFile, ...options } = JSON.parse(process.argv[2]);
 const tell = (line) => writeSync(1, `${line}\n`);
 const forever = new Promise(() => setInterval(() => {}, 1e6));
 let stopAt = '';
@@ -18,29 +20,31 @@ async function step(name) {
   await forever;
 }
 
-function stepping(native) {
-  for (const [call, name] of [
-    ['storeRole', 'role'],
-    ['openTerm', 'opening'],
-  ]) {
-    const work = native[call].bind(native);
+function stepping(object, calls) {
+  for (const [call, name] of Object.entries(calls)) {
+    const work = object[call].bind(object);
     const value = async (...given) => {
       await step(`before-${name}`);
-      await work(...given);
+      const result = await work(...given);
       await step(`after-${name}`);
+      return result;
     };
-    Object.defineProperty(native, call, { value });
+    Object.defineProperty(object, call, { value });
   }
-  return native;
+  return object;
 }
 
 const binding = processEnvironment.binding();
-const open = async (given) => stepping(await binding.open(given));
+const ofLog = { storeRole: 'role', openTerm: 'opening' };
+const ofReferee = { acquire: 'claim', release: 'release', recordRule: 'rule' };
+const open = async (given) => stepping(await binding.open(given), ofLog);
 const environment = {
   ...processEnvironment,
   binding: () => Object.create(binding, { open: { value: open } }),
 };
-const log = await openIn(environment, options);
+const referee =
+  refereeFile === undefined ? {} : { referee: stepping(fileReferee(refereeFile), ofReferee) };
+const log = await openIn(environment, { ...options, ...referee });
 const say = () => tell(`role ${log.status().role} ${log.status().term.epoch}`);
 log.on('role', say);
 say();
