@@ -198,6 +198,8 @@ async function takeRole(core: LogCore, standby: Promotable, plan: Plan): Promise
       begin();
       await standby.quiet();
       if (standby.role !== 'fenced') throw hasRejoined();
+      // Where another may have acknowledged something since, it is for an operator to say.
+      if (!plan.force && plan.recorded?.primary !== core.info.nodeId) throw notRejoined(core);
     }
     const { win = (candidacy) => winEpoch(core, standby, candidacy) } = plan;
     const won = await win({ ...plan, grant, begin });
@@ -225,15 +227,14 @@ interface Opening extends Plan {
 async function openEpoch(
   core: LogCore,
   standby: Promotable,
-  { policy, listen, against, signal, held, won, oldPrimary, before, reason }: Opening,
+  { policy, listen, against, force, signal, held, won, oldPrimary, before, reason }: Opening,
 ): Promise<Taken> {
   if (core.failure !== undefined) throw core.failure;
   signal?.throwIfAborted();
   won.requireMine();
   const { term } = won;
-  const reasons = [fencedAgainst(core.native.info()), won.forced, against].filter(
-    (text) => typeof text === 'string',
-  );
+  const fenced = force ? fencedAgainst(core.native.info()) : null;
+  const reasons = [fenced, won.forced, against].filter((text) => typeof text === 'string');
   const forced = reasons.length === 0 ? null : reasons.join('; ');
   // A role once taken is not given back: what may fail comes first.
   const endpointAsked = withRenewed(listen, core, before);

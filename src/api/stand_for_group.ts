@@ -1,5 +1,6 @@
 import { standBy } from '../referee/candidate.js';
 import { HeldGroup } from '../referee/held_group.js';
+import type { GroupView } from '../referee/referee.js';
 import { claimOf } from './claims.js';
 import type { LogCore } from './core.js';
 import { WalError } from './errors.js';
@@ -11,8 +12,11 @@ export function standForGroup(core: LogCore, standby: StandbyDriver): void {
   const { referee } = core.options;
   if (referee === undefined) return;
   const { signal } = core.roleEnds;
-  const mayStand = (): boolean =>
-    standby.role === 'standby' &&
+  // One that was fenced, where nobody after it has come so far as to acknowledge anything.
+  const mayReturn = ({ rule }: GroupView): boolean =>
+    rule?.primary === core.info.nodeId && core.rejoin?.state !== 'split';
+  const mayStand = (view: GroupView): boolean =>
+    (standby.role === 'standby' || mayReturn(view)) &&
     !standby.promoting &&
     !standby.standsBack &&
     core.failure === undefined;
@@ -20,7 +24,7 @@ export function standForGroup(core: LogCore, standby: StandbyDriver): void {
   let told = '';
   const host = {
     environment,
-    claim: () => (mayStand() ? claimOf(core, 'promotion') : undefined),
+    claim: (view: GroupView) => (mayStand(view) ? claimOf(core, 'promotion') : undefined),
     take: async (grant: Parameters<typeof referee.renew>[0]) => {
       try {
         const group = new HeldGroup({ referee, grant, environment });

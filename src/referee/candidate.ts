@@ -11,8 +11,8 @@ const mostLagMs = 1000;
 
 export interface CandidateHost {
   readonly environment: Environment;
-  /** What this node would claim now; undefined: it cannot, for the moment. */
-  readonly claim: () => Claim | undefined;
+  /** What this node would claim now, by what is seen; undefined: it cannot, for the moment. */
+  readonly claim: (view: GroupView) => Claim | undefined;
   /**
    * It was granted the group. Resolves when it is the primary, or gives the grant back and rejects:
    * then it is a candidate again.
@@ -59,7 +59,7 @@ async function tookOver(
   /** Why it was not promoted, though it was granted the group: told until another answer comes. */
   let failure: string | null = null;
   while (!signal.aborted) {
-    const claim = host.claim();
+    const claim = host.claim(view);
     const refusal = claim === undefined ? undefined : refusalOf(claim, view);
     const isHeld = refusal?.reason === 'held';
     host.onSight({ view, reason: isHeld ? null : (refusal?.message ?? failure) });
@@ -70,7 +70,7 @@ async function tookOver(
     await pause(host.environment, waitMs, signal, 'unref');
     if (signal.aborted) return false;
     try {
-      const fresh = host.claim();
+      const fresh = host.claim(view);
       if (!isReady || fresh === undefined) {
         view = await referee.view({ signal });
         continue;

@@ -111,7 +111,7 @@ function mayKnowLater(term: Term, opened: Term | undefined): boolean {
  *
  * A primary that was demoted has all that was acknowledged in its term. What it cannot know is
  * whether another was promoted since: so `k` have to answer, of whom one was asked for that; and
- * whom it has handed over to.
+ * whom it has handed over to. The primary of the rule that a referee has recorded need ask nobody.
  *
  * `recorded`: that a referee granted it the group by, which says who may lead. The other rules that
  * are known say who has to be asked: one that was told, and had not come to the referee when its
@@ -142,20 +142,19 @@ export function doubtsOf(
     : [...told];
   const hasLed = ledLastTerm(own, others);
   const isRecorded = recorded?.primary === own.nodeId;
-  for (const rule of rules) {
-    doubts.push(...doubtsByRule(rule, own, all, hasLed || isRecorded, isGranted));
-  }
-  if (isGranted) {
+  // Who leads records its rule before it acknowledges anything: after this node nobody did.
+  if (!isRecorded) {
+    for (const rule of rules) doubts.push(...doubtsByRule(rule, own, all, hasLed, isGranted));
     // Who led the last term that those who answer know of may have missed a later one.
-    doubts.push(...doubtsByRule(recorded.rule, own, all, isRecorded, true));
-    rules.push(recorded.rule);
+    if (isGranted) doubts.push(...doubtsByRule(recorded.rule, own, all, false, true));
+    if (hasLed) doubts.push(...doubtsOfSuccessor(own, others));
   }
+  if (isGranted) rules.push(recorded.rule);
   const last = openedTerm(ofHighestTerm(all)[0] ?? own);
   if (rules.length === 0 && last !== undefined && last.epoch > 0) {
     const text = `nobody that answers knows what acknowledgements of epoch ${last.epoch} meant`;
     doubts.push({ kind: 'unknown_rule', text, missing: [] });
   }
-  if (hasLed) doubts.push(...doubtsOfSuccessor(own, others));
   const known = furthestCommit(ofHighestTerm(all));
   const held = furthest(all);
   const isAsync = rules.length > 0 && !rules.some(waitsForStandbys);

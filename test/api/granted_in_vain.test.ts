@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import type { Log } from '../../src/index.js';
 import { isPrimary, RefereedGroup } from './failover_nodes.js';
 import { anyOne, textsOf } from './group_nodes.js';
 import { until } from './helpers.js';
@@ -25,6 +26,7 @@ it('a group goes on whose primary heard of a grant that came to nothing', async 
   await until(() => logs.some(isPrimary), 'one of them goes on', takeoverMs);
   const primary = logs.find(isPrimary)!;
   await primary.appendAndCommit('two');
-  await until(() => a.status().role === 'standby', 'a follows', takeoverMs);
+  const follows = (log: Log): boolean => log === primary || log.status().role === 'standby';
+  await until(() => logs.every(follows), 'the others follow', takeoverMs);
   expect(await textsOf(primary)).toEqual(['one', 'two']);
 });

@@ -28,8 +28,8 @@ export const groups = [
     name: 'led_what_others_know',
     like: 'the primary of an earlier term is granted it, and asks as if nobody had led since',
     file: 'src/replication/candidacy.ts',
-    find: 'doubtsByRule(recorded.rule, own, all, isRecorded, true)',
-    replace: 'doubtsByRule(recorded.rule, own, all, hasLed || isRecorded, true)',
+    find: 'doubtsByRule(recorded.rule, own, all, false, true)',
+    replace: 'doubtsByRule(recorded.rule, own, all, hasLed, true)',
     tests: 'test/replication/candidacy.test.ts',
   },
   {

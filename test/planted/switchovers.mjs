@@ -71,7 +71,7 @@ export const switchovers = [
     like: 'an old primary is promoted again while its successor, which does not answer, leads',
     file: 'src/replication/candidacy.ts',
     find: 'if (hasLed) doubts.push(...doubtsOfSuccessor(own, others));',
-    replace: 'if (isOwn && doubts.length < 0) doubts.push(...doubtsOfSuccessor(own, others));',
+    replace: 'if (hasLed && doubts.length < 0) doubts.push(...doubtsOfSuccessor(own, others));',
     tests: 'test/replication/candidacy.test.ts',
   },
   {

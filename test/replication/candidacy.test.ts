@@ -160,6 +160,15 @@ describe('who has to answer before a promotion', () => {
     const fenced = { term: fenceTerm(2, d) };
     expect(granted(rule([c]), standing(a, fenced), standing(c, fenced))).toEqual([]);
     expect(granted(alone, standing(a, fenced), standing(c, fenced))).toEqual([]);
+    // Nobody need be asked: who was granted the group since has not come so far as to acknowledge.
+    expect(granted(rule([c, d]), standing(a, fenced))).toEqual([]);
+    const begun = { term: term(2, c), last: term(2, c), rule: rule([a]) };
+    expect(granted(rule([c, d]), standing(a, fenced), standing(c, begun))).toEqual([]);
+    // That one runs yet, and may have been granted it again.
+    const running = standing(c, { ...begun, role: 'primary' });
+    expect(granted(rule([c, d]), standing(a), running)).toEqual(['superseded']);
+    // Without a referee nobody knows how far that came.
+    expect(kinds(standing(a, fenced))).toEqual(['too_few', 'handed_over']);
   });
 
   it('a rule of an earlier term does not', () => {
