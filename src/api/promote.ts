@@ -203,6 +203,8 @@ async function takeRole(core: LogCore, standby: Promotable, plan: Plan): Promise
     }
     const { win = (candidacy) => winEpoch(core, standby, candidacy) } = plan;
     const won = await win({ ...plan, grant, begin });
+    // However long the application takes, members are answered meanwhile.
+    if (core.rebuild.pending !== null) await core.rebuild.told(plan.signal);
     // A fence for another candidate comes before this, or finds a primary.
     return await core.desk.exclusively(() =>
       openEpoch(core, standby, { ...plan, held: group, won, oldPrimary, before }),

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { promoteDirectory } from '../../src/api/promote_directory.js';
 import { Log, type OpenOptions, type Rebuild } from '../../src/index.js';
+import { fenceFor } from './group_nodes.js';
 import { openLog, until, walError } from './helpers.js';
 import {
   following,
@@ -166,6 +167,19 @@ describe('onRebuild', () => {
     letGo();
     expect((await promotion).term.epoch).toBe(3);
     expect(await a.appendAndCommit('five')).toMatchObject({ lsn: 5 });
+  });
+
+  it('keeps no other candidate waiting while it holds up a promotion', async () => {
+    const { dir, b } = await replaced();
+    const { told, onRebuild, letGo } = gate();
+    const a = await rejoin(dir, b, { ...auto, onRebuild, listen: { port: 0 } });
+    await until(() => told.length === 1 && a.status().flushLsn === 4, 'it was cut');
+    const promotion = walError(() => a.promote(stopped));
+    const grant = await fenceFor(b, a.status().listening?.port ?? 0, 9);
+    expect(grant.term).toMatchObject({ epoch: 9, opener: b.status().nodeId });
+    letGo();
+    expect(await promotion).toMatchObject({ code: 'WAL_FENCED' });
+    expect(a.status()).toMatchObject({ role: 'standby', term: { epoch: 9 } });
   });
 
   it('is called before a primary is open', async () => {
