@@ -3,14 +3,6 @@ import { waysBackInTheCore, waysBackInTypeScript } from './rejoin.mjs';
 /** Bugs in what becomes of a log that its new primary went another way from (SAFETY 3.8). */
 export const rejoinInTheCore = [
   {
-    name: 'rebuild_keeps_members_waiting',
-    like: 'an application that rebuilds for long keeps anybody else from being promoted',
-    file: 'src/api/promote.ts',
-    find: 'if (core.rebuild.pending !== null) await core.rebuild.told(plan.signal);',
-    replace: '',
-    tests: 'test/api/rebuild.test.ts',
-  },
-  {
     name: 'overwritten_and_forgotten',
     like: 'a batch that never came whole has overwritten log memory that is read as it was',
     filter: 'NeverCameWhole',
@@ -69,6 +61,14 @@ export const rejoinInTheCore = [
 ];
 
 export const rejoinInTypeScript = [
+  {
+    name: 'rebuild_keeps_members_waiting',
+    like: 'an application that rebuilds for long keeps anybody else from being promoted',
+    file: 'src/api/promote.ts',
+    find: 'if (core.rebuild.pending !== null) await core.rebuild.told(plan.signal);',
+    replace: '',
+    tests: 'test/api/rebuild.test.ts',
+  },
   ...waysBackInTypeScript,
   {
     name: 'shown_before_it_is_told',
