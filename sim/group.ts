@@ -133,7 +133,7 @@ export class Group implements MemberHost {
 
   optionsOf(member: Member): Partial<OpenOptions> {
     const isFirst = this.#hasBegun
-      ? member === this.operator.last && this.#isOnlyLog(member)
+      ? member === this.operator.last && (this.#isOnlyLog(member) || this.operator.opensAlone)
       : member === this.members[0];
     return {
       ...(isFirst ? { openAlone: true } : {}),
@@ -258,6 +258,7 @@ export class Group implements MemberHost {
     if (!member.machine.isOn || member.machine.disk.dead) return;
     const isDisk = diskCodes.includes(code) && this.#faulty.has(member);
     const isPast = code === 'WAL_REFEREE_PAST' && this.isRefereePast;
+    if (code === 'WAL_MEMBERS_AWAY') this.operator.refusedToOpen(member);
     if (isDisk || isPast || (passingCodes.includes(code) && member.log === undefined)) {
       this.lose(member, 'nothing', isDisk ? 100 : 1_000);
       return;

@@ -11,6 +11,8 @@ const asksEvery = 5;
 const forceMs = 60_000;
 /** How long an old primary stays off for another to take its place. */
 const heldOffMs = 40_000;
+/** How often the last primary is refused to open before it is told to all the same. */
+const mostRefusals = 4;
 
 /**
  * Starts what has ended, answers what a node asks about its tail, and without a referee promotes:
@@ -28,6 +30,9 @@ export class Operator {
   /** The last that led. */
   #last: Member | undefined;
   #noPrimarySince: number | undefined;
+  /** Somebody was told to take the place of `#last`, and may have done so unseen. */
+  #mayBeReplaced = false;
+  #refusals = 0;
   #promoting: { readonly member: Member; readonly life: number } | undefined;
   #nextTry = 0;
   #ticks = 0;
@@ -48,6 +53,15 @@ export class Operator {
 
   get last(): Member | undefined {
     return this.#last;
+  }
+
+  /** Whom it has told to take another's place it knows; nobody is known to the members by that. */
+  get opensAlone(): boolean {
+    return this.#refusals >= mostRefusals && !this.#mayBeReplaced;
+  }
+
+  refusedToOpen(member: Member): void {
+    if (member === this.#last) this.#refusals += 1;
   }
 
   get isIdle(): boolean {
@@ -125,6 +139,8 @@ export class Operator {
     if (hasPrimary) {
       this.#last = primary;
       this.#noPrimarySince = undefined;
+      this.#refusals = 0;
+      this.#mayBeReplaced = this.#promoting !== undefined;
       this.#heldOff = undefined;
     } else {
       this.#noPrimarySince ??= now;
@@ -261,6 +277,7 @@ export class Operator {
     this.#simulation.note(`promote ${member.name}`, Number(force));
     const promoting = { member, life };
     this.#promoting = promoting;
+    this.#mayBeReplaced = true;
     const over = (error?: unknown): void => {
       this.#refusal = error === undefined ? '' : String((error as Error).message);
       if (this.#promoting === promoting) this.#promoting = undefined;

@@ -148,8 +148,8 @@ export const errorCodes = {
     hint: 'Bring back those that are missing, or promote the node that has more; or `force: true`.',
   },
   WAL_MEMBERS_AWAY: {
-    meaning: 'No member of the group answers: whether there is a newer primary is unknown.',
-    hint: 'Start another member first; or pass `openAlone: true` where no other was promoted.',
+    meaning: 'Too few members of the group answer: whether there is a newer primary is unknown.',
+    hint: 'Start other members first; or pass `openAlone: true` where no other was promoted.',
   },
   WAL_NOT_STANDBY: {
     meaning: 'The call is for a standby, and this log is none, or is being promoted.',

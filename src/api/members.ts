@@ -187,13 +187,17 @@ export class Members {
     return primaryAmong(answers, known)?.endpoint;
   }
 
-  /** Asks until somebody answers, for so long at most. */
-  async surveyUntil(milliseconds: number, signal: AbortSignal | undefined): Promise<MemberSurvey> {
+  /** Asks until that is enough, for so long at most. Default: until somebody answers. */
+  async surveyUntil(
+    milliseconds: number,
+    signal: AbortSignal | undefined,
+    isEnough = ({ answers }: MemberSurvey): boolean => answers.length > 0,
+  ): Promise<MemberSurvey> {
     const { environment } = this.#options;
     const end = environment.now() + milliseconds;
     for (;;) {
       const found = await this.survey({ signal });
-      if (found.answers.length > 0 || environment.now() >= end) return found;
+      if (isEnough(found) || environment.now() >= end) return found;
       await pause(environment, 200, signal);
       signal?.throwIfAborted();
     }

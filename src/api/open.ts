@@ -8,7 +8,7 @@ import {
   type Term,
 } from '../native/native_log.js';
 import type { HeldGroup } from '../referee/held_group.js';
-import { openedTerm } from '../replication/candidacy.js';
+import { openedTerm, wouldKnowNewer } from '../replication/candidacy.js';
 import { compareTerms } from '../replication/history.js';
 import { openingRule } from '../replication/rule.js';
 import { type Environment, processEnvironment } from '../transport/environment.js';
@@ -20,7 +20,14 @@ import { WalError } from './errors.js';
 import { fencedError } from './fenced_driver.js';
 import { follow, followAgain } from './follow.js';
 import { logStatus } from './log_status.js';
-import { type MemberAnswer, type Members, newMembers, primaryAmong } from './members.js';
+import {
+  describeSilent,
+  type MemberAnswer,
+  type MemberSurvey,
+  type Members,
+  newMembers,
+  primaryAmong,
+} from './members.js';
 import { openDoor } from './open_door.js';
 import { answerWhileOpening } from './opening_desk.js';
 import { type Endpoint, type ResolvedOptions, resolveOpenOptions } from './options.js';
@@ -162,7 +169,8 @@ function watchMembers({ members, closing, environment }: LogCore): void {
 /**
  * With `follow` a standby, or an old primary that comes back. With members that of its directory:
  * a primary asks them first, and comes back where one of them knows of a higher epoch (SAFETY.md
- * 3.6). With a referee that decides, and they are asked only what it has to know.
+ * 3.6): so many that one of them would. With a referee that decides, and they are asked only what
+ * it has to know.
  */
 async function takeRole(core: LogCore, asStandby: boolean): Promise<void> {
   const { members, options, info } = core;
@@ -171,7 +179,8 @@ async function takeRole(core: LogCore, asStandby: boolean): Promise<void> {
   if (info.created && !asStandby) return lead(core);
   if (asStandby || info.role !== 'primary') return follow(core, members.first);
   const waitMs = options.openAlone || options.referee !== undefined ? 0 : aloneMs;
-  const answers = await surveyWhileAnswering(core, members, waitMs);
+  const found = await surveyWhileAnswering(core, members, waitMs);
+  const { answers } = found;
   const terms = answers.map(({ standing }) => standing.term);
   const split = terms.find((term) => compareTerms(term, info.term) === 'split');
   if (split !== undefined) {
@@ -179,18 +188,28 @@ async function takeRole(core: LogCore, asStandby: boolean): Promise<void> {
   }
   if (options.referee !== undefined) return leadOrFollow(core, members, answers);
   if (terms.some(({ epoch }) => epoch > info.term.epoch)) return follow(core, members.first);
-  if (answers.length === 0 && !options.openAlone) throw nobodyAnswers(options);
+  if (!options.openAlone && !tellsOfNewer(core, found)) throw tooFewAnswer(options, found);
   return lead(core);
+}
+
+/** Whether a newer primary would be known by this, or is. */
+function tellsOfNewer({ info }: LogCore, { answers, silent }: MemberSurvey): boolean {
+  const ids = answers.map(({ standing }) => standing.nodeId);
+  return (
+    answers.some(({ standing }) => standing.term.epoch > info.term.epoch) ||
+    wouldKnowNewer(info, ids, silent.length > 0)
+  );
 }
 
 async function surveyWhileAnswering(
   core: LogCore,
   members: Members,
   waitMs: number,
-): Promise<readonly MemberAnswer[]> {
+): Promise<MemberSurvey> {
   const endAnswering = await answerWhileOpening(core);
   try {
-    return (await members.surveyUntil(waitMs, core.options.signal)).answers;
+    const isEnough = (found: MemberSurvey): boolean => tellsOfNewer(core, found);
+    return await members.surveyUntil(waitMs, core.options.signal, isEnough);
   } finally {
     await endAnswering();
   }
@@ -226,6 +245,15 @@ async function leadOrFollow(
 
 function nobodyAnswers({ dir }: ResolvedOptions): WalError {
   const text = `none of the members answers: whether ${dir} is of the primary is not known`;
+  return new WalError('WAL_MEMBERS_AWAY', text);
+}
+
+/** Those that do need not have heard of another one that was promoted. */
+function tooFewAnswer(options: ResolvedOptions, { answers, silent }: MemberSurvey): WalError {
+  if (answers.length === 0) return nobodyAnswers(options);
+  const who = silent.length === 0 ? '' : `; did not answer: ${describeSilent(silent)}`;
+  const unknown = `whether ${options.dir} is of the primary is not known`;
+  const text = `too few of the members answer: ${unknown}${who}`;
   return new WalError('WAL_MEMBERS_AWAY', text);
 }
 

@@ -133,8 +133,8 @@ export interface OpenOptions extends PolicyOptions {
    */
   readonly members?: readonly MemberOptions[];
   /**
-   * With `members`, as a primary: open although none of them answers. Nobody can tell then whether
-   * another node was promoted meanwhile. Default false.
+   * With `members`, as a primary: open although none of them answers, or too few. Nobody can tell
+   * then whether another node was promoted meanwhile. Default false.
    */
   readonly openAlone?: boolean;
   /**

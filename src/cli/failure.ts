@@ -17,7 +17,7 @@ const ownHints: Readonly<Partial<Record<WalErrorCode, string>>> = {
   WAL_PRIMARY_REACHABLE: 'Stop the old primary, then promote with --primary-stopped.',
   WAL_PROMOTION_REFUSED:
     'Bring back those that are missing, or promote the node that has more; or pass --force.',
-  WAL_MEMBERS_AWAY: 'Start another member first; or pass --open-alone where none was promoted.',
+  WAL_MEMBERS_AWAY: 'Start other members first; or pass --open-alone where none was promoted.',
   WAL_PLAINTEXT:
     'Pass --tls-cert, --tls-key, --tls-ca and --tls-allow or, on a network that you trust, ' +
     '--plaintext.',

@@ -253,6 +253,25 @@ function acknowledging({ members, synchronousStandbys }: Rule): number {
 }
 
 /**
+ * Whether whoever was promoted since a primary led is known by now, which asks before it goes on
+ * with its term: that one has asked `n - k + 1` of its members, of which any `k` that answer are
+ * one (SAFETY 3.4, 3.6). Where it was started before and nobody has come to it since, who its
+ * members were is not known, and nobody may be missing. `answered`: their ids.
+ */
+export function wouldKnowNewer(
+  { rule, term }: Pick<Standing, 'rule' | 'term'>,
+  answered: readonly string[],
+  isAnyMissing: boolean,
+): boolean {
+  if (answered.length === 0) return false;
+  // By the rule alone anybody may have been promoted then, or nobody.
+  if (rule?.synchronousStandbys == null || !waitsForStandbys(rule) || rule.degraded) return true;
+  if (rule.members.length === 0) return term.incarnation === 1 || !isAnyMissing;
+  const there = rule.members.filter((id) => answered.includes(id));
+  return there.length >= acknowledging(rule);
+}
+
+/**
  * Another candidate that is ahead: it has stored its fence, or this node has been fenced for it. Of
  * two that have each stored their own, the one of the higher node id is. Who goes on all the same
  * takes the epoch above, and ends what the other has opened meanwhile.

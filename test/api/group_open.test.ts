@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { Log } from '../../src/index.js';
 import { expectStatus } from '../helpers/status_schema.js';
 import { freshDir } from '../helpers/temp.js';
-import { fenceFor, Group, stopped, textsOf } from './group_nodes.js';
+import { anyOne, fenceFor, Group, stopped, textsOf } from './group_nodes.js';
 import { codeOf, openLog, small, until } from './helpers.js';
 
 describe('opening with members', () => {
@@ -39,6 +39,25 @@ describe('opening with members', () => {
     // Of a group that there is not yet, the same.
     const dir = freshDir();
     expect(await codeOf(() => Log.open({ ...group.of('a'), dir }))).toBe('WAL_MEMBERS_AWAY');
+  }, 30_000);
+
+  it('whoever answers has to have been asked by another that was promoted', async () => {
+    const group = await Group.make(3);
+    const { a, b } = await group.started(['b']);
+    // It has the log from b, which alone counts: nobody asks it to be promoted.
+    const { members: _, ...alone } = group.of('c');
+    const cascaded = await openLog({ ...alone, follow: { port: group.ports.b } });
+    await cascaded.connected();
+    await Promise.all([a.close(), cascaded.close()]);
+    await b.promote(stopped);
+    await b.close();
+    await openLog({ ...group.of('c') });
+    const refused = await codeOf(() => Log.open({ ...group.of('a'), ...anyOne }));
+    expect(refused).toBe('WAL_MEMBERS_AWAY');
+    await openLog(group.of('b'));
+    const back = await openLog({ ...group.of('a'), ...anyOne });
+    await back.connected();
+    expect(back.status()).toMatchObject({ role: 'standby', upstream: { primary: 'b' } });
   }, 30_000);
 
   it('a fresh directory gets the log that there is, from whoever has it', async () => {

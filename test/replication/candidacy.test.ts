@@ -11,6 +11,7 @@ import {
   openedTerm,
   standingFenced,
   witnesses,
+  wouldKnowNewer,
 } from '../../src/replication/candidacy.js';
 import { fenceTerm, mayFence } from '../../src/replication/fence.js';
 import type { FenceGrant, Standing } from '../../src/replication/standing.js';
@@ -53,6 +54,37 @@ function standing(nodeId: string, more: Partial<Standing> = {}): Standing {
 
 const kinds = (own: Standing, ...others: Standing[]) =>
   doubtsOf(own, others).map(({ kind }) => kind);
+
+describe('a primary that is started again', () => {
+  const of = (more: Partial<Rule>, incarnation = 1) => ({
+    rule: rule([b, c, d], more),
+    term: term(1, a, incarnation),
+  });
+
+  it('hears of a newer one from any k of those that counted', () => {
+    const two = { synchronousStandbys: 'ANY 2 (*)' };
+    expect(wouldKnowNewer(of(two), [b, d], true)).toBe(true);
+    expect(wouldKnowNewer(of(two), [b], true)).toBe(false);
+    // Who was asked for a promotion is one of them, and not this one.
+    expect(wouldKnowNewer(of({ members: [b] }), [c, d], true)).toBe(false);
+    expect(wouldKnowNewer(of({ ...two, members: [b] }), [b], true)).toBe(true);
+  });
+
+  it('asks everybody where it does not know who they were', () => {
+    expect(wouldKnowNewer(of({ members: [] }, 2), [b, c], true)).toBe(false);
+    expect(wouldKnowNewer(of({ members: [] }, 2), [b, c, d], false)).toBe(true);
+    // In its first life nobody had come to it.
+    expect(wouldKnowNewer(of({ members: [] }), [b], true)).toBe(true);
+  });
+
+  it('has to hear from somebody, whatever its rule', () => {
+    const local = { synchronousCommit: 'local', synchronousStandbys: null, members: [] } as const;
+    for (const more of [local, { degraded: true }]) {
+      expect(wouldKnowNewer(of(more), [], false)).toBe(false);
+      expect(wouldKnowNewer(of(more), [c], true)).toBe(true);
+    }
+  });
+});
 
 describe('a term that was stored and never opened', () => {
   const never = { role: 'fenced', term: term(2, b), last: term(1), rule: rule([]) } as const;
