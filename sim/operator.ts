@@ -55,7 +55,10 @@ export class Operator {
     return this.#last;
   }
 
-  /** Whom it has told to take another's place it knows; nobody is known to the members by that. */
+  /**
+   * Whether the last primary, which is refused for want of answers, is told to open all the same:
+   * nobody else promotes, and nobody was promoted since.
+   */
   get opensAlone(): boolean {
     return this.#refusals >= mostRefusals && !this.#mayBeReplaced;
   }
@@ -277,8 +280,11 @@ export class Operator {
     this.#simulation.note(`promote ${member.name}`, Number(force));
     const promoting = { member, life };
     this.#promoting = promoting;
+    const mightBeBefore = this.#mayBeReplaced;
     this.#mayBeReplaced = true;
     const over = (error?: unknown): void => {
+      const isRefused = error !== undefined && member.life === life && member.role !== 'primary';
+      if (isRefused) this.#mayBeReplaced = mightBeBefore;
       this.#refusal = error === undefined ? '' : String((error as Error).message);
       if (this.#promoting === promoting) this.#promoting = undefined;
     };
