@@ -6,7 +6,8 @@ import { until } from './helpers.js';
 
 const takeoverMs = 20_000;
 
-it('a group goes on whose primary heard of a grant that came to nothing', async () => {
+/** `b` was granted the group, and without `c`, which is gone, may not lead; `a` is cut off. */
+async function granted() {
   const nodes = await RefereedGroup.make(3);
   const { a, b } = await nodes.pair(anyOne);
   const c = await nodes.open('c', anyOne);
@@ -19,6 +20,11 @@ it('a group goes on whose primary heard of a grant that came to nothing', async 
     'b is granted the group, and refused',
     takeoverMs,
   );
+  return { nodes, a, b };
+}
+
+it('a group goes on whose primary heard of a grant that came to nothing', async () => {
+  const { nodes, a, b } = await granted();
   nodes.cut.delete('a');
   await until(() => a.status().role !== 'primary', 'a hears of the grant', takeoverMs);
   const back = await nodes.open('c', anyOne);
@@ -29,4 +35,20 @@ it('a group goes on whose primary heard of a grant that came to nothing', async 
   const follows = (log: Log): boolean => log === primary || log.status().role === 'standby';
   await until(() => logs.every(follows), 'the others follow', takeoverMs);
   expect(await textsOf(primary)).toEqual(['one', 'two']);
+});
+
+it('that primary leads again where nobody else can, also when it is started again', async () => {
+  const { nodes, a, b } = await granted();
+  // It would lead again at once; its process ends before that.
+  a.once('role', () => nodes.cut.add('a'));
+  nodes.cut.delete('a');
+  await until(() => nodes.cut.has('a'), 'a hears of the grant', takeoverMs);
+  await a.close();
+  const again = await nodes.open('a', anyOne);
+  expect(again.status().role).not.toBe('primary');
+  nodes.cut.delete('a');
+  await until(() => isPrimary(again), 'a leads again', takeoverMs);
+  await again.appendAndCommit('two');
+  expect(await textsOf(again)).toEqual(['one', 'two']);
+  expect(b.status()).toMatchObject({ role: 'standby', term: again.status().term });
 });
