@@ -35,6 +35,12 @@ export function strike(simulation: Simulation, group: Group, fault: Fault): void
     case 'hand-over':
       group.operator.handOver(member === group.primary ? other : member);
       break;
+    case 'switch-over':
+      group.operator.changes.switchOver(member, other, random);
+      break;
+    case 'step-down':
+      group.operator.changes.stepDown(member);
+      break;
     case 'off-in-a-change':
       if (machine.isOn) machine.goOffIn(random.integer(1, 12), random.chance(0.5));
       break;

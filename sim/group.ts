@@ -25,7 +25,9 @@ export class Group implements MemberHost {
   readonly members: Member[];
   readonly referee: SimulatedReferee | undefined;
   readonly operator: Operator;
-  readonly counts = { promotions: 0, restarts: 0, wipes: 0, checks: 0, asks: 0, helped: 0 };
+  readonly counts = {
+    ...{ promotions: 0, restarts: 0, wipes: 0, checks: 0, asks: 0, helped: 0, changes: 0 },
+  };
   failure: unknown;
   /** It was restored to the past: its word counts for nothing until an operator has seen to it. */
   isRefereePast = false;

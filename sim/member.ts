@@ -54,6 +54,8 @@ export class Member {
   role: LogStatus['role'] = 'standby';
   /** Of the last term that it has led. */
   epoch = 0;
+  /** The last record that it has taken in that, since it began to lead. */
+  lastLsn = 0;
   /** An answer to what it asked about its tail, for its next opening. */
   rejoin: OpenOptions['rejoin'] | undefined;
   /** What the application has applied, by LSN: it outlives restarts. */
@@ -189,6 +191,7 @@ export class Member {
 
   #leads(life: number, log: Log, epoch: number): void {
     this.epoch = epoch;
+    this.lastLsn = 0;
     this.#host.leads(this);
     const { clients } = this.#host.plan;
     for (let i = 0; i < clients; i++) {
@@ -271,11 +274,16 @@ export class Member {
         let lsn: number;
         try {
           lsn = log.append(data);
+          this.lastLsn = lsn;
           oracle.appendedAs(payload, lsn, epoch);
         } catch (error) {
           if (!(error instanceof WalError)) throw error;
           oracle.refused(payload);
           if (isNotPrimary(error)) return;
+          if (error.code === 'WAL_SWITCHING') {
+            await settled(log.drain(data.length));
+            break;
+          }
           if (error.code !== 'WAL_RING_FULL' && error.code !== 'WAL_NO_SPACE') throw error;
           const drained = await settled(log.drain(data.length));
           if (isOver() || !drained) break;
@@ -296,6 +304,7 @@ export class Member {
     if (log === undefined) throw new Error('it is not open');
     const payload = `${this.name}${life}.last.${this.#number++}`;
     const lsn = log.append(padded(payload, 0));
+    this.lastLsn = lsn;
     this.#host.oracle.appendedAs(payload, lsn, epoch);
     const { level } = await log.commit(lsn);
     this.#host.acknowledged(this, { payload, lsn, level, isOwnLevel: false, epoch });

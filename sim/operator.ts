@@ -1,4 +1,5 @@
 import type { Random, Simulation } from 'walmirror/testing';
+import { Changes } from './changes.js';
 import type { Group } from './group.js';
 import { endpoint, type Member } from './member.js';
 import { demand, Violation } from './oracle.js';
@@ -20,6 +21,7 @@ const mostRefusals = 4;
  * primary it says that it is stopped, and keeps it so.
  */
 export class Operator {
+  readonly changes: Changes;
   readonly #group: Group;
   readonly #simulation: Simulation;
   readonly #random: Random;
@@ -41,6 +43,7 @@ export class Operator {
   #refusal = '';
 
   constructor(group: Group, simulation: Simulation, random: Random) {
+    this.changes = new Changes(group, simulation);
     this.#group = group;
     this.#simulation = simulation;
     this.#random = random;
@@ -68,12 +71,17 @@ export class Operator {
   }
 
   get isIdle(): boolean {
-    return this.#heldOff === undefined && this.#promoting === undefined && !this.#seesToPast;
+    if (this.#heldOff !== undefined || this.#promoting !== undefined) return false;
+    return !this.#seesToPast && !this.changes.isUnderWay;
   }
 
   describe(): string {
     const promoting = this.#promoting?.member.name ?? 'nobody';
-    return `promoting ${promoting}, held off ${this.#heldOff?.member.name}; refused: ${this.#refusal}`;
+    const heldOff = this.#heldOff?.member.name;
+    return (
+      `promoting ${promoting}, held off ${heldOff}; refused: ${this.#refusal}; ` +
+      this.changes.describe()
+    );
   }
 
   /** A machine is about to go off for so long; `failOver`: another is to take its place. */
@@ -89,13 +97,17 @@ export class Operator {
 
   /**
    * Promotes it while the primary runs, where no acknowledgement rests on that being stopped: those
-   * that are fenced see to it.
+   * that are fenced see to it, where the acknowledgements of all standbys count. A rule that names
+   * fewer may be changed, and those who are promoted by the one before are not told.
    */
   handOver(member: Member): void {
-    const { plan, referee } = this.#group;
-    if (referee !== undefined || !isStable(plan) || this.#promoting !== undefined) return;
+    const { plan, referee, primary } = this.#group;
+    if (referee !== undefined || !isStable(plan)) return;
+    if (this.#promoting !== undefined && !this.#groupSeesToIt) return;
     // One that knows of no members goes by the word that nobody else is a primary: a false one.
-    if (member.isBetween) return;
+    if (member.isBetween || !this.changes.mayLead(member)) return;
+    const counted = primary?.machine.engines[0]?.info().rule?.members.length ?? 0;
+    if (counted < plan.nodes - 1 - Number(plan.cascade)) return;
     if (member.isRunning && member.role === 'standby') this.#promote(member, false);
   }
 
@@ -141,6 +153,7 @@ export class Operator {
     const { primary, hasPrimary } = this.#group;
     if (hasPrimary) {
       this.#last = primary;
+      this.changes.over();
       this.#noPrimarySince = undefined;
       this.#refusals = 0;
       this.#mayBeReplaced = this.#promoting !== undefined;
@@ -224,7 +237,7 @@ export class Operator {
       this.#promoting = undefined;
     }
     const since = this.#noPrimarySince;
-    if (since === undefined || now < this.#nextTry) return;
+    if (since === undefined || now < this.#nextTry || this.changes.isUnderWay) return;
     const old = this.#last;
     // Only what is stopped, or knows that it is no primary, is said to be stopped.
     if (old?.machine.isOn && (old.isStarting || old.isPrimary)) return;
@@ -250,14 +263,20 @@ export class Operator {
   /**
    * Whom it has promoted last the operator knows, and that only who has heard of that one may come
    * after it, where the group cannot see to that: each node alone has enough to be promoted where
-   * commits wait for nobody, or for more than half (docs/operations.md).
+   * commits wait for nobody, or for more than half (docs/operations.md). And of two between whom a
+   * change of roles was left half done it is one of these (docs/failover.md).
    */
-  #mayFollow({ log }: Member): boolean {
+  #mayFollow(member: Member): boolean {
+    if (!this.changes.mayLead(member)) return false;
+    if (this.#groupSeesToIt) return true;
+    return (member.log?.status().term.epoch ?? 0) >= (this.#last?.epoch ?? 0);
+  }
+
+  /** Any two promotions ask one node at least that is the same. */
+  get #groupSeesToIt(): boolean {
     const { quorum, nodes } = this.#group.plan;
     const standbys = nodes - 1;
-    const isMajority = standbys - quorum + 1 > standbys / 2;
-    if (quorum > 0 && isMajority) return true;
-    return (log?.status().term.epoch ?? 0) >= (this.#last?.epoch ?? 0);
+    return quorum > 0 && standbys - quorum + 1 > standbys / 2;
   }
 
   /** By (last term, flush position), as a promotion compares logs (SAFETY 3.3). */

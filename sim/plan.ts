@@ -1,5 +1,6 @@
 import type { OpenOptions } from 'walmirror';
 import { Random } from 'walmirror/testing';
+import { type StoryKind, storiesOf } from './stories.js';
 
 /** One fault, by numbers that were drawn beforehand: what is left out changes nothing else. */
 export interface Fault {
@@ -47,10 +48,13 @@ export const nodeKinds = [
   'hand-over',
 ] as const;
 
-export const faultKinds = [...nodeKinds, ...refereeKinds] as const;
+/** What an operator does with a primary that is well. */
+const changeKinds = ['switch-over', 'step-down'] as const;
+
+export const faultKinds = [...nodeKinds, ...refereeKinds, ...changeKinds] as const;
 
 /** After which every node goes on with the log that it has. */
-const gentle: ReadonlySet<string> = new Set([
+export const gentle: ReadonlySet<string> = new Set([
   'pause',
   'one-way',
   'partition',
@@ -79,6 +83,7 @@ const lengths: Readonly<Record<Plan['profile'], readonly number[]>> = {
   any: [5_000, 20_000, 60_000, 300_000],
   elections: [20_000, 60_000],
   quick: [6_000, 10_000],
+  stories: [6_000, 10_000],
 };
 /** Clients are busy from so long before a fault to so long after it. */
 const busyBeforeMs = 500;
@@ -90,9 +95,9 @@ export interface Plan {
   readonly seed: number;
   /**
    * `elections`: one loss of a primary after the other, with standbys that are behind; `quick`: the
-   * same in a few seconds, for who looks for something in particular.
+   * same in a few seconds, for who looks for something in particular; `stories`: nothing else.
    */
-  readonly profile: 'any' | 'elections' | 'quick';
+  readonly profile: 'any' | 'elections' | 'quick' | 'stories';
   readonly nodes: number;
   /** A referee decides who leads; else the operator promotes. */
   readonly referee: boolean;
@@ -126,14 +131,19 @@ export interface Plan {
   readonly slowApplier: boolean;
   /** How long the safety phase takes, in milliseconds. */
   readonly safetyMs: number;
+  /** How many stories are at the end of `faults`. */
+  readonly stories: number;
   readonly faults: readonly Fault[];
 }
 
 /** What may be said of a plan before it is drawn, to look for something in particular. */
-export type Wanted = Partial<Pick<Plan, 'profile' | 'referee' | 'nodes' | 'level' | 'whenMissing'>>;
+export interface Wanted extends Partial<Omit<Plan, 'seed' | 'faults'>> {
+  /** All stories are this one. */
+  readonly story?: StoryKind;
+}
 
 /** All that a run is made of follows from its seed, and from what is wanted. */
-export function planOf(seed: number, wanted: Wanted = {}): Plan {
+export function planOf(seed: number, { story, ...wanted }: Wanted = {}): Plan {
   const random = new Random(seed);
   const drawn = {
     profile: random.chance(0.4) ? 'elections' : 'any',
@@ -148,7 +158,7 @@ export function planOf(seed: number, wanted: Wanted = {}): Plan {
   const faults = faultsOf(random.fork(), { profile, nodes, referee, safetyMs });
   const isGentle = faults.every(({ kind }) => gentle.has(kind));
   const clients = random.integer(1, 4);
-  return {
+  const plan: Omit<Plan, 'stories' | 'faults'> = {
     seed,
     profile,
     nodes,
@@ -179,14 +189,19 @@ export function planOf(seed: number, wanted: Wanted = {}): Plan {
     flushMs: random.pick([0.05, 0.2, 2, 15]),
     slowApplier: random.chance(0.3),
     safetyMs,
-    faults,
     ...wanted,
   };
+  // Drawn after all else, so that what a seed meant before there were any is a part of it.
+  const last = random.fork();
+  const stories = wanted.stories ?? (last.chance(0.35) ? last.integer(1, 4) : 0);
+  const told = storiesOf(last, { ...plan, stories }, story);
+  return { ...plan, stories, faults: [...faults, ...told] };
 }
 
 type Shape = Pick<Plan, 'profile' | 'nodes' | 'referee' | 'safetyMs'>;
 
 function faultsOf(random: Random, { profile, nodes, referee, safetyMs }: Shape): Fault[] {
+  if (profile === 'stories') return [];
   const isElections = profile !== 'any';
   const ofNodes: readonly Fault['kind'][] = isElections ? electionKinds : nodeKinds;
   const all = referee ? [...ofNodes, ...refereeKinds] : ofNodes;
@@ -240,7 +255,7 @@ export function describePlan(plan: Plan): string {
 }
 
 export function describeFault({ at, kind, onPrimary, node, other, ms }: Fault): string {
-  const isOfTwo = ['one-way', 'partition', 'reset', 'hold'].includes(kind);
+  const isOfTwo = ['one-way', 'partition', 'reset', 'hold', 'switch-over'].includes(kind);
   return `${at} ms: ${kind} ${onPrimary ? 'primary, or ' : ''}${name(node)}${isOfTwo ? ` and ${name(other)}` : ''}, ${ms} ms`;
 }
 
