@@ -68,7 +68,7 @@ export class Changes {
     if (log === undefined || !from.isPrimary || this.isUnderWay) return;
     const change = this.#began(from, to);
     const { life, epoch } = from;
-    const timeout = random.chance(0.3) ? random.integer(20, 2_000) : undefined;
+    const timeout = random.chance(0.4) ? random.integer(20, 2_000) : undefined;
     const giveUp = random.chance(0.15) ? new AbortController() : undefined;
     if (giveUp !== undefined) {
       const reason = new Error(givenUp);

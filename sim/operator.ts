@@ -161,7 +161,9 @@ export class Operator {
     } else {
       this.#noPrimarySince ??= now;
     }
-    if (this.#heldOff !== undefined && now > this.#heldOff.until) this.#heldOff = undefined;
+    // Not while a promotion goes by the word that it is stopped.
+    if (this.#heldOff === undefined || this.#promoting !== undefined) return;
+    if (now > this.#heldOff.until) this.#heldOff = undefined;
   }
 
   /** It says what it would do, and by which word. */

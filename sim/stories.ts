@@ -15,6 +15,8 @@ export type StoryKind = (typeof storyKinds)[number];
 const changeFaults = [
   'kill',
   'power',
+  'power-all',
+  'power-all',
   'off-in-a-change',
   'pause',
   'pause',
@@ -22,6 +24,7 @@ const changeFaults = [
   'one-way',
   'hold',
   'reset',
+  'slow-disk',
   'slow-disk',
 ] as const;
 const changeRefereeFaults = [
@@ -83,7 +86,8 @@ function changed(random: Random, plan: Shape, at: number, draw: Draw, change: St
   if (random.chance(0.3)) return faults;
   const ms = Math.round(random.pick([50, 500, 4_000, 12_000]) * random.between(0.5, 1.5));
   const fault = { onPrimary: random.chance(0.5), ms };
-  return [...faults, draw(at + random.between(0, changeMs(plan)), random.pick(kinds), fault)];
+  const faultAt = at + random.between(-0.3, 1) * changeMs(plan);
+  return [...faults, draw(Math.max(0, faultAt), random.pick(kinds), fault)];
 }
 
 /**
@@ -108,7 +112,11 @@ function cutOff(random: Random, plan: Shape, at: number, draw: Draw, kind: Story
   const lostAt = promotedAt + random.between(-0.3, 1) * changeMs(plan);
   const ms = Math.round(random.pick([20, 300, 2_000]) * random.between(0.5, 1.5));
   const loss = random.pick(['kill', 'power', 'pause'] as const);
-  return [...faults, draw(Math.max(0, lostAt), loss, { node: other, other: node, ms })];
+  faults.push(draw(Math.max(0, lostAt), loss, { node: other, other: node, ms }));
+  if (random.chance(0.6)) return faults;
+  // Who was promoted goes too, right after it began.
+  const goneAt = promotedAt + random.between(0.5, 2) * changeMs(plan);
+  return [...faults, draw(goneAt, 'kill', { ms: Math.round(random.between(500, 3_000)) })];
 }
 
 /** The referee answers late, the primary stands still meanwhile, and hears no more of it. */

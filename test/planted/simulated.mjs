@@ -2,6 +2,28 @@
 const tests = 'test/sim/planted.test.ts';
 /** `plan`: what runs are to be like, so that they come to it. */
 const inElections = { profile: 'quick', level: 'remote_flush', whenMissing: 'block' };
+/** Stories of one kind (sim/stories.ts), with three nodes that wait for one another's disks. */
+const inStories = {
+  ...inElections,
+  profile: 'stories',
+  stories: 5,
+  nodes: 3,
+  cascade: false,
+  quorum: 1,
+  grammar: 'ANY',
+  ownLevels: 0,
+  keepRecords: 0,
+  clients: 2,
+  thinkMs: 50,
+  maxRecordBytes: 256,
+  latency: 0.5,
+  flushMs: 0.2,
+  split: 0,
+};
+/** A primary runs on, cut off from the node that takes its place. */
+const whenCutOff = { ...inStories, referee: false, story: 'cut-off' };
+const whenALeaseLapses = { ...inStories, referee: true, story: 'lapse', ttlMs: 2_000 };
+const inSwitchovers = { ...inStories, story: 'switch-over' };
 
 export const simulated = [
   {
@@ -56,6 +78,126 @@ export const simulated = [
         await core.native.truncate(upTo, 'x.diverged', 'unseen');
       }`,
     plan: inElections,
+    tests,
+  },
+  {
+    name: 'sim_acknowledged_before_the_flush',
+    like: 'etcd, NATS: a node acknowledges what is not on its stable storage yet',
+    file: 'src/transport/primary_link.ts',
+    find: 'flushPosition: this.#ackedFlush,\n        flushLsn: state[State.FLUSH_LSN]!,',
+    replace: 'flushPosition: this.#ackedWrite,\n        flushLsn: state[State.CLOSED_LSN]!,',
+    plan: { ...inElections, latency: 0.05, jitter: 0.05, flushMs: 15, clients: 1 },
+    tests,
+  },
+  {
+    name: 'sim_end_taken_for_an_acknowledgement',
+    like: 'PostgreSQL: where a standby says that it goes on from is taken for what it has flushed',
+    file: 'src/replication/progress.ts',
+    find: 'this.sent(start.position, start.lsn);',
+    replace: `this.sent(start.position, start.lsn);
+    this.flushPosition = start.position;
+    this.flushLsn = start.lsn;`,
+    plan: whenCutOff,
+    tests,
+  },
+  {
+    name: 'sim_fenced_and_acknowledging',
+    like: 'NATS: who has voted for another goes on to acknowledge its old leader',
+    file: 'src/transport/follower.ts',
+    find: "this.#link?.drop(new WalError('WAL_CLOSED', reason));",
+    replace: '',
+    plan: whenCutOff,
+    tests,
+  },
+  {
+    name: 'sim_fence_not_stored',
+    like: 'Redis-Raft: a vote that was answered is forgotten by a crash, and given again',
+    file: 'src/transport/follower.ts',
+    find: "await this.native.storeRole(role, term, candidate, '');",
+    replace: '',
+    plan: whenCutOff,
+    tests,
+  },
+  {
+    name: 'sim_short_log_promoted',
+    like: 'SAFETY 3.4: a quorum of answers that need not meet the quorum of acknowledgements',
+    file: 'src/replication/candidacy.ts',
+    find: 'return Math.max(1, rule.members.length - acknowledging(rule) + 1);',
+    replace: 'return Math.max(1, rule.members.length - acknowledging(rule));',
+    plan: whenCutOff,
+    tests,
+  },
+  {
+    name: 'sim_best_log_not_taken',
+    like: 'semi-sync: a replica is promoted, and the one that had more is rewound to it',
+    file: 'src/api/win_epoch.ts',
+    find: 'await standby.extend(best.history, best.end.position, endpoint, call.signal);',
+    replace: '',
+    plan: whenCutOff,
+    tests,
+  },
+  {
+    name: 'sim_tail_of_an_old_primary_kept',
+    like: 'MySQL #99370: an old primary follows with what it alone had in its log',
+    file: 'src/transport/follower.ts',
+    find: 'if (this.#closed().position > position) {\n        const isPlain',
+    replace:
+      'if (this.#closed().position > position && !this.isReturning) {\n        const isPlain',
+    plan: whenCutOff,
+    tests,
+  },
+  {
+    name: 'sim_fork_by_the_lengths',
+    like: 'Kafka before KIP-101: where two logs part is told by their lengths',
+    file: 'src/replication/history.ts',
+    find: 'return lower(goesOn(a, i), goesOn(b, j));',
+    replace: 'return lower(a.end, b.end);',
+    plan: whenCutOff,
+    tests,
+  },
+  {
+    name: 'sim_lease_not_asked',
+    like: 'a leader that acknowledges by a lease which has ended while it was paused',
+    file: 'src/transport/primary_hub.ts',
+    find: "if (level !== 'off' && !this.#mayAcknowledge()) return 0;",
+    replace: '',
+    plan: whenALeaseLapses,
+    tests,
+  },
+  {
+    name: 'sim_lease_by_its_timer',
+    like: 'etcd #20418: a process that was paused goes on as the leader until a timer tells it',
+    file: 'src/referee/lease_keeper.ts',
+    find: 'return this.#lease.holds(this.#environment.bootTime());',
+    replace: "return this.#state === 'held';",
+    plan: whenALeaseLapses,
+    tests,
+  },
+  {
+    name: 'sim_lease_from_the_answer',
+    like: 'SAFETY 4.3: the deadline is counted from the answer, which may be late',
+    file: 'src/referee/store_referee.ts',
+    find: 'deadlineOf(sentMs, renewed.ttlMs, this.timing)',
+    replace: 'deadlineOf(this.#environment.bootTime(), renewed.ttlMs, this.timing)',
+    plan: whenALeaseLapses,
+    tests,
+  },
+  {
+    name: 'sim_appends_while_it_hands_over',
+    like: 'an append between the last flush and the demotion is in no log but the old one',
+    file: 'src/api/switchover.ts',
+    find: 'driver.pause(switching(to));',
+    replace: 'void switching;',
+    plan: inSwitchovers,
+    tests,
+  },
+  {
+    name: 'sim_never_takes_appends_again',
+    like: 'a switchover that failed leaves a primary that refuses all',
+    file: 'src/api/switchover.ts',
+    find: '    driver.resume();\n    throw error;',
+    replace: '    throw error;',
+    plan: inSwitchovers,
     tests,
   },
 ];
