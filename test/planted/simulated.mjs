@@ -2,6 +2,7 @@
 const tests = 'test/sim/planted.test.ts';
 /** `plan`: what runs are to be like, so that they come to it. */
 const inElections = { profile: 'quick', level: 'remote_flush', whenMissing: 'block' };
+const onSlowDisks = { ...inElections, latency: 0.05, jitter: 0.05, flushMs: 15 };
 /** Stories of one kind (sim/stories.ts), with three nodes that wait for one another's disks. */
 const inStories = {
   ...inElections,
@@ -86,18 +87,16 @@ export const simulated = [
     file: 'src/transport/primary_link.ts',
     find: 'flushPosition: this.#ackedFlush,\n        flushLsn: state[State.FLUSH_LSN]!,',
     replace: 'flushPosition: this.#ackedWrite,\n        flushLsn: state[State.CLOSED_LSN]!,',
-    plan: { ...inElections, latency: 0.05, jitter: 0.05, flushMs: 15, clients: 1 },
+    plan: { ...onSlowDisks, clients: 1 },
     tests,
   },
   {
-    name: 'sim_end_taken_for_an_acknowledgement',
-    like: 'PostgreSQL: where a standby says that it goes on from is taken for what it has flushed',
+    name: 'sim_memory_taken_for_a_disk',
+    like: 'Redis WAIT: a primary counts what a standby has received, and calls it safe',
     file: 'src/replication/progress.ts',
-    find: 'this.sent(start.position, start.lsn);',
-    replace: `this.sent(start.position, start.lsn);
-    this.flushPosition = start.position;
-    this.flushLsn = start.lsn;`,
-    plan: whenCutOff,
+    find: 'const flush = ends.find(ack.flushPosition);',
+    replace: 'const flush = ends.find(ack.writePosition);',
+    plan: { ...onSlowDisks, clients: 4, thinkMs: 50 },
     tests,
   },
   {

@@ -10,9 +10,10 @@ interface Planted {
 
 /** How many seeds may pass before a bug that was put back is found (test/planted). */
 const mostSeeds = 60;
-const mostMs = 45_000;
+/** No seed begins later: for a machine that does many other things. */
+const mostMs = 90_000;
 
-it('finds nothing wrong, or says with which seed it did', { timeout: 120_000 }, async () => {
+it('finds nothing wrong, or says with which seed it did', { timeout: 170_000 }, async () => {
   const isPlanted = process.env.WALMIRROR_PLANT !== undefined;
   const list = new URL('../planted/simulated.mjs', import.meta.url).href;
   const { simulated } = (await import(list)) as { simulated: readonly Planted[] };
