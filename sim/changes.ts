@@ -85,6 +85,7 @@ export class Changes {
         (done) => {
           if (life !== from.life) return;
           this.#ended(change, `switched over to ${to.name}`);
+          this.#group.counts.changes += 1;
           const what = `${from.name} has handed over to ${to.name} at LSN ${done.lsn}`;
           demand(!from.isPrimary, () => `${what}, and is the primary itself`);
           demand(done.term.epoch > epoch, () => `${what}, in epoch ${done.term.epoch}`);
@@ -129,7 +130,6 @@ export class Changes {
 
   #ended(change: Change, how: string): void {
     change.isOver = true;
-    this.#group.counts.changes += 1;
     this.#simulation.note(`@ ${change.from.name}: ${how}`, 0);
   }
 

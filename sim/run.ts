@@ -16,6 +16,8 @@ export interface Outcome {
   readonly appends: number;
   readonly acknowledged: number;
   readonly promotions: number;
+  /** Switchovers that came about. */
+  readonly changes: number;
   readonly restarts: number;
   readonly checks: number;
 }
@@ -62,6 +64,7 @@ export async function runPlan(plan: Plan): Promise<Outcome> {
     appends: oracle.appends,
     acknowledged: oracle.acknowledged,
     promotions: counts.promotions,
+    changes: counts.changes,
     restarts: counts.restarts,
     checks: counts.checks,
   };

@@ -66,6 +66,7 @@ export const simulated = [
     find: 'await standby.stop();',
     replace: `await standby.stop();
       await core.native.truncate(core.native.state[4] > 4096 ? 4096 : 0, 'x.diverged');`,
+    plan: { ...inElections, referee: false },
     tests,
   },
   {

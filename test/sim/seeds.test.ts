@@ -29,6 +29,27 @@ describe('the simulator', { timeout: 120_000 }, () => {
     expect(outcome.hash).toBe((await runSeed(21, faults)).hash);
   });
 
+  it.each([
+    { referee: false, whenMissing: 'block' },
+    { referee: true, whenMissing: 'degrade' },
+  ] as const)('hands over and finds nothing wrong, with %o', async (wanted) => {
+    const plan = planOf(1, {
+      ...{ profile: 'stories', stories: 4, story: 'switch-over', level: 'remote_flush' },
+      ...{ nodes: 3, cascade: false, quorum: 1, grammar: 'ANY' },
+      ...wanted,
+    });
+    const outcome = await runPlan(plan);
+    expect(outcome.failure).toBeUndefined();
+    expect(outcome.changes).toBeGreaterThan(0);
+  });
+
+  it('keeps what a seed has drawn before its stories', () => {
+    const [none, some] = [0, 3].map((stories) => planOf(41, { stories }));
+    const { faults, ...options } = some!;
+    expect(faults.slice(0, none!.faults.length)).toEqual(none!.faults);
+    expect({ ...options, stories: 0, faults: none!.faults }).toEqual(none);
+  });
+
   it.each([31, 32, 33, 34])('seed %i finds nothing wrong', async (seed) => {
     const outcome = await runSeed(seed);
     expect(outcome.failure).toBeUndefined();
