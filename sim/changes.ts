@@ -1,4 +1,4 @@
-import { WalError } from 'walmirror';
+import { type Log, WalError } from 'walmirror';
 import type { Random, Simulation } from 'walmirror/testing';
 import type { Group } from './group.js';
 import { dir, type Member } from './member.js';
@@ -14,6 +14,9 @@ const refusals = [
   'WAL_SPLIT',
   'WAL_CLOSED',
   'WAL_FAILED',
+  'WAL_IO',
+  'WAL_FLUSH_FAILED',
+  'WAL_NO_SPACE',
 ];
 const givenUp = 'the operator has thought better of it';
 
@@ -65,7 +68,7 @@ export class Changes {
 
   switchOver(from: Member, to: Member, random: Random): void {
     const { log } = from;
-    if (log === undefined || !from.isPrimary || this.isUnderWay) return;
+    if (log === undefined || !this.#mayAsk(from)) return;
     const change = this.#began(from, to);
     const { life, epoch } = from;
     const timeout = random.chance(0.4) ? random.integer(20, 2_000) : undefined;
@@ -87,7 +90,7 @@ export class Changes {
           this.#ended(change, `switched over to ${to.name}`);
           this.#group.counts.changes += 1;
           const what = `${from.name} has handed over to ${to.name} at LSN ${done.lsn}`;
-          demand(!from.isPrimary, () => `${what}, and is the primary itself`);
+          demand(!isPrimary(log), () => `${what}, and is the primary itself`);
           demand(done.term.epoch > epoch, () => `${what}, in epoch ${done.term.epoch}`);
           demand(from.lastLsn <= done.lsn, () => `${what}, and has taken LSN ${from.lastLsn}`);
           if (toLife === to.life) this.#requireLeads(from, to, done.term.epoch, done.lsn, what);
@@ -101,10 +104,10 @@ export class Changes {
 
   stepDown(from: Member): void {
     const { log, life } = from;
-    const { plan, referee } = this.#group;
-    if (log === undefined || !from.isPrimary || this.isUnderWay) return;
-    // It is no candidate for a while, and may be the only one that has all.
-    if (referee !== undefined && plan.whenMissing === 'degrade') return;
+    if (log === undefined || !this.#mayAsk(from)) return;
+    // It is no candidate until it has followed another, and may be the only one that may lead: then
+    // somebody has to promote it by hand (docs/failover.md).
+    if (this.#group.referee !== undefined) return;
     const change = this.#began(from, undefined);
     log
       .demote()
@@ -112,13 +115,18 @@ export class Changes {
         () => {
           if (life !== from.life) return;
           this.#ended(change, 'demoted');
-          demand(!from.isPrimary, () => `${from.name} was demoted, and is the primary`);
+          demand(!isPrimary(log), () => `${from.name} was demoted, and is the primary`);
         },
         (error: unknown) => {
           if (life === from.life) this.#refused(change, error);
         },
       )
       .catch((error: unknown) => this.#group.fail(error));
+  }
+
+  /** The call is made in its process. */
+  #mayAsk(from: Member): boolean {
+    return from.isPrimary && !from.isBetween && !from.machine.isPaused && !this.isUnderWay;
   }
 
   #began(from: Member, to: Member | undefined): Change {
@@ -162,4 +170,9 @@ export class Changes {
       this.#group.fail(new Violation(`${from.name} did not hand over, and takes nothing any more`));
     });
   }
+}
+
+/** By the log itself: of its events some may be on their way. */
+function isPrimary(log: Log): boolean {
+  return log.status().role === 'primary';
 }

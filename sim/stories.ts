@@ -57,7 +57,7 @@ export function storiesOf(random: Random, plan: Shape, only?: StoryKind): Fault[
 }
 
 function kindsOf({ referee }: Shape): readonly StoryKind[] {
-  return referee ? ['step-down', 'lapse'] : ['step-down', 'cut-off', 'rivals'];
+  return referee ? ['lapse'] : ['step-down', 'cut-off', 'rivals'];
 }
 
 /** Some twenty messages and flushes, one after the other: so long takes a change of roles. */
