@@ -68,7 +68,8 @@ export class Changes {
 
   switchOver(from: Member, to: Member, random: Random): void {
     const { log } = from;
-    if (log === undefined || !this.#mayAsk(from)) return;
+    // A standby between is opened without the referee of the others.
+    if (log === undefined || to.isBetween || !this.#mayAsk(from)) return;
     const change = this.#began(from, to);
     const { life, epoch } = from;
     const timeout = random.chance(0.4) ? random.integer(20, 2_000) : undefined;
