@@ -220,11 +220,14 @@ export class Group implements MemberHost {
     const fed = new Set<string>();
     const standbys = member.isPrimary ? (member.log?.status().standbys ?? []) : [];
     for (const { name, state } of standbys) if (state !== 'disconnected') fed.add(name);
+    const own = member.machine.disk;
+    // Of one with a tail of its own nobody knows here how much of that will go.
+    const common = ({ hasLog, machine: { disk } }: Member): number => {
+      const last = hasLog ? disk.durable(dir) : 0;
+      return last > 0 && disk.durable(dir, last) === own.durable(dir, last) ? last : 0;
+    };
     const away = this.members.filter((each) => each !== member && !fed.has(each.name));
-    return Math.min(
-      ...away.map((each) => (each.hasLog ? each.machine.disk.durable(dir) : 0)),
-      Number.MAX_SAFE_INTEGER,
-    );
+    return Math.min(...away.map(common), Number.MAX_SAFE_INTEGER);
   }
 
   /** Nothing is visible before it is safe: on as many disks as the policy says. */

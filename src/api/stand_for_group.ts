@@ -1,6 +1,7 @@
 import { standBy } from '../referee/candidate.js';
 import { HeldGroup } from '../referee/held_group.js';
 import type { GroupView } from '../referee/referee.js';
+import { isFence } from '../replication/fence.js';
 import { claimOf } from './claims.js';
 import type { LogCore } from './core.js';
 import { WalError } from './errors.js';
@@ -12,9 +13,9 @@ export function standForGroup(core: LogCore, standby: StandbyDriver): void {
   const { referee } = core.options;
   if (referee === undefined) return;
   const { signal } = core.roleEnds;
-  // One that was fenced, where nobody after it has come so far as to acknowledge anything.
+  // One that was fenced for a candidate, if nobody has come so far as to acknowledge anything.
   const mayReturn = ({ rule }: GroupView): boolean =>
-    rule?.primary === core.info.nodeId && core.rejoin?.state !== 'split';
+    rule?.primary === core.info.nodeId && isFence(core.native.info().term);
   const mayStand = (view: GroupView): boolean =>
     (standby.role === 'standby' || mayReturn(view)) &&
     !standby.promoting &&

@@ -189,7 +189,7 @@ function lostBetween(
 
 /**
  * What was acknowledged is in one of these logs, so it is in the best of them. Who was fenced goes
- * on with its own history, by its operator's word.
+ * on with its own history: by its operator's word, or because it is the best.
  */
 async function takeBest(
   core: LogCore,
@@ -198,11 +198,12 @@ async function takeBest(
   granted: readonly FencedMember[],
   { force, signal }: Pick<Candidacy, 'force' | 'signal'>,
 ): Promise<void> {
-  if (!(standby instanceof StandbyDriver) || standby.role !== 'standby') return;
+  const follows = standby instanceof StandbyDriver && standby.role === 'standby';
+  if (!follows && force) return;
   const best = bestOf([own, ...granted.map(({ grant }) => grant)]);
   const member = granted.find(({ grant }) => grant === best);
   if (member === undefined) return;
-  if (!isPrefixOf(own, best)) {
+  if (!follows || !isPrefixOf(own, best)) {
     if (force) return;
     const text = `the log of ${best.name} is the best one, and this one does not go on as it does`;
     throw new WalError('WAL_PROMOTION_REFUSED', text, { hint: `Promote ${best.name} instead.` });

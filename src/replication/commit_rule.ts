@@ -37,9 +37,16 @@ export interface ActiveRule {
  *
  * Who is let in later records what is newest by then before its first acknowledgement, so it does
  * not undo what is in force.
+ *
+ * All that was acknowledged so far is more than the commit place may know: whoever is promoted has
+ * it all in its log, and may have heard of its being committed for a part. So what the term began
+ * with counts as acknowledged too. Scenario: a standby that is far behind is the first that follows
+ * the new primary, and records that it alone counts before it has what the old one acknowledged;
+ * the new primary is lost. By what that standby has recorded it holds whatever was acknowledged.
  */
 export class CommitRule {
   readonly #quorum: Quorum;
+  readonly #termStart: number;
   readonly #reached: Reached = { position: 0, lsn: 0 };
   #policy: CommitPolicy;
   #alone = false;
@@ -56,10 +63,11 @@ export class CommitRule {
   #stirred = true;
   #live = 0;
 
-  /** The opening rule was recorded with the term. */
-  constructor(policy: CommitPolicy, quorum: Quorum) {
+  /** The opening rule was recorded with the term, which begins at this position of the log. */
+  constructor(policy: CommitPolicy, quorum: Quorum, termStart: number) {
     this.#policy = policy;
     this.#quorum = quorum;
+    this.#termStart = termStart;
     this.#inForce = this.#activate(openingRule(policy));
     this.#refresh();
   }
@@ -194,17 +202,27 @@ export class CommitRule {
   #isMet(next: ActiveRule, commitPosition: number): boolean {
     if (next.alone) return true;
     const { rule, alone, standbys } = this.#inForce;
-    if (!alone && standbys !== undefined && next.standbys !== undefined) {
-      const counts = { from: standbys.count, to: next.standbys.count };
-      if (implies(rule, next.rule, counts)) return true;
+    if (next.standbys === undefined) return false;
+    const to = next.standbys.count;
+    const place = Math.max(commitPosition, this.#termStart);
+    if (alone || standbys === undefined) return this.#hasFlushed(next, place);
+    const from = standbys.count;
+    if (rule.members.length >= from) {
+      return implies(rule, next.rule, { from, to }) || this.#hasFlushed(next, place);
     }
-    return this.#hasFlushed(next, commitPosition);
+    // By so few nothing was acknowledged, so it says nothing of what was before. By fewer than are
+    // asked for each one alone is taken to hold it all.
+    return this.#hasFlushed(next, place, Math.min(to, next.rule.members.length));
   }
 
   /** Flushed, whatever the level: it may be what a standby alone is asked for later. */
-  #hasFlushed({ standbys, present }: ActiveRule, position: number): boolean {
+  #hasFlushed(
+    { standbys, present }: ActiveRule,
+    position: number,
+    count = standbys?.count ?? 0,
+  ): boolean {
     if (standbys === undefined) return false;
-    const isThere = kth(present, standbys.count, 'flush', this.#reached);
+    const isThere = kth(present, count, 'flush', this.#reached);
     return isThere && this.#reached.position >= position;
   }
 

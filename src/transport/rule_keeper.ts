@@ -53,7 +53,8 @@ export class RuleKeeper {
     this.#host = host;
     this.#quorum = quorum;
     this.#degradeAfter = degradeAfter;
-    this.rules = new CommitRule(policy, quorum);
+    const { history } = host.native.info();
+    this.rules = new CommitRule(policy, quorum, history.at(-1)?.position ?? 0);
   }
 
   /** Decides on another policy; it is in force when `isSettled` says so. */

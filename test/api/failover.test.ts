@@ -289,9 +289,14 @@ describe('a group with a referee', () => {
     const { role, events } = old.status();
     expect(role).toBe('fenced');
     expect(events.map(({ message }) => message).join()).toMatch(/knows of commits .* lacks/);
-    await b.resumeFailover();
-    await until(() => isPrimary(b), 'b takes over', takeoverMs);
-    expect(await textsOf(b)).toHaveLength(2);
+    // Nor later by itself, when nobody can tell it any more.
+    await b.close();
+    await old.resumeFailover();
+    await new Promise((resolve) => setTimeout(resolve, 3000));
+    expect(old.status().role).toBe('fenced');
+    const again = await nodes.open('b', anyOne);
+    await until(() => isPrimary(again), 'b takes over', takeoverMs);
+    expect(await textsOf(again)).toHaveLength(2);
   });
 
   it('is given back by who cannot open its epoch, and follows again', async () => {

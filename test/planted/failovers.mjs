@@ -25,6 +25,14 @@ export const failovers = [
     tests: 'test/replication/candidacy.test.ts',
   },
   {
+    name: 'older_copy_returns',
+    like: 'a restored directory that lacks what was acknowledged leads when nobody can tell it',
+    file: 'src/api/stand_for_group.ts',
+    find: 'rule?.primary === core.info.nodeId && isFence(core.native.info().term);',
+    replace: 'rule?.primary === core.info.nodeId && isFence !== undefined;',
+    tests: 'test/api/failover.test.ts',
+  },
+  {
     name: 'fenced_for_good',
     like: 'an old primary waits for a successor that never led',
     file: 'src/api/stand_for_group.ts',

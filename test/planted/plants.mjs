@@ -381,6 +381,22 @@ export const inTypeScript = [
     tests: 'test/replication/handshake.test.ts',
   },
   {
+    name: 'member_before_it_caught_up',
+    like: 'Kafka: a replica that is behind is in sync with a new leader, and leads without the rest',
+    file: 'src/replication/commit_rule.ts',
+    find: 'const place = Math.max(commitPosition, this.#termStart);',
+    replace: 'const place = commitPosition;',
+    tests: 'test/replication/rule.test.ts',
+  },
+  {
+    name: 'member_by_a_rule_of_too_few',
+    like: 'what nobody could be acknowledged by is taken to say who has what was acknowledged',
+    file: 'src/replication/commit_rule.ts',
+    find: 'if (rule.members.length >= from) {',
+    replace: 'if (from > 0) {',
+    tests: 'test/replication/rule.test.ts',
+  },
+  {
     name: 'member_before_the_rule',
     like: 'NATS: a member counts before the change of members is known to all',
     file: 'src/replication/commit_rule.ts',

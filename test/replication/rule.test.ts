@@ -14,9 +14,9 @@ function policyOf(standbys: string | undefined, level: CommitLevel = 'remote_flu
 }
 
 /** A primary whose commit place is at `commit` whatever happens, so that steps show one by one. */
-function setUp(standbys: string | undefined) {
+function setUp(standbys: string | undefined, termStart = 0) {
   const quorum = new Quorum();
-  const rule = new CommitRule(policyOf(standbys), quorum);
+  const rule = new CommitRule(policyOf(standbys), quorum, termStart);
   const state = { commit: 0 };
   const told: string[][] = [];
   const update = (): void => {
@@ -107,6 +107,32 @@ describe('the rule of a primary', () => {
     join('y');
     join('x');
     expect(rule.newest).toMatchObject({ number: 3, rule: { members: ['x', 'y'] } });
+  });
+
+  it('names nobody who lacks what was there when its term began', () => {
+    const one = setUp('ANY 1 (*)', 100);
+    const x = one.join('x');
+    one.flushed(x, 99);
+    expect(one.told).toEqual([]);
+    one.flushed(x, 100);
+    expect(one.told).toEqual([['x']]);
+    one.recordAll();
+    // It is one of those of whom one has all.
+    one.join('y');
+    expect(one.told).toEqual([['x'], ['x', 'y']]);
+
+    // By a rule of fewer than are asked for each of them may be promoted alone.
+    const two = setUp('ANY 2 (*)', 100);
+    two.flushed(two.join('x'), 100);
+    two.recordAll();
+    const late = two.join('y');
+    two.recordAll();
+    expect(two.told).toEqual([['x']]);
+    two.flushed(late, 100);
+    expect(two.told).toEqual([['x'], ['x', 'y']]);
+    two.recordAll();
+    two.join('z');
+    expect(two.told.at(-1)).toEqual(['x', 'y', 'z']);
   });
 
   it('is recorded one after the other: who comes meanwhile is in the next one', () => {

@@ -45,7 +45,7 @@ class Group {
   #committed = 0;
 
   constructor(policy: CommitPolicy) {
-    this.rules = new CommitRule(policy, this.quorum);
+    this.rules = new CommitRule(policy, this.quorum, 0);
     this.commit = new CommitPlace(this.rules, { position: 0, lsn: 0 });
     this.commit.openedAt({ position: 0, lsn: 0 }, 0);
     this.recordedHere = openingRule(policy);

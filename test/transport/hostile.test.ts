@@ -59,12 +59,12 @@ describe('an acknowledgement that lies', () => {
 
   it('but an honest one moves the commit place', async () => {
     const { raw, place } = await honest();
-    raw.ack({
-      writePosition: place.position,
-      writeLsn: 2,
-      flushPosition: place.position,
-      flushLsn: 2,
-    });
+    const { position, lsn } = place;
+    const all = { writePosition: position, writeLsn: lsn, flushPosition: position, flushLsn: lsn };
+    raw.ack(all);
+    // With all of it, it is named by the rule, which it has to record.
+    await raw.until(() => raw.rules.length === 2);
+    raw.ack(all);
     await until(() => primary.hub.commit.lsn === 2);
     expect(primary.hub.commit).toEqual(place);
   });
@@ -133,7 +133,11 @@ describe('an acknowledgement that lies', () => {
 
     it('by a place within a batch counts up to the end of the one before', async () => {
       const raw = await behind();
-      raw.ack({ writePosition: inside, flushPosition: inside });
+      const place = { writePosition: inside, flushPosition: inside };
+      raw.ack(place);
+      // The rule that names it is told then; here nothing is read.
+      await until(() => (primary.hub.status().standbys[0]?.flush.position ?? 0) > 0);
+      raw.ack({ ...place, rule: 2 });
       await until(() => primary.hub.status().standbys[0]?.counts === true);
       const opening = { position: primary.log.native.info().opened, lsn: 0 };
       expect(primary.hub.status().standbys).toMatchObject([{ write: opening, flush: opening }]);

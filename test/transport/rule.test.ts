@@ -153,7 +153,10 @@ describe('the rule for commits', () => {
     const ids = ['c'.repeat(32), 'd'.repeat(32)] as const;
     const first = await RawStandby.admitted(primary.port, ids[0], 'c');
     open.push(async () => first.socket.destroy());
-    first.ack({});
+    const start = { writePosition: 4096, flushPosition: 4096 };
+    first.ack(start);
+    await first.until(() => first.rules.length === 2);
+    first.ack(start);
     await until(() => primary.hub.status().standbys[0]?.counts === true);
     const second = await RawStandby.admitted(primary.port, ids[1], 'd');
     open.push(async () => second.socket.destroy());
@@ -166,10 +169,10 @@ describe('the rule for commits', () => {
     await until(() => primary.hub.status().standbys[1]?.flush.lsn === lsn);
     expect(primary.hub.status().standbys.map(({ counts }) => counts)).toEqual([true, false]);
     expect(primary.hub.commit.lsn).toBe(0);
-    await first.until(() => first.rules.length === 2);
-    expect(first.rules[1]).toEqual(second.rules[0]);
+    await first.until(() => first.rules.length === 3);
+    expect(first.rules[2]).toEqual(second.rules[0]);
     const moves = primary.commitMoves;
-    first.ack({});
+    first.ack(start);
     await until(() => primary.hub.commit.lsn === lsn);
     expect(primary.commitMoves).toBeGreaterThan(moves);
     expect(primary.hub.standbysAt('remote_flush', lsn)).toEqual(['d']);
