@@ -382,7 +382,7 @@ export const inTypeScript = [
   },
   {
     name: 'member_before_it_caught_up',
-    like: 'Kafka: a replica that is behind is in sync with a new leader, and leads without the rest',
+    like: 'Kafka: a replica that is behind is in sync with a new leader, and leads without all',
     file: 'src/replication/commit_rule.ts',
     find: 'const place = Math.max(commitPosition, this.#termStart);',
     replace: 'const place = commitPosition;',
