@@ -24,6 +24,8 @@ export interface Outcome {
 
 /** For all to be well again once the last fault is over. */
 const livenessMs = 180_000;
+/** How long one record is waited for before another is tried. */
+const againMs = 60_000;
 const mostEvents = 2_000_000;
 
 /** Runs one seed, with all its faults or with these of them. */
@@ -136,7 +138,9 @@ async function recover(simulation: Simulation, group: Group): Promise<void> {
           member === primary || (status.role === 'standby' && status.term.epoch === primary.epoch)
         );
       });
-    while (!hasAll() && simulation.now < end) await simulation.run(100);
+    // Where commits wait for nobody, it is gone with a primary that was replaced meanwhile.
+    const until = Math.min(end, simulation.now + againMs);
+    while (!hasAll() && simulation.now < until) await simulation.run(100);
     if (hasAll()) return;
   }
 }

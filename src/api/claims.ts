@@ -38,18 +38,19 @@ export async function claimToOpen(core: LogCore, referee: Referee): Promise<Held
   const { ttlMs, renewEveryMs } = referee.timing;
   const endsAt = environment.now() + 2 * ttlMs;
   for (;;) {
+    // By when it was asked: an answer may wait for as long as the process is stopped.
+    const isLate = environment.now() >= endsAt;
     try {
       const answer = await referee.acquire(claimOf(core, 'open'), { signal });
       if ('grant' in answer) {
         return new HeldGroup({ referee, grant: answer.grant, environment });
       }
-      const isLate = environment.now() >= endsAt;
       const isNamesake = isHeldByNamesake(core, answer);
       if (!isNamesake && (isLate || !mayPass(core, answer))) throw notGranted(answer.refusal);
       if (isLate) throw lockedElsewhere(core);
     } catch (error) {
       const isPassing = error instanceof WalError && error.code === 'WAL_REFEREE_AWAY';
-      if (!isPassing || environment.now() >= endsAt) throw error;
+      if (!isPassing || isLate) throw error;
     }
     await pause(environment, renewEveryMs / 2, signal);
     signal?.throwIfAborted();
