@@ -424,8 +424,8 @@ export const inTypeScript = [
     name: 'back_before_it_caught_up',
     like: 'MySQL semi-sync: a standby counts again that lacks what was acknowledged without it',
     file: 'src/replication/commit_rule.ts',
-    find: 'return this.#hasFlushed(next, commitPosition);',
-    replace: 'return commitPosition >= 0;',
+    find: 'return this.#hasFlushed(next, place);',
+    replace: 'return place >= 0;',
     tests: 'test/replication/rule_model.test.ts',
   },
   {
