@@ -121,6 +121,9 @@ export async function takeGroup(
   const judged = { force: false, maximumLag, recorded };
   const plan = { ...judged, policy, listen: undefined, group: async () => group };
   try {
+    // Where another may have acknowledged something since, it is for an operator to say.
+    const mayReturn = standby.role === 'standby' || recorded?.primary === core.info.nodeId;
+    if (!mayReturn) throw notRejoined(core);
     await become(core, standby, { ...plan, signal });
   } catch (error) {
     // It is renewed until then, whatever it was refused for.
@@ -198,8 +201,6 @@ async function takeRole(core: LogCore, standby: Promotable, plan: Plan): Promise
       begin();
       await standby.quiet();
       if (standby.role !== 'fenced') throw hasRejoined();
-      // Where another may have acknowledged something since, it is for an operator to say.
-      if (!plan.force && plan.recorded?.primary !== core.info.nodeId) throw notRejoined(core);
     }
     const { win = (candidacy) => winEpoch(core, standby, candidacy) } = plan;
     const won = await win({ ...plan, grant, begin });
