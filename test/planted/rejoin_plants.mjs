@@ -89,9 +89,9 @@ export const rejoinInTypeScript = [
   {
     name: 'promoted_before_it_is_told',
     like: 'SAFETY 3.2: an application appends on stale state',
-    file: 'src/api/promote.ts',
-    find: '  if (core.rebuild.pending !== null) await core.rebuild.told(signal);\n',
-    replace: '',
+    file: 'src/api/rebuild.ts',
+    find: 'return this.#pending === null;',
+    replace: 'return this.#pending === null || core.state !== undefined;',
     tests: 'test/api/rebuild.test.ts',
   },
   {

@@ -110,15 +110,6 @@ export const simulated = [
     tests,
   },
   {
-    name: 'sim_fence_not_stored',
-    like: 'Redis-Raft: a vote that was answered is forgotten by a crash, and given again',
-    file: 'src/transport/follower.ts',
-    find: "await this.native.storeRole(role, term, candidate, '');",
-    replace: '',
-    plan: whenCutOff,
-    tests,
-  },
-  {
     name: 'sim_short_log_promoted',
     like: 'SAFETY 3.4: a quorum of answers that need not meet the quorum of acknowledgements',
     file: 'src/replication/candidacy.ts',
