@@ -7,7 +7,7 @@ import { missing } from '../global/requirements.js';
 import { tempDir } from '../global/temp.js';
 
 const reason = missing({ programs: ['strace'] });
-const DELAY_MS = 400;
+const DELAY_MS = 1000;
 
 interface Said {
   readonly slowestMs: number;
