@@ -34,6 +34,8 @@ export class Operator {
   #noPrimarySince: number | undefined;
   /** Somebody was told to take the place of `#last`, and may have done so unseen. */
   #mayBeReplaced = false;
+  /** Told to, and not seen to lead, nor heard to refuse it. */
+  #unseen: Member | undefined;
   #refusals = 0;
   #promoting: { readonly member: Member; readonly life: number } | undefined;
   #nextTry = 0;
@@ -153,6 +155,7 @@ export class Operator {
     const { primary, hasPrimary } = this.#group;
     if (hasPrimary) {
       this.#last = primary;
+      this.#unseen = undefined;
       this.changes.over();
       this.#noPrimarySince = undefined;
       this.#refusals = 0;
@@ -236,6 +239,7 @@ export class Operator {
     if (this.#promoting !== undefined) {
       const { member, life } = this.#promoting;
       if (member.life === life && member.role !== 'primary') return;
+      if (member.life !== life) this.#unseen = member;
       this.#promoting = undefined;
     }
     const since = this.#noPrimarySince;
@@ -263,15 +267,17 @@ export class Operator {
   }
 
   /**
-   * Whom it has promoted last the operator knows, and that only who has heard of that one may come
-   * after it, where the group cannot see to that: each node alone has enough to be promoted where
+   * Whom it has promoted last the operator knows, or may have promoted, and that only who has heard
+   * of that one may come after it, where the group cannot see to that: each node alone has enough to be promoted where
    * commits wait for nobody, or for more than half (docs/operations.md). And of two between whom a
    * change of roles was left half done it is one of these (docs/failover.md).
    */
   #mayFollow(member: Member): boolean {
     if (!this.changes.mayLead(member)) return false;
     if (this.#groupSeesToIt) return true;
-    return (member.log?.status().term.epoch ?? 0) >= (this.#last?.epoch ?? 0);
+    if (this.#unseen !== undefined && !this.#unseen.isRunning) return false;
+    const known = Math.max(this.#last?.epoch ?? 0, epochOf(this.#unseen));
+    return epochOf(member) >= known;
   }
 
   /** Any two promotions ask one node at least that is the same. */
@@ -306,6 +312,7 @@ export class Operator {
     const over = (error?: unknown): void => {
       const isRefused = error !== undefined && member.life === life && member.role !== 'primary';
       if (isRefused) this.#mayBeReplaced = mightBeBefore;
+      else if (member !== this.#last) this.#unseen = member;
       this.#refusal = error === undefined ? '' : String((error as Error).message);
       if (this.#promoting === promoting) this.#promoting = undefined;
     };
@@ -342,4 +349,9 @@ export class Operator {
     this.#seesToPast = false;
     for (const member of members) if (member !== last && member.machine.isOn) member.start();
   }
+}
+
+/** The highest that it knows. */
+function epochOf(member: Member | undefined): number {
+  return member?.log?.status().term.epoch ?? 0;
 }

@@ -47,6 +47,7 @@ export class Desk implements MemberDesk {
       primaryAddress: address,
       connected,
       isCandidate,
+      hasReferee: options.referee !== undefined,
     };
   }
 

@@ -31,6 +31,7 @@ class OpeningDesk implements MemberDesk {
       last: history.at(-1),
       end: { position: state[State.CLOSED_POSITION] ?? 0, lsn: state[State.CLOSED_LSN] ?? 0 },
       ...{ primary: primaryName, primaryAddress: '', connected: false, isCandidate: false },
+      hasReferee: options.referee !== undefined,
     };
   }
 

@@ -87,7 +87,7 @@ function doubtsOfDirectory(info: NativeInfo, { state }: NativeLog): string | nul
   const link = { primary: primaryName, primaryAddress, connected: false, isCandidate: false };
   const rules = { rule, isRuleCurrent: isRuleCurrent(info) };
   const own = { nodeId, name, role, term, last: history.at(-1) };
-  const standing = { ...own, ...rules, commit, end, ...link };
+  const standing = { ...own, ...rules, commit, end, ...link, hasReferee: false };
   const doubts = doubtsOf(standing, []);
   return doubts.length === 0 ? null : describeDoubts({ members: undefined }, doubts);
 }

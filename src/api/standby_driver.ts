@@ -61,6 +61,7 @@ export class StandbyDriver implements Driver {
       identity: { ...core.info, name: core.options.name },
       ...endpoint,
       rejoin: core.options.rejoin,
+      hasReferee: core.options.referee !== undefined,
       seekFirst: core.members !== undefined,
       findPrimary: () => this.#findPrimary(),
       events: {

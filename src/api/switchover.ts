@@ -251,6 +251,9 @@ async function findSuccessor(
   if (found.standing.version < handoverProtocol) {
     throw refused(`${to} is of an older release, which takes no hand-over`);
   }
+  if (core.options.referee !== undefined && !found.standing.hasReferee) {
+    throw refused(`${to} was opened without a referee, and would acknowledge without a lease`);
+  }
   return found;
 }
 

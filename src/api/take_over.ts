@@ -33,7 +33,14 @@ export async function takeOver(core: LogCore, handover: Handover): Promise<Omit<
   requireExact(core, standby, handover);
   const { policy, referee } = core.options;
   const { signal } = core.closing;
-  const group = referee && groupFor(core, standby, referee);
+  const claimed = referee && groupFor(core, standby, referee);
+  const group =
+    claimed &&
+    (async (known: number): Promise<HeldGroup> => {
+      const held = await claimed(known);
+      await requireUntaken(held, handover);
+      return held;
+    });
   const win = (candidacy: Candidacy): Promise<WonEpoch> =>
     wonBy(core, standby, handover, candidacy);
   const plan = { policy, listen: undefined, force: false, group, signal, win };
@@ -73,6 +80,18 @@ function groupFor(
       return offered;
     }
   };
+}
+
+/**
+ * Gives the group back where another has led since it was handed over, and may have acknowledged
+ * something: nobody is asked here. It happens to a process that was stopped in between.
+ */
+async function requireUntaken(group: HeldGroup, { term, name }: Handover): Promise<void> {
+  const { grantedBy } = group;
+  if (grantedBy === undefined || grantedBy.epoch <= term.epoch) return;
+  await group.release();
+  const text = `epoch ${grantedBy.epoch} was begun since ${name} handed over its ${term.epoch}`;
+  throw new WalError('WAL_FENCED', text);
 }
 
 async function wonBy(

@@ -39,6 +39,8 @@ export interface StandbyView extends ReturningLog {
   /** crc of the batch that ends at `end`. */
   readonly crc: number;
   readonly rejoin: RejoinMode;
+  /** A referee grants epochs, each to one node of the group. */
+  readonly hasReferee: boolean;
 }
 
 /** What the driver has to do, in order. After `refuse` or `fail` the connection is closed. */
@@ -189,11 +191,17 @@ export class StandbySession {
     }
   }
 
-  /** An epoch that this node wanted to open itself, and did not, binds it to nobody. */
+  /**
+   * An epoch that this node wanted to open itself, and did not, binds it to nobody. Nor does one
+   * that it handed over, where a referee has granted it to another: its successor never opens it
+   * then.
+   */
   #orderOf(term: Term): TermOrder {
-    const { identity, term: known } = this.#view();
-    const isOwn = isFence(known) && known.opener === identity.nodeId;
-    if (isOwn && known.epoch === term.epoch && !isFence(term)) return 'newer';
+    const { identity, term: known, role, history, hasReferee } = this.#view();
+    const isOwn = known.opener === identity.nodeId;
+    const hasHandedOver = role === 'standby' && history.at(-1)?.opener === identity.nodeId;
+    const isOpened = known.epoch === term.epoch && isFence(known) && !isFence(term);
+    if (isOpened && (isOwn || (hasReferee && hasHandedOver))) return 'newer';
     return compareTerms(term, known);
   }
 

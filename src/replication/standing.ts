@@ -24,6 +24,8 @@ export interface Standing {
   readonly connected: boolean;
   /** It is being promoted. */
   readonly isCandidate: boolean;
+  /** It takes no role that a referee has not granted. */
+  readonly hasReferee: boolean;
 }
 
 /** A node that was fenced: it takes and acknowledges nothing more of an older epoch. */

@@ -61,6 +61,8 @@ export interface FollowerOptions extends Endpoint, Security {
   readonly events: FollowerEvents;
   /** What becomes of records that a new primary lacks, and that may have been seen; or 'ask'. */
   readonly rejoin?: RejoinMode | undefined;
+  /** Default false. */
+  readonly hasReferee?: boolean;
   /** `findPrimary` is asked before the address is tried: it may be of another time. */
   readonly seekFirst?: boolean | undefined;
   /**
@@ -358,6 +360,7 @@ export class Follower implements PrimaryLinkHost {
       rule: isOfLog ? info.rule : null,
       isRuleUndercut: info.isRuleUndercut,
       rejoin: this.#options.rejoin ?? 'ask',
+      hasReferee: this.#options.hasReferee ?? false,
     };
   }
 

@@ -45,7 +45,8 @@ import { getRule, putRule } from './rule_message.js';
  * bit 0: who asks has no log yet, and its ids are zero. `epoch` there is 0. Those of STANDING: bit
  * 0, there is a rule, as in ACCEPT, and else nothing; bit 1, it gets the log from that primary now;
  * bit 2, its log is not empty; bit 3, it is being promoted; bit 4, the rule is that of the
- * last term of which it knows that it was opened. Of GRANT, bit 0: there is a rule; 1, as bit 4.
+ * last term of which it knows that it was opened; bit 5, it asks a referee. Of GRANT, bit 0: there
+ * is a rule; 1, as bit 4.
  */
 export interface MemberRequest {
   readonly minVersion: number;
@@ -118,7 +119,8 @@ export function encodeStanding(standing: MemberStanding): Uint8Array {
       (connected ? 2 : 0) |
       (last === undefined ? 0 : 4) |
       (isCandidate ? 8 : 0) |
-      (standing.isRuleCurrent ? 16 : 0),
+      (standing.isRuleCurrent ? 16 : 0) |
+      (standing.hasReferee ? 32 : 0),
   );
   fields.u8(roles.indexOf(standing.role));
   fields.hex(standing.logId, 32).hex(standing.salt, 16).hex(standing.nodeId, 32);
@@ -137,7 +139,7 @@ export function decodeStanding(bytes: Uint8Array, start: number, end: number): M
   const version = fields.u16();
   const flags = fields.u8();
   const role = roles[fields.u8()];
-  if (flags > 31 || role === undefined) throw invalid('unknown flags');
+  if (flags > 63 || role === undefined) throw invalid('unknown flags');
   const ids = { logId: fields.hex(32), salt: fields.hex(16), nodeId: fields.hex(32) };
   const term = getTerm(fields);
   const last = getTerm(fields);
@@ -155,6 +157,7 @@ export function decodeStanding(bytes: Uint8Array, start: number, end: number): M
     connected: (flags & 2) !== 0,
     isCandidate: (flags & 8) !== 0,
     isRuleCurrent: (flags & 16) !== 0,
+    hasReferee: (flags & 32) !== 0,
     rule: (flags & 1) === 0 ? null : getRule(fields).rule,
   };
   fields.end();

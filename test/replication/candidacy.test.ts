@@ -48,6 +48,7 @@ function standing(nodeId: string, more: Partial<Standing> = {}): Standing {
     primaryAddress: '',
     connected: false,
     isCandidate: false,
+    hasReferee: false,
     ...more,
   };
 }

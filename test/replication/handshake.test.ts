@@ -92,6 +92,7 @@ function standbyView(node: Node): StandbyView {
     rule: rule.rule,
     isRuleUndercut: false,
     rejoin: 'ask',
+    hasReferee: false,
     ...node.knows,
   };
 }
@@ -422,6 +423,21 @@ describe('the handshake', () => {
       { nodeId: c, history: [first], end: 40, term: fenceTerm(2, c) },
     );
     expect(story).toEqual(['store 2.1', 'accept at 40', 'record', 'begin']);
+  });
+
+  it('an epoch that was handed over binds to nobody, where a referee granted it to another', () => {
+    const primary = { nodeId: b, history: [first, promoted], end: 50 };
+    const old = { nodeId: a, history: [first], end: 40, term: fenceTerm(2, c) };
+    const knows = { hasReferee: true };
+    const follows = ['store 2.1', 'accept at 40', 'record', 'begin'];
+    expect(handshake(primary, { ...old, knows })).toEqual(follows);
+    // Without a referee the successor may open it yet; and a candidate counts whom it has fenced.
+    const refuses = ['standby refuses: WAL_FENCED', 'standby: WAL_FENCED'];
+    expect(handshake(primary, old)).toEqual(refuses);
+    expect(handshake(primary, { ...old, nodeId: 'e'.repeat(32), knows })).toEqual(refuses);
+    // Who has followed its opener takes nothing of a second one.
+    const followed = { ...old, term: { ...promoted, opener: c }, knows };
+    expect(handshake(primary, followed)).toContain('primary: split');
   });
 
   it('a standby that passes the log on and has less of it is no reason to stop', () => {

@@ -37,6 +37,7 @@ const standing: MemberStanding = {
   connected: true,
   isCandidate: true,
   isRuleCurrent: true,
+  hasReferee: true,
 };
 
 describe('what members say to each other', () => {
