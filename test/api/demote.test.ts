@@ -1,9 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
+import type { Referee, Sight } from '../../src/referee/referee.js';
 import { isPrimary, RefereedGroup } from './failover_nodes.js';
 import { anyOne, Group, imageOf, stopped, textsOf } from './group_nodes.js';
 import { codeOf, openLog, until, walError } from './helpers.js';
 import { newSteps, openStepping } from './switchover_nodes.js';
+
+/** A referee of which a node hears nothing that it does not ask for. */
+async function* noSight(signal: AbortSignal): AsyncGenerator<Sight> {
+  await new Promise<void>((resolve) => {
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
 
 describe('a demotion', () => {
   it('leaves a standby, durably, with all that was appended; any is promoted by hand', async () => {
@@ -110,6 +118,53 @@ describe('with a referee', () => {
     expect(b.status().roleReason).toBe('promoted');
     expect(outcome?.status).toBe('fulfilled');
     await b.appendAndCommit('two');
+  });
+
+  it('a successor takes nothing that another has led since it was asked', async () => {
+    const group = await RefereedGroup.make(2);
+    let grants = 0;
+    // As where its process was stopped from before another was granted the group until after that.
+    const referee = new Proxy(group.referee('b'), {
+      get(target, key) {
+        const value: unknown = Reflect.get(target, key, target);
+        if (key === 'watch') return ({ signal }: { signal: AbortSignal }) => noSight(signal);
+        if (key !== 'acquire') return typeof value === 'function' ? value.bind(target) : value;
+        return async (...given: Parameters<Referee['acquire']>) => {
+          const answer = await target.acquire(...given);
+          if (!('grant' in answer)) return answer;
+          grants += 1;
+          const { rule } = answer.grant;
+          return { grant: { ...answer.grant, rule: { ...rule, epoch: answer.grant.epoch } } };
+        };
+      },
+    });
+    const a = await group.open('a', { openAlone: true, ...anyOne });
+    const b = await group.open('b', { ...anyOne, follow: { port: group.group.ports.a }, referee });
+    await b.connected();
+    await a.appendAndCommit('one');
+    await until(() => a.status().policy?.inForce === true, 'the rule');
+    await until(() => b.status().flushLsn === 1, 'b has the first record');
+    a.switchover({ to: 'b' }).catch(() => undefined);
+    await until(() => grants === 1 && !isPrimary(a), 'it was handed over');
+    await until(() => isPrimary(a), 'a leads again', 20_000);
+    expect(isPrimary(b)).toBe(false);
+    await a.appendAndCommit('two');
+    expect(await textsOf(a)).toEqual(['one', 'two']);
+  });
+
+  it('nothing is handed over to a member that asks no referee', async () => {
+    const group = await RefereedGroup.make(2);
+    const a = await group.open('a', { openAlone: true, ...anyOne });
+    const follow = { port: group.group.ports.a };
+    const b = await openLog({ ...group.group.of('b'), ...anyOne, follow });
+    await b.connected();
+    await a.appendAndCommit('one');
+    await until(() => a.status().policy?.inForce === true, 'the rule');
+    const error = await walError(() => a.switchover({ to: 'b' }));
+    expect(error.code).toBe('WAL_SWITCHOVER_REFUSED');
+    expect(error.message).toContain('without a referee');
+    await a.appendAndCommit('two');
+    expect(isPrimary(b)).toBe(false);
   });
 
   it('a switchover while the referee is away leaves the old primary demoted', async () => {
