@@ -188,8 +188,8 @@ const handlers = {
   async promoteAndCommit({ size }: { readonly size: number }): Promise<void> {
     const target = theLog();
     const source = new RecordSource(size);
-    await target.promote({ primaryStopped: true });
-    await target.commit(target.append(source.at(target.status().appendLsn + 1)));
+    const { lsn } = await target.promote({ primaryStopped: true });
+    await target.commit(target.append(source.at(lsn + 1)));
   },
 
   async switchover(request: { readonly to: string }): Promise<SwitchedOver> {

@@ -128,6 +128,8 @@ export class Follower implements PrimaryLinkHost {
   #primaryEnd: Place | null = null;
   #lastContactAt = Number.NaN;
   #lastContact: number | null;
+  /** It is stored, or on its way. */
+  #isContactTold = true;
   #streamingSince = Number.NaN;
   #appliedLsn = 0;
   #openedAt: number;
@@ -478,7 +480,8 @@ export class Follower implements PrimaryLinkHost {
     if (link !== this.#link) return;
     if (link.greeted) {
       this.#lastContactAt = this.environment.now() - link.silence();
-      this.#storeContact(this.#heardAt(link));
+      this.#lastContact = this.#heardAt(link);
+      this.#isContactTold = false;
     }
     this.#link = undefined;
     this.#reason = error.message;
@@ -510,6 +513,8 @@ export class Follower implements PrimaryLinkHost {
       link[how](new WalError('WAL_CLOSED', 'the standby stops following'));
       await closed;
     }
+    // A promotion stores that there is nobody to be in contact with.
+    if (how === 'leave') this.#tellContact();
     this.#flushWaits?.resolve();
     this.#wakeAll();
     await this.#busy.catch(() => undefined);
@@ -539,8 +544,14 @@ export class Follower implements PrimaryLinkHost {
   /** What an operator decides by after a crash (SAFETY 3.5). A failure is the log's own to tell. */
   #storeContact(at: number): void {
     this.#lastContact = at;
+    this.#isContactTold = true;
     if (this.native.state[State.FAILED] !== 0) return;
     this.native.storeContact(at).catch(() => undefined);
+  }
+
+  /** Of a link that has ended: not at once, since what comes next may be a promotion. */
+  #tellContact(): void {
+    if (!this.#isContactTold && this.#lastContact !== null) this.#storeContact(this.#lastContact);
   }
 
   #connect(): void {
@@ -556,6 +567,7 @@ export class Follower implements PrimaryLinkHost {
     const delay = final ? this.timing.retryMost : this.#backoff.next();
     this.#retryTimer = this.environment.setTimeout(() => {
       this.#retryTimer = undefined;
+      this.#tellContact();
       this.#seek();
     }, delay);
     if (!this.#holds) this.#retryTimer.unref();
@@ -603,6 +615,7 @@ export class Follower implements PrimaryLinkHost {
   }
 
   #fail(error: WalError): void {
+    this.#tellContact();
     if (this.#state !== 'following') return;
     this.#state = 'failed';
     this.#reason = error.message;

@@ -219,6 +219,7 @@ describe('the last contact', () => {
     expect(lastContact).toBeGreaterThanOrEqual(before);
     expect(lastContact).toBeLessThanOrEqual(Date.now());
     expect(lastContactMs).toBeGreaterThanOrEqual(0);
+    await until(() => standby.log.native.info().lastContact === lastContact);
     await standby.close();
     const again = await StandbyNode.open(primary.log.native, 1, { dir });
     expect(again.follower.status()).toMatchObject({ lastContact, lastContactMs: null });
