@@ -6,9 +6,16 @@ import { type Fault, gentle, type Plan } from './plan.js';
  * of faults that are drawn one by one. `switch-over`, `step-down`: a planned change of roles, and
  * what befalls it. `cut-off`: an operator replaces a primary that runs, and that the next one
  * cannot reach. `rivals`: two operators do, at once. `lapse`: a primary hears late, or nothing, of
- * its lease.
+ * its lease. `alone`: a primary goes on without its standbys, and is lost then, or as they are back.
  */
-export const storyKinds = ['switch-over', 'step-down', 'cut-off', 'rivals', 'lapse'] as const;
+export const storyKinds = [
+  'switch-over',
+  'step-down',
+  'cut-off',
+  'rivals',
+  'lapse',
+  'alone',
+] as const;
 export type StoryKind = (typeof storyKinds)[number];
 
 /** What befalls a change of roles while it is under way. */
@@ -56,8 +63,9 @@ export function storiesOf(random: Random, plan: Shape, only?: StoryKind): Fault[
     .filter(({ at }) => at < safetyMs);
 }
 
-function kindsOf({ referee }: Shape): readonly StoryKind[] {
-  return referee ? ['lapse'] : ['step-down', 'cut-off', 'rivals'];
+function kindsOf({ referee, whenMissing }: Shape): readonly StoryKind[] {
+  if (!referee) return ['step-down', 'cut-off', 'rivals'];
+  return whenMissing === 'degrade' ? ['lapse', 'alone'] : ['lapse'];
 }
 
 /** Some twenty messages and flushes, one after the other: so long takes a change of roles. */
@@ -73,6 +81,7 @@ const tellers: Readonly<Record<StoryKind, Teller>> = {
   'cut-off': cutOff,
   rivals: cutOff,
   lapse: lapses,
+  alone: goesAlone,
 };
 
 function changed(random: Random, plan: Shape, at: number, draw: Draw, change: StoryKind): Fault[] {
@@ -132,4 +141,26 @@ function lapses(random: Random, { ttlMs }: Shape, at: number, draw: Draw): Fault
     // For clients to be busy when the lease ends.
     draw(pausedAt + 0.7 * ttlMs, 'reset'),
   ];
+}
+
+/**
+ * All are cut off from the primary until it goes on alone, which the referee may hear late, and for
+ * a while more.
+ */
+function goesAlone(random: Random, plan: Shape, at: number, draw: Draw): Fault[] {
+  const { nodes, syncTimeout } = plan;
+  const aloneMs = random.pick([0, 100, 1_500]) * random.between(0.5, 1.5);
+  const ms = Math.round(syncTimeout + aloneMs);
+  const faults = Array.from({ length: nodes }, (_, other) =>
+    draw(at, 'partition', { onPrimary: true, other, ms }),
+  );
+  const slowMs = random.pick([0, 300]);
+  faults.push(draw(at, 'referee-slow', { ms, seed: slowMs }));
+  const isBack = random.chance(0.6);
+  const lostAt = isBack
+    ? at + ms + random.pick([10, 100, 600]) * random.between(0.5, 1.5)
+    : at + syncTimeout + random.between(0, 1) * (aloneMs + slowMs);
+  const loss = random.pick(['kill', 'power', 'pause'] as const);
+  const lostMs = Math.round(random.pick([300, 4_000, 12_000]) * random.between(0.5, 1.5));
+  return [...faults, draw(lostAt, loss, { onPrimary: true, ms: lostMs })];
 }

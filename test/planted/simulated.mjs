@@ -24,6 +24,14 @@ const inStories = {
 /** A primary runs on, cut off from the node that takes its place. */
 const whenCutOff = { ...inStories, referee: false, story: 'cut-off' };
 const whenALeaseLapses = { ...inStories, referee: true, story: 'lapse', ttlMs: 2_000 };
+const whenAlone = {
+  ...inStories,
+  referee: true,
+  story: 'alone',
+  whenMissing: 'degrade',
+  ttlMs: 2_000,
+  syncTimeout: 800,
+};
 const inSwitchovers = { ...inStories, story: 'switch-over' };
 
 export const simulated = [
@@ -171,6 +179,15 @@ export const simulated = [
     find: 'deadlineOf(sentMs, renewed.ttlMs, this.timing)',
     replace: 'deadlineOf(this.#environment.bootTime(), renewed.ttlMs, this.timing)',
     plan: whenALeaseLapses,
+    tests,
+  },
+  {
+    name: 'sim_alone_before_it_is_recorded',
+    like: 'a primary that acknowledges alone before the referee knows',
+    file: 'src/replication/commit_rule.ts',
+    find: 'this.#toRecord = this.newest;',
+    replace: 'this.#toRecord = this.newest; if (decided.alone) this.#inForce = decided;',
+    plan: whenAlone,
     tests,
   },
   {
