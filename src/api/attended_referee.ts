@@ -57,8 +57,12 @@ export class AttendedReferee implements Referee {
     return this.#referee.recordRule(grant, rule, options);
   }
 
-  recordProgress(grant: Grant, lsn: number, options?: CallOptions): Promise<boolean> {
-    return this.#referee.recordProgress(grant, lsn, options);
+  recordProgress(
+    grant: Grant,
+    progress: Parameters<Referee['recordProgress']>[1],
+    options?: CallOptions,
+  ): Promise<boolean> {
+    return this.#referee.recordProgress(grant, progress, options);
   }
 
   pause(by: string, reason: string, options?: CallOptions): Promise<void> {

@@ -19,6 +19,7 @@ export function claimOf(core: LogCore, kind: Claim['kind'], known = 0): Claim {
     name: options.name,
     epoch: Math.max(known, knownEpoch(info), core.members?.heardEpoch ?? 0),
     storedEpoch: knownEpoch(info),
+    lastEpoch: info.history.at(-1)?.epoch ?? 0,
     place: placeOf(options.dir),
     lsn: native.state[State.FLUSH_LSN] ?? 0,
     kind,

@@ -75,6 +75,8 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   readonly rebuild: RebuildNotice;
   /** null: this log was no old primary when it was opened. */
   rejoin: RejoinStatus | null = null;
+  /** It was a primary, and lacks what it had: it takes no group back. */
+  isOlderCopy = false;
   /** Told behind which LSN the log is cut, before anybody else is. */
   onCut: ((lsn: number) => void) | undefined;
   roleSince: string;

@@ -229,6 +229,7 @@ async function leadOrFollow(
   if (opened.some((each) => each > epoch)) return follow(core, members.first);
   const end = core.native.state[State.CLOSED_POSITION] ?? 0;
   if (answers.some(({ standing }) => standing.commit.position > end)) {
+    core.isOlderCopy = true;
     const text = 'a member knows of commits that this log lacks: it is an older copy';
     core.news.tell('warn', 'lease', `opened as a standby: ${text}`, {});
     return follow(core, members.first);

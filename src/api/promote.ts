@@ -112,6 +112,8 @@ export async function takeGroup(
     standby.takesGroup(group);
     await core.roleChange;
     if (core.driver !== standby) return;
+    // It was given back where that came to nothing.
+    if (group.now().lease === 'lost') throw alreadyUnderWay();
   }
   if (standby.promoting || core.driver !== standby) {
     await group.release();
@@ -122,14 +124,25 @@ export async function takeGroup(
   const plan = { ...judged, policy, listen: undefined, group: async () => group };
   try {
     // Where another may have acknowledged something since, it is for an operator to say.
-    const mayReturn = standby.role === 'standby' || recorded?.primary === core.info.nodeId;
-    if (!mayReturn) throw notRejoined(core);
+    if (standby.role !== 'standby' && !ledLast(core, recorded)) throw notRejoined(core);
     await become(core, standby, { ...plan, signal });
   } catch (error) {
     // It is renewed until then, whatever it was refused for.
     await group.release();
     throw error;
   }
+}
+
+/**
+ * Whether nobody acknowledged anything after this node: the last rule that a referee has is its
+ * own, or it has opened an epoch since, whose rule did not get there.
+ */
+export function ledLast(core: LogCore, recorded: RecordedRule | undefined): boolean {
+  if (recorded === undefined) return false;
+  const { nodeId, history } = core.native.info();
+  const last = history.at(-1);
+  if (recorded.primary === nodeId) return true;
+  return last?.opener === nodeId && last.epoch > recorded.epoch;
 }
 
 /** Takes the role: in one attempt, of which there is one at a time. */
@@ -249,6 +262,8 @@ async function openEpoch(
     // What is shown as a primary is built on.
     if (core.rebuild.pending !== null) await core.rebuild.told(signal);
     if (endpointAsked !== undefined && !isElsewhere) await reopenDoor(core, endpointAsked);
+    // Another may have been granted it since: two that have both opened an epoch help nobody.
+    if (held !== undefined && held.now().lease !== 'held') throw leaseEnded();
     await core.native.openTerm(term, openingRule(commitPolicy(policy)));
   } catch (error) {
     await door?.close('drop');
@@ -365,6 +380,11 @@ export function notRejoined(core: Pick<LogCore, 'rejoin'>): WalError {
 function hasRejoined(): WalError {
   const text = 'this log has just become a standby, without the history that was to be kept';
   return new WalError('WAL_PROMOTION_REFUSED', text, { hint: 'See its status, and ask again.' });
+}
+
+function leaseEnded(): WalError {
+  const text = 'the lease that this promotion was granted has ended meanwhile';
+  return new WalError('WAL_NOT_GRANTED', text, { outcome: 'refused' });
 }
 
 function alreadyUnderWay(): WalError {

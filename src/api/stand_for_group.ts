@@ -1,11 +1,10 @@
 import { standBy } from '../referee/candidate.js';
 import { HeldGroup } from '../referee/held_group.js';
 import type { GroupView } from '../referee/referee.js';
-import { isFence } from '../replication/fence.js';
 import { claimOf } from './claims.js';
 import type { LogCore } from './core.js';
 import { WalError } from './errors.js';
-import { takeGroup } from './promote.js';
+import { ledLast, takeGroup } from './promote.js';
 import type { StandbyDriver } from './standby_driver.js';
 
 /** With a referee, takes the place of a primary that is gone, until this log has another role. */
@@ -13,9 +12,9 @@ export function standForGroup(core: LogCore, standby: StandbyDriver): void {
   const { referee } = core.options;
   if (referee === undefined) return;
   const { signal } = core.roleEnds;
-  // One that was fenced for a candidate, if nobody has come so far as to acknowledge anything.
+  // One that was a primary, if nobody has come so far as to acknowledge anything since.
   const mayReturn = ({ rule }: GroupView): boolean =>
-    rule?.primary === core.info.nodeId && isFence(core.native.info().term);
+    ledLast(core, rule) && !core.isOlderCopy && core.rejoin?.state !== 'split';
   const mayStand = (view: GroupView): boolean =>
     (standby.role === 'standby' || mayReturn(view)) &&
     !standby.promoting &&

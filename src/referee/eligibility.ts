@@ -90,8 +90,13 @@ function lacking(claim: Claim, { rule: recorded, progress }: GroupView): Refusal
     // Nor does anybody become a member before.
     return isOlder ? olderCopy(`a member of the synchronous set of epoch ${epoch}`) : undefined;
   }
-  if (progress === undefined || progress.epoch !== epoch) {
+  const isTold = progress?.epoch === epoch && progress.number >= recorded.number;
+  if (progress === undefined || !isTold) {
     return refuse('nothing_known', 'the last primary has not told how far its log is');
+  }
+  // What it has instead may be many records, of a history that came to nothing.
+  if (claim.lastEpoch < epoch) {
+    return refuse('lagging', `its log is of epoch ${claim.lastEpoch}: it has nothing of ${epoch}`);
   }
   const lag = progress.lsn - claim.lsn;
   if (lag <= claim.maximumLag) return undefined;

@@ -38,7 +38,9 @@ export class HeldGroup {
   #isRecorded = false;
   /** Rules are recorded one after the other, as they rise. */
   #recording: Promise<void> = Promise.resolve();
-  #told: number | undefined;
+  /** Of the rule that is recorded. */
+  #number = 0;
+  #told: Parameters<Referee['recordProgress']>[1] | undefined;
 
   constructor({ referee, grant, environment = processEnvironment }: HeldGroupOptions) {
     this.#referee = referee;
@@ -85,10 +87,10 @@ export class HeldGroup {
       () => {
         this.#isRecorded = true;
         host.onState(this.#state, undefined);
+        void this.#tellProgress(host);
       },
       () => undefined,
     );
-    void this.#tellProgress(host);
     if (this.#state === 'lost') void this.#tellLost(host);
   }
 
@@ -134,7 +136,10 @@ export class HeldGroup {
       const { signal } = this.#stopping;
       signal.throwIfAborted();
       try {
-        if (await this.#referee.recordRule(this.#keeper.grant, rule, { signal })) return;
+        if (await this.#referee.recordRule(this.#keeper.grant, rule, { signal })) {
+          this.#number = rule.number;
+          return;
+        }
       } catch (error) {
         if (error instanceof RangeError) throw error;
       }
@@ -146,16 +151,19 @@ export class HeldGroup {
     const { renewEveryMs } = this.#referee.timing;
     while (!this.#stopping.signal.aborted) {
       const lsn = host.progress();
-      if (lsn !== undefined && lsn !== this.#told) await this.#progressed(lsn);
+      const isNews = lsn !== this.#told?.lsn || this.#number !== this.#told?.number;
+      if (lsn !== undefined && isNews) await this.#progressed(lsn);
       await this.#pause(renewEveryMs);
     }
   }
 
   async #progressed(lsn: number): Promise<boolean> {
+    const { signal } = this.#stopping;
+    // By what is recorded now: what another rule lets be acknowledged later is not counted yet.
+    const progress = { number: this.#number, lsn };
     try {
-      const { signal } = this.#stopping;
-      const isHeld = await this.#referee.recordProgress(this.#keeper.grant, lsn, { signal });
-      if (isHeld) this.#told = lsn;
+      const isHeld = await this.#referee.recordProgress(this.#keeper.grant, progress, { signal });
+      if (isHeld) this.#told = progress;
       return isHeld;
     } catch {
       return false;

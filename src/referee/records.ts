@@ -36,6 +36,8 @@ export interface RuleRecord {
 /** How far the log was flushed and committed lately: what a lag is counted from (async only). */
 export interface ProgressRecord {
   readonly epoch: number;
+  /** Of the rule that was recorded when it was looked up: up to there all was acknowledged. */
+  readonly number: number;
   readonly lsn: number;
 }
 
@@ -78,7 +80,7 @@ const shapes: { readonly [Name in RecordName]: (fields: Fields) => boolean } = {
     isId(nodeId) && typeof reserved === 'boolean' && (place === undefined || isText(place)),
   rule: ({ epoch, number, primary, rule }) =>
     isCount(epoch) && isCount(number) && isId(primary) && isRule(rule),
-  progress: ({ epoch, lsn }) => isCount(epoch) && isCount(lsn),
+  progress: ({ epoch, number, lsn }) => isCount(epoch) && isCount(number) && isCount(lsn),
   pause: ({ by, reason, at }) => isText(by) && isText(reason, 1000) && isCount(at),
 };
 

@@ -16,6 +16,8 @@ export interface Claim {
   readonly epoch: number;
   /** The highest one that its directory holds. */
   readonly storedEpoch: number;
+  /** Of the last batch of its log; 0: that is empty. Of two logs LSNs compare only within one. */
+  readonly lastEpoch: number;
   /** Where that is locked (place.ts); undefined: it cannot be told. */
   readonly place: string | undefined;
   /** The last LSN that it has flushed. */
@@ -110,8 +112,15 @@ export interface Referee {
    */
   recordRule(grant: Grant, rule: NumberedRule, options?: CallOptions): Promise<boolean>;
 
-  /** In async mode: how far the log is, for the lag of candidates. False as above. */
-  recordProgress(grant: Grant, lsn: number, options?: CallOptions): Promise<boolean>;
+  /**
+   * In async mode: how far the log is, for the lag of candidates, by the rule of that `number`,
+   * which was recorded when this was looked up. False as above.
+   */
+  recordProgress(
+    grant: Grant,
+    progress: Pick<ProgressRecord, 'number' | 'lsn'>,
+    options?: CallOptions,
+  ): Promise<boolean>;
 
   /** From then on no standby is promoted by itself. Pausing again replaces the reason. */
   pause(by: string, reason: string, options?: CallOptions): Promise<void>;

@@ -4,7 +4,13 @@ import { type Environment, processEnvironment } from '../transport/environment.j
 import { refusalOf } from './eligibility.js';
 import { deadlineOf } from './lease.js';
 import type { RefereeMemory } from './memory.js';
-import { formatRecord, parseRecord, type RecordName, recordNames } from './records.js';
+import {
+  formatRecord,
+  type ProgressRecord,
+  parseRecord,
+  type RecordName,
+  recordNames,
+} from './records.js';
 import type {
   Answer,
   CallOptions,
@@ -167,11 +173,17 @@ export class StoreReferee implements Referee {
     });
   }
 
-  recordProgress(grant: Grant, lsn: number, options: CallOptions = {}): Promise<boolean> {
-    const value = formatRecord('progress', { epoch: grant.epoch, lsn });
-    return this.#asHolder(grant, options.signal, ({ progress }) =>
-      progress?.epoch === grant.epoch && progress.lsn >= lsn ? undefined : { progress: { value } },
-    );
+  recordProgress(
+    grant: Grant,
+    { number, lsn }: Pick<ProgressRecord, 'number' | 'lsn'>,
+    options: CallOptions = {},
+  ): Promise<boolean> {
+    const { epoch } = grant;
+    const value = formatRecord('progress', { epoch, number, lsn });
+    return this.#asHolder(grant, options.signal, ({ progress: known }) => {
+      const isNews = known?.epoch !== epoch || known.number < number || known.lsn < lsn;
+      return isNews ? { progress: { value } } : undefined;
+    });
   }
 
   async pause(by: string, reason: string, { signal }: CallOptions = {}): Promise<void> {

@@ -255,8 +255,9 @@ function acknowledging({ members, synchronousStandbys }: Rule): number {
 /**
  * Whether whoever was promoted since a primary led is known by now, which asks before it goes on
  * with its term: that one has asked `n - k + 1` of its members, of which any `k` that answer are
- * one (SAFETY 3.4, 3.6). Where it was started before and nobody has come to it since, who its
- * members were is not known, and nobody may be missing. `answered`: their ids.
+ * one (SAFETY 3.4, 3.6). Where it was started or promoted and nobody has come to it since, who may
+ * promote another by the rule before is not known, and nobody may be missing. `answered`: their
+ * ids.
  */
 export function wouldKnowNewer(
   { rule, term }: Pick<Standing, 'rule' | 'term'>,
@@ -266,7 +267,8 @@ export function wouldKnowNewer(
   if (answered.length === 0) return false;
   // By the rule alone anybody may have been promoted then, or nobody.
   if (rule?.synchronousStandbys == null || !waitsForStandbys(rule) || rule.degraded) return true;
-  if (rule.members.length === 0) return term.incarnation === 1 || !isAnyMissing;
+  const isNew = term.epoch === 1 && term.incarnation === 1;
+  if (rule.members.length === 0) return isNew || !isAnyMissing;
   const there = rule.members.filter((id) => answered.includes(id));
   return there.length >= acknowledging(rule);
 }

@@ -48,4 +48,10 @@ export class MissingStandbys {
     this.#mark = undefined;
     this.#waited = 0;
   }
+
+  /** Another rule is in force: what was committed before it says nothing of it. */
+  ruleChanged(commitPosition: number): void {
+    this.#commit = commitPosition;
+    this.#commitBefore = commitPosition;
+  }
 }

@@ -14,6 +14,7 @@ export interface NumberedRule {
 
 /** A rule as a referee has it. */
 export interface RecordedRule {
+  readonly epoch: number;
   /** The id of the node that acknowledged by it. */
   readonly primary: string;
   readonly rule: Rule;

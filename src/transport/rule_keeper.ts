@@ -103,6 +103,7 @@ export class RuleKeeper {
     if (rule !== undefined) this.#record(rule);
     if (rules.inForceNumber === this.#inForce) return;
     this.#inForce = rules.inForceNumber;
+    this.missing.ruleChanged(this.#host.commitPosition());
     this.#host.changed();
   }
 

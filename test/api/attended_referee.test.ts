@@ -6,7 +6,7 @@ import { codeOf } from './helpers.js';
 
 const claim: Claim = {
   ...{ logId: 'a'.repeat(32), nodeId: 'b'.repeat(32), name: 'a', epoch: 1, lsn: 0 },
-  ...{ kind: 'open', maximumLag: 0, storedEpoch: 1, place: 'here' },
+  ...{ kind: 'open', maximumLag: 0, storedEpoch: 1, lastEpoch: 1, place: 'here' },
 };
 
 it('a referee grants and renews while the application runs, and then alone', async () => {

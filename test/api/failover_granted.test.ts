@@ -9,7 +9,7 @@ import { until } from './helpers.js';
 const takeoverMs = 20_000;
 
 /** `b` was granted the group, told nobody, and is gone; `a` has heard of it, and is fenced. */
-async function granted(): Promise<{
+async function granted(isHeard = true): Promise<{
   nodes: RefereedGroup;
   a: Log;
   release: () => Promise<unknown>;
@@ -23,7 +23,7 @@ async function granted(): Promise<{
   await until(() => a.status().referee?.lease === 'expired', 'the lease ends', takeoverMs);
   const referee = nodes.referee('b');
   const claim: Claim = {
-    ...{ logId, nodeId, name: 'b', epoch: 1, storedEpoch: 1, place: 'x', lsn: 1 },
+    ...{ logId, nodeId, name: 'b', epoch: 1, storedEpoch: 1, lastEpoch: 1, place: 'x', lsn: 1 },
     kind: 'promotion',
     maximumLag: 0,
   };
@@ -35,12 +35,14 @@ async function granted(): Promise<{
   }
   // Nothing ends it but this test.
   nodes.stopClock();
+  const held = grant;
+  const release = (): Promise<unknown> => referee.release(held);
+  if (!isHeard) return { nodes, a, release };
   nodes.cut.delete('a');
   await until(() => a.status().role === 'fenced', 'a hears of it', takeoverMs);
   // Of an epoch that nobody may ever open.
   expect(a.status().term).toMatchObject({ epoch: 2, opener: nodeId, incarnation: 0 });
-  const held = grant;
-  return { nodes, a, release: () => referee.release(held) };
+  return { nodes, a, release };
 }
 
 describe('a group that was granted to a node which never began', () => {
@@ -69,5 +71,20 @@ describe('a group that was granted to a node which never began', () => {
     await two;
     await until(() => b.status().flushLsn === 2, 'b follows', takeoverMs);
     expect(await textsOf(a)).toEqual(['one', 'two']);
+  });
+
+  it('goes on with its old primary where that was started again, and waited in vain', async () => {
+    const { nodes, a, release } = await granted(false);
+    await a.close();
+    nodes.cut.delete('a');
+    const again = await nodes.open('a', anyOne);
+    expect(again.status().role).toBe('fenced');
+    await release();
+    await until(() => isPrimary(again), 'a leads again', takeoverMs);
+    const two = again.appendAndCommit('two');
+    const b = await nodes.open('b', anyOne);
+    await two;
+    await until(() => b.status().flushLsn === 2, 'b follows', takeoverMs);
+    expect(await textsOf(again)).toEqual(['one', 'two']);
   });
 });

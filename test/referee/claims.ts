@@ -14,7 +14,7 @@ export function claimOf(name: string, part: Partial<Claim> = {}): Claim {
   const id = nodeId(name);
   const place = `the place of ${name}`;
   const common = { logId, nodeId: id, name, place, lsn: 0, maximumLag: 0 };
-  return { ...common, kind: 'open', epoch: 0, storedEpoch: 1000, ...part };
+  return { ...common, kind: 'open', epoch: 0, storedEpoch: 1000, lastEpoch: 1000, ...part };
 }
 
 export function grantOf(answer: Answer): Grant {

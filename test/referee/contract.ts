@@ -52,7 +52,7 @@ export function refereeContract(newGroup: () => Group): void {
     const grant = grantOf(await two.acquire(claimOf('b', { kind: 'promotion' })));
     expect(await one.renew(old)).toBeUndefined();
     expect(await one.recordRule(old, { number: 2, rule: asyncRule })).toBe(false);
-    expect(await one.recordProgress(old, 9)).toBe(false);
+    expect(await one.recordProgress(old, { number: 1, lsn: 9 })).toBe(false);
     expect(await one.regain(old)).toBeUndefined();
     expect(await one.release(old)).toBe(false);
     const { rule, progress } = await two.view();

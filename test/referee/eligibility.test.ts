@@ -14,7 +14,7 @@ function left(rule: Rule, more: GroupView = {}): GroupView {
 const promotion = (name: string, part: Partial<Claim> = {}) =>
   claimOf(name, { kind: 'promotion', ...part });
 const forced = claimOf('c', { kind: 'forced' });
-const progress = { epoch: 3, lsn: 100 };
+const progress = { epoch: 3, number: 1, lsn: 100 };
 const reserved = { nodeId: nodeId('b'), reserved: true };
 const held = { nodeId: nodeId('a'), reserved: false, place: claimOf('a').place };
 const elsewhere = claimOf('a', { place: 'where a copy is' });
@@ -77,6 +77,18 @@ describe('who may be granted the group', () => {
       'lagging',
     ],
     ['async: nobody told how far it is', promotion('b'), left(asyncRule), 'nothing_known'],
+    [
+      'async: one that has more, of a history that came to nothing',
+      promotion('b', { lsn: 200, lastEpoch: 2, maximumLag: 10 }),
+      left(asyncRule, { progress }),
+      'lagging',
+    ],
+    [
+      'async: that was told before commits ceased to wait for standbys',
+      promotion('b', { lsn: 100 }),
+      left(asyncRule, { progress: { ...progress, number: 0 } }),
+      'nothing_known',
+    ],
     [
       'async: that is of an earlier primary',
       promotion('b', { lsn: 100 }),

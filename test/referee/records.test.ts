@@ -7,7 +7,7 @@ const good: Records = {
   leader: { logId, epoch: 1, nodeId: nodeId('a'), name: 'Zürich "1"' },
   holder: { nodeId: nodeId('a'), reserved: false },
   rule: { epoch: 1, number: 1, primary: nodeId('a'), rule: syncRule('b', 'c') },
-  progress: { epoch: 1, lsn: Number.MAX_SAFE_INTEGER },
+  progress: { epoch: 1, number: 1, lsn: Number.MAX_SAFE_INTEGER },
   pause: { by: 'me', reason: 'why', at: 1 },
 };
 

@@ -102,11 +102,11 @@ describe('what comes in between', () => {
     const one = world.join();
     const grant = grantOf(await one.acquire(claimOf('a')));
     await one.recordRule(grant, { number: 1, rule: asyncRule });
-    await one.recordProgress(grant, 100);
+    await one.recordProgress(grant, { number: 1, lsn: 100 });
     world.nowMs += timing.ttlMs;
     world.store.beforeCommit = async () => {
       const again = await one.regain(grant);
-      await one.recordProgress(again!, 500);
+      await one.recordProgress(again!, { number: 1, lsn: 500 });
       await one.release(again!);
     };
     const candidate = claimOf('b', { kind: 'promotion', lsn: 100 });
@@ -135,9 +135,9 @@ describe('what comes in between', () => {
     const old = one.recordRule(grant, { number, rule: asyncRule });
     await expect(old).rejects.toThrow(RangeError);
     world.store.beforeCommit = async () => {
-      await one.recordProgress(grant, 9);
+      await one.recordProgress(grant, { number: 1, lsn: 9 });
     };
-    expect(await one.recordProgress(grant, 5)).toBe(true);
+    expect(await one.recordProgress(grant, { number: 1, lsn: 5 })).toBe(true);
     const { rule, progress } = await one.view();
     expect([rule?.number, progress?.lsn]).toEqual([3, 9]);
   });
@@ -378,7 +378,7 @@ describe('a referee of the past', () => {
     expect(kept.seen?.epoch).toBe(grant.epoch);
     const { stores } = kept;
     for (let i = 0; i < 5; i += 1) await two.renew(grant);
-    await two.recordProgress(grant, 1);
+    await two.recordProgress(grant, { number: 1, lsn: 1 });
     expect(kept.stores).toBe(stores);
     await two.recordRule(grant, { number: 1, rule: asyncRule });
     expect(kept.stores).toBe(stores + 1);

@@ -74,8 +74,12 @@ describe('a primary that is started again', () => {
   it('asks everybody where it does not know who they were', () => {
     expect(wouldKnowNewer(of({ members: [] }, 2), [b, c], true)).toBe(false);
     expect(wouldKnowNewer(of({ members: [] }, 2), [b, c, d], false)).toBe(true);
-    // In its first life nobody had come to it.
+    // Of a new log, in its first life, nobody else had anything.
     expect(wouldKnowNewer(of({ members: [] }), [b], true)).toBe(true);
+    // Who was promoted was one of others, which may promote another by the rule before.
+    const promoted = { rule: rule([]), term: term(2) };
+    expect(wouldKnowNewer(promoted, [b], true)).toBe(false);
+    expect(wouldKnowNewer(promoted, [b, c], false)).toBe(true);
   });
 
   it('has to hear from somebody, whatever its rule', () => {
@@ -173,7 +177,7 @@ describe('who has to answer before a promotion', () => {
 
   it('whom a referee has granted the group may lead, by the rule that it had', () => {
     const granted = (by: Rule, own: Standing, ...others: Standing[]) =>
-      doubtsOf(own, others, 0, { primary: a, rule: by }).map(({ kind }) => kind);
+      doubtsOf(own, others, 0, { epoch: 1, primary: a, rule: by }).map(({ kind }) => kind);
     // From c to b, and the referee was not told: by both rules together nobody may lead.
     const next = rule([b]);
     const told = standing(b, { rule: next });
