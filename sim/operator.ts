@@ -269,7 +269,8 @@ export class Operator {
   /**
    * Whom it has promoted last the operator knows, or may have promoted, and that only who has heard
    * of that one may come after it, where the group cannot see to that: each node alone has enough to be promoted where
-   * commits wait for nobody, or for more than half (docs/operations.md). And of two between whom a
+   * commits wait for nobody, for more than half, or for the first of them, who are others when one
+   * is away (docs/operations.md). And of two between whom a
    * change of roles was left half done it is one of these (docs/failover.md).
    */
   #mayFollow(member: Member): boolean {
@@ -282,9 +283,9 @@ export class Operator {
 
   /** Any two promotions ask one node at least that is the same. */
   get #groupSeesToIt(): boolean {
-    const { quorum, nodes } = this.#group.plan;
+    const { quorum, nodes, grammar } = this.#group.plan;
     const standbys = nodes - 1;
-    return quorum > 0 && standbys - quorum + 1 > standbys / 2;
+    return quorum > 0 && grammar === 'ANY' && standbys - quorum + 1 > standbys / 2;
   }
 
   /** By (last term, flush position), as a promotion compares logs (SAFETY 3.3). */
