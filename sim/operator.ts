@@ -42,6 +42,7 @@ export class Operator {
   #ticks = 0;
   #past: unknown;
   #seesToPast = false;
+  #looksAfterPast = false;
   #refusal = '';
 
   constructor(group: Group, simulation: Simulation, random: Random) {
@@ -74,7 +75,7 @@ export class Operator {
 
   get isIdle(): boolean {
     if (this.#heldOff !== undefined || this.#promoting !== undefined) return false;
-    return !this.#seesToPast && !this.changes.isUnderWay;
+    return !this.#seesToPast && !this.#looksAfterPast && !this.changes.isUnderWay;
   }
 
   describe(): string {
@@ -349,6 +350,15 @@ export class Operator {
     }
     this.#seesToPast = false;
     for (const member of members) if (member !== last && member.machine.isOn) member.start();
+    this.#looksAfterPast = true;
+    await simulation.sleep(20_000);
+    // An epoch that the referee has forgotten may have been stored for another: those who have
+    // follow the next one.
+    const { primary } = this.#group;
+    const follows = (member: Member): boolean =>
+      member === primary || member.log?.status().upstream?.connected === true;
+    if (primary !== undefined && !members.every(follows)) this.#restartInOrder(primary);
+    this.#looksAfterPast = false;
   }
 }
 

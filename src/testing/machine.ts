@@ -360,7 +360,7 @@ class MachineEnvironment implements Environment {
   }
 
   wallClock(): number {
-    return this.#host.wallClock + this.#machine.clockOffset;
+    return Math.floor(this.#host.wallClock + this.#machine.clockOffset);
   }
 
   random(): number {

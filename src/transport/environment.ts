@@ -27,7 +27,7 @@ export interface Environment {
    * are counted by it: they run on while this machine sleeps.
    */
   bootTime(): number;
-  /** Milliseconds since 1970. */
+  /** Whole milliseconds since 1970. */
   wallClock(): number;
   /** In [0, 1), for the jitter of delays. */
   random(): number;
