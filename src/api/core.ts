@@ -24,6 +24,7 @@ import { LogEmitter, type RoleReason } from './events.js';
 import { type ClosesAtExit, closeAtExit, forgetAtExit } from './exit_hook.js';
 import { closedError, cutShortByClose, fatal, refusedByFailure, withOutcome } from './failure.js';
 import { KeepAlive } from './keep_alive.js';
+import type { LogRetention } from './log_retention.js';
 import { type Members, newMembers } from './members.js';
 import { Narrator } from './narrator.js';
 import type { ResolvedOptions } from './options.js';
@@ -60,6 +61,8 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   readonly appender: Appender;
   readonly drains: Drains;
   readonly scrub: LogScrub;
+  /** Once it is read: before the log has a role. */
+  retention!: LogRetention;
   /** Readers, the applier, a promotion: whoever waits for something visible. */
   readonly moved = new Wakeups();
   /** The end of `close`: waits for the disk. */
@@ -162,8 +165,17 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     return this.#driver;
   }
 
+  get hasRole(): boolean {
+    return this.#driver !== undefined;
+  }
+
+  get isPrimary(): boolean {
+    return this.#driver?.commits !== undefined;
+  }
+
   set driver(driver: Driver) {
     this.#driver = driver;
+    if (this.isPrimary) this.retention.slots.leads(this.#termStart());
     this.#roleEnds.abort();
     this.#roleEnds = new AbortController();
     if (this.closing.signal.aborted) this.#roleEnds.abort();
@@ -172,6 +184,11 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     this.#flushed.restart();
     if (!this.#holds) driver.setRef(false);
     this.moved.settle();
+  }
+
+  /** Where the opening of the primary's term lies. */
+  #termStart(): Place {
+    return this.native.info().history.at(-1) ?? { position: 0, lsn: 0 };
   }
 
   /** The role is durably another one. */
@@ -277,6 +294,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   /** What lay past `fork` is of another history. Before anything of that is visible. */
   wasCut(fork: Place, file: string): void {
     this.onCut?.(fork.lsn);
+    this.retention.slots.cut(fork);
     const { count, lowest, lowestSeenLsn } = this.cuts;
     const wasSeen = this.rebuild.wasCut(fork, file);
     const latestSeenLsn = wasSeen ? fork.lsn : nowhere.lsn;
@@ -367,6 +385,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     this.#copies.look();
     if (this.failure !== undefined) return;
     this.#flushed.progressed();
+    this.retention?.progressed();
     this.appender.noteClosed();
     this.#driver?.progressed();
     this.drains.waits.settle();

@@ -97,6 +97,7 @@ export class PrimaryDriver implements Driver {
       isRingWanted: () => core.drains.wanted,
       door: core.door,
       desk: core.desk,
+      slots: core.retention.slots,
       events: {
         onCommitMoved: () => this.#acknowledged(),
         onStandby: (change) => this.#standbyChanged(change),

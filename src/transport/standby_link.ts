@@ -67,8 +67,8 @@ export interface StandbyLinkHost {
   gate(socket: Socket): Gate;
   /** The names that are let in now; undefined without TLS. */
   readonly allow: TlsOptions['allow'] | undefined;
-  /** The log from `position` on is kept for this node from now on. */
-  claim(nodeId: string, position: number): void;
+  /** The log from `position` on is kept for this standby from now on. */
+  claim(progress: Progress, position: number): void;
   /** Whether this node can be let in; it may take the place of its earlier connection. */
   hasRoom(nodeId: string): boolean;
   /** One more of those that repair a copy; false: there are as many as can be. */
@@ -595,7 +595,7 @@ export class StandbyLink implements FrameSink, RangeHolder {
       this.#refuse('WAL_LSN_GONE', 'the primary has just trimmed what the standby needs next');
       return;
     }
-    host.claim(progress.nodeId, accept.start);
+    host.claim(progress, accept.start);
     this.#releaseClaim();
     const { epoch, incarnation } = this.#session.term;
     this.#tag = { session: this.#sessionNumber, epoch, incarnation };

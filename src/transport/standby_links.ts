@@ -11,7 +11,7 @@ import type { Door, DoorKeeper } from './door.js';
 import type { Environment } from './environment.js';
 import type { Gate } from './gate.js';
 import type { MemberDesk } from './member_desk.js';
-import { Retention } from './retention.js';
+import { Retention, type SlotKeeper } from './retention.js';
 import { type LinkSecurity, linkSecurity, type TlsOptions } from './security.js';
 import { StandbyLink, type StandbyLinkHost } from './standby_link.js';
 import { StandbyRanges } from './standby_ranges.js';
@@ -86,6 +86,8 @@ export interface LinksOptions {
   readonly allocateAligned: (bytes: number) => Uint8Array;
   readonly door: Door;
   readonly desk?: MemberDesk | undefined;
+  /** What keeps the log for standbys over restarts; nothing does without. */
+  readonly slots?: SlotKeeper | undefined;
   readonly owner: LinksOwner;
 }
 
@@ -231,6 +233,7 @@ export class StandbyLinks implements StandbyLinkHost, DoorKeeper {
 
   tick(nowMs: number): void {
     for (const link of this.#links) link.tick(nowMs);
+    this.#boundAway(nowMs);
   }
 
   // -- what links need --
@@ -269,8 +272,9 @@ export class StandbyLinks implements StandbyLinkHost, DoorKeeper {
     return this.#door.security.tls?.allow;
   }
 
-  claim(nodeId: string, position: number): void {
+  claim({ nodeId, name, sentLsn: lsn }: Progress, position: number): void {
     this.#retention.claim(nodeId, position);
+    this.#options.slots?.came(name, nodeId, { position, lsn });
   }
 
   hasRoom(nodeId: string): boolean {
@@ -311,6 +315,7 @@ export class StandbyLinks implements StandbyLinkHost, DoorKeeper {
 
   acknowledged(progress: Progress): void {
     this.#retention.moved(progress.nodeId, progress.flushPosition);
+    this.#options.slots?.moved(progress.name, progress.nodeId, progress.flush);
     this.#owner.acknowledged();
   }
 
@@ -336,14 +341,27 @@ export class StandbyLinks implements StandbyLinkHost, DoorKeeper {
     if (progress === undefined) return;
     if (this.#admitted.get(progress.nodeId) === link) {
       this.#admitted.delete(progress.nodeId);
-      if (link.hasRefused) this.#retention.forget(progress.nodeId);
-      else this.#retention.away(progress.nodeId);
+      this.#left(link, progress);
       this.#announce(link, false, reason);
     }
     this.#owner.gone(progress);
   }
 
   // -- inside --
+
+  #left({ hasRefused }: StandbyLink, { name, nodeId }: Progress): void {
+    const hasSlot = this.#options.slots?.away(name, nodeId) ?? false;
+    if (hasRefused || hasSlot) this.#retention.forget(nodeId);
+    else this.#retention.away(nodeId, this.environment.now());
+  }
+
+  /** Standbys that are away hold no more than is given to them. */
+  #boundAway(nowMs: number): void {
+    const { slots } = this.#options;
+    if (slots === undefined) return;
+    const end = this.native.state[State.CLOSED_POSITION]!;
+    this.#retention.bound(end - slots.maxSlotBytes, nowMs - slots.maxSlotAge);
+  }
 
   /**
    * Under TLS a name is that of a certificate, and a node id only a word: one certificate counts
