@@ -175,7 +175,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
 
   set driver(driver: Driver) {
     this.#driver = driver;
-    if (this.isPrimary) this.retention.slots.leads(this.#termStart());
+    if (this.isPrimary) this.retention.slots.leads();
     this.#roleEnds.abort();
     this.#roleEnds = new AbortController();
     if (this.closing.signal.aborted) this.#roleEnds.abort();
@@ -184,11 +184,6 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     this.#flushed.restart();
     if (!this.#holds) driver.setRef(false);
     this.moved.settle();
-  }
-
-  /** Where the opening of the primary's term lies. */
-  #termStart(): Place {
-    return this.native.info().history.at(-1) ?? { position: 0, lsn: 0 };
   }
 
   /** The role is durably another one. */

@@ -1,28 +1,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
+import { isSlotName, maxSlots, type StoredSlot } from '../replication/slot.js';
 import { replaceFile, type SmallFiles } from '../transport/small_files.js';
-import { isNodeName } from './node_name.js';
-
-/** More than a group has nodes, and as many as one message tells. */
-export const maxSlots = 64;
-
-/** A standby's claim on the log, as it is stored and told to standbys. */
-export interface StoredSlot {
-  /** Of the standby. */
-  readonly name: string;
-  /** Of the node that used it last; null: none has. */
-  readonly nodeId: string | null;
-  /** What it has flushed: the log is kept from there on. */
-  readonly position: number;
-  readonly lsn: number;
-  /** Milliseconds since 1970, for people. */
-  readonly createdAt: number;
-  readonly lastSeenAt: number | null;
-  /** Milliseconds that it was away by clocks that do not jump, while there was a primary. */
-  readonly awayMs: number;
-  /** It holds nothing any more. */
-  readonly lost: boolean;
-}
 
 /** All before `position` was committed when the log had run for `ageMs` less than now. */
 export interface StoredAge {
@@ -35,6 +14,8 @@ export interface SlotContent {
   readonly logId: string;
   /** Goes up with each store: the newest of several copies is the one that counts. */
   readonly sequence: number;
+  /** Of the last term that the log had then: positions are of its history. */
+  readonly epoch: number;
   readonly slots: readonly StoredSlot[];
   readonly ages: readonly StoredAge[];
 }
@@ -123,10 +104,11 @@ function digest(text: string): string {
   return createHash('sha256').update(text).digest('hex');
 }
 
-function isContent({ logId, sequence, slots, ages }: SlotContent): boolean {
+function isContent({ logId, sequence, epoch, slots, ages }: SlotContent): boolean {
   return (
     typeof logId === 'string' &&
     isCount(sequence) &&
+    isCount(epoch) &&
     slots.length <= maxSlots &&
     slots.every(isStoredSlot) &&
     new Set(slots.map(({ name }) => name)).size === slots.length &&
@@ -139,7 +121,7 @@ function isStoredSlot(slot: StoredSlot): boolean {
   const { name, nodeId, position, lsn, createdAt, lastSeenAt, awayMs, lost } = slot;
   return (
     typeof name === 'string' &&
-    isNodeName(name) &&
+    isSlotName(name) &&
     (nodeId === null || /^[0-9a-f]{32}$/.test(nodeId)) &&
     isCount(position) &&
     isCount(lsn) &&

@@ -1,10 +1,11 @@
 import { type NativeLog, type Place, State } from '../native/native_log.js';
+import { maxSlots, type StoredSlot, type ToldSlot } from '../replication/slot.js';
 import type { SlotKeeper } from '../transport/retention.js';
 import type { SmallFiles } from '../transport/small_files.js';
 import type { AgeMarks } from './age_marks.js';
 import { WalError } from './errors.js';
 import { closedError } from './failure.js';
-import { type FoundSlots, maxSlots, type StoredSlot, slotPath, writeSlots } from './slot_file.js';
+import { type FoundSlots, slotPath, writeSlots } from './slot_file.js';
 
 /**
  * `active`: its standby is connected to the primary; `away`: it is not; `lost`: it was away for too
@@ -46,11 +47,6 @@ export interface SlotChange {
 export interface SlotUser {
   readonly nodeId: string;
   readonly flush: Place;
-}
-
-/** A slot, as a primary tells its standbys of it. */
-export interface ToldSlot extends StoredSlot {
-  readonly isActive: boolean;
 }
 
 /** What slots need of their log. */
@@ -103,6 +99,8 @@ export class Slots implements SlotKeeper {
   readonly #slots = new Map<string, Slot>();
   readonly #segmentBytes: number;
   #sequence: number;
+  /** Of what is stored. */
+  #epoch: number;
   #dirs = '';
   /** Why it is not known what is claimed: all of the log is kept. */
   #unknown: string | undefined;
@@ -113,8 +111,8 @@ export class Slots implements SlotKeeper {
   #mustStore: boolean;
   #tickedAt: number;
   #isClosed = false;
-  /** They are stored as they are now: standbys are told. */
-  onStored: (() => void) | undefined;
+  /** There is something to tell standbys. */
+  onNews: (() => void) | undefined;
 
   constructor(host: SlotsHost, found: FoundSlots) {
     this.#host = host;
@@ -122,6 +120,7 @@ export class Slots implements SlotKeeper {
     this.#tickedAt = host.now();
     const { content, damaged, complete } = found;
     this.#sequence = content?.sequence ?? 0;
+    this.#epoch = content?.epoch ?? 0;
     this.#mustStore = !complete && content !== undefined;
     if (content === undefined && damaged.length > 0) {
       this.#unknown = damaged.join('; ');
@@ -281,9 +280,15 @@ export class Slots implements SlotKeeper {
 
   // -- by the log --
 
-  /** This node is the primary from now on: nobody can have more of its term than `place`. */
-  leads({ position, lsn }: Place): void {
-    this.cut({ position, lsn });
+  /**
+   * This node is the primary from now on. A standby may have more of an earlier term than this log,
+   * and is cut where that was left; what is stored may be of before an opening that no process saw
+   * as a role.
+   */
+  leads(): void {
+    const { history } = this.#host.native.info();
+    const left = history.find(({ epoch }) => epoch > this.#epoch) ?? history.at(-1);
+    if (left !== undefined) this.cut(left);
     for (const slot of this.#slots.values()) slot.isConnected = false;
     this.#tickedAt = this.#host.now();
   }
@@ -434,7 +439,7 @@ export class Slots implements SlotKeeper {
     this.#sequence += 1;
     this.#mustStore = true;
     const content = {
-      ...{ logId, sequence: this.#sequence },
+      ...{ logId, sequence: this.#sequence, epoch: lastEpoch(this.#host.native) },
       slots: listed.map(({ stored }) => stored),
       ages: ages?.take(this.#host.now()) ?? [],
     };
@@ -447,6 +452,7 @@ export class Slots implements SlotKeeper {
     }
     this.#setFault(null);
     this.#dirs = dirs.join('\n');
+    this.#epoch = content.epoch;
     this.#mustStore = false;
     if (this.#isClosed) return;
     for (const { slot, stored } of listed) {
@@ -462,7 +468,7 @@ export class Slots implements SlotKeeper {
       this.#host.native.release(this.#keepsAll);
       this.#keepsAll = undefined;
     }
-    this.onStored?.();
+    this.onNews?.();
   }
 
   #setFault(text: string | null): void {
@@ -495,6 +501,7 @@ export class Slots implements SlotKeeper {
     const { name, awayMs } = slot.now;
     const heldBytes = this.#held(slot);
     this.#host.changed({ name, change, heldBytes, awayMs: Math.round(awayMs) });
+    if (change === 'active' || change === 'away') this.onNews?.();
   }
 
   #requireKnown(): void {
@@ -507,6 +514,10 @@ export class Slots implements SlotKeeper {
         'directories, open it again, and create the slots anew.',
     });
   }
+}
+
+function lastEpoch(native: NativeLog): number {
+  return native.info().history.at(-1)?.epoch ?? 0;
 }
 
 function newSlot(stored: StoredSlot): Slot {

@@ -16,6 +16,7 @@ import type { PrimaryAction } from '../replication/primary_session.js';
 import type { Progress } from '../replication/progress.js';
 import { type Measure, Quorum } from '../replication/quorum.js';
 import type { NumberedRule } from '../replication/rule.js';
+import type { ToldSlot } from '../replication/slot.js';
 import { Door } from './door.js';
 import { type Environment, processEnvironment, type Timer } from './environment.js';
 import type { Endpoint, ListenerCounts, ListenOptions } from './listener.js';
@@ -139,6 +140,7 @@ export class PrimaryHub implements CommitSource, LinksOwner {
     this.#writeAcks = options.policy.synchronousCommit === 'remote_write';
     this.#links = new StandbyLinks({
       ...{ native, identity, desk, slots, environment, timing: this.#timing, door: this.#door },
+      toTell: slots && (() => slots.toTell),
       owner: this,
       ring: native.ring === undefined ? undefined : new Uint8Array(native.ring),
       allocateAligned:
@@ -266,6 +268,10 @@ export class PrimaryHub implements CommitSource, LinksOwner {
     const levels = this.#rules.rules.active.map(ownLevel);
     levels.push(this.#rules.rules.policy.synchronousCommit);
     return levels.reduce((a, b) => (commitLevels.indexOf(b) > commitLevels.indexOf(a) ? b : a));
+  }
+
+  tellSlots(slots: readonly ToldSlot[]): void {
+    this.#links.tellSlots(slots);
   }
 
   /** The rule in force. */

@@ -1,4 +1,5 @@
 import type { NativeLog, Place } from '../native/native_log.js';
+import type { ToldSlot } from '../replication/slot.js';
 
 interface Claim {
   readonly id: number;
@@ -16,6 +17,8 @@ export interface SlotKeeper {
   moved(name: string, nodeId: string, place: Place): void;
   /** Whether there is one of this name, which keeps the log for it from now on. */
   away(name: string, nodeId: string): boolean;
+  /** What standbys are told. */
+  readonly toTell: readonly ToldSlot[];
   /** What a standby that is away may hold: bytes, and milliseconds. */
   readonly maxSlotBytes: number;
   readonly maxSlotAge: number;

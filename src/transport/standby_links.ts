@@ -7,6 +7,7 @@ import type { NodeIdentity } from '../replication/identity.js';
 import type { PrimaryAction, PrimaryView } from '../replication/primary_session.js';
 import type { Progress, ProgressState } from '../replication/progress.js';
 import type { NumberedRule } from '../replication/rule.js';
+import type { ToldSlot } from '../replication/slot.js';
 import type { Door, DoorKeeper } from './door.js';
 import type { Environment } from './environment.js';
 import type { Gate } from './gate.js';
@@ -88,6 +89,8 @@ export interface LinksOptions {
   readonly desk?: MemberDesk | undefined;
   /** What keeps the log for standbys over restarts; nothing does without. */
   readonly slots?: SlotKeeper | undefined;
+  /** The slots that standbys are told when they are let in. */
+  readonly toTell?: (() => readonly ToldSlot[]) | undefined;
   readonly owner: LinksOwner;
 }
 
@@ -166,6 +169,10 @@ export class StandbyLinks implements StandbyLinkHost, DoorKeeper {
 
   pushCommit(): void {
     for (const link of this.#admitted.values()) link.pushCommit();
+  }
+
+  tellSlots(slots: readonly ToldSlot[]): void {
+    for (const link of this.#admitted.values()) link.tellSlots(slots);
   }
 
   tellRule(rule: NumberedRule): void {
@@ -310,6 +317,7 @@ export class StandbyLinks implements StandbyLinkHost, DoorKeeper {
       this.#announce(before, false, reason);
       before.drop(reason);
     }
+    link.tellSlots(this.#options.toTell?.() ?? []);
     this.#announce(link, true, '');
   }
 

@@ -19,7 +19,7 @@ function content(sequence: number, position = 4096): SlotContent {
     ...{ name: 'b', nodeId: 'cd'.repeat(16), position, lsn: 7, createdAt: 1, lastSeenAt: 2 },
     ...{ awayMs: 3.5, lost: false },
   };
-  return { logId, sequence, slots: [slot], ages: [{ position: 10, ageMs: 1000 }] };
+  return { logId, sequence, epoch: 2, slots: [slot], ages: [{ position: 10, ageMs: 1000 }] };
 }
 
 describe('the file of the slots', () => {

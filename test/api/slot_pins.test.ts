@@ -20,6 +20,7 @@ class Pins {
   nowMs = 0;
   wallMs = 1e12;
   isPrimary = true;
+  history: { epoch: number; position: number; lsn: number }[] = [];
   dirs = ['/a'];
   #claims = 0;
 
@@ -35,7 +36,7 @@ class Pins {
     pins.dirs = limits.dirs ?? pins.dirs;
     const native = {
       state: pins.state,
-      info: () => ({ segmentBytes }),
+      info: () => ({ segmentBytes, history: pins.history }),
       retain: (position: number) => {
         pins.#claims += 1;
         pins.claims.set(pins.#claims, Math.max(position, pins.state[State.START_POSITION]!));
@@ -43,7 +44,7 @@ class Pins {
       },
       moveRetain: (claim: number, position: number) => void pins.claims.set(claim, position),
       release: (claim: number) => void pins.claims.delete(claim),
-    } as Partial<NativeLog> as NativeLog;
+    } as unknown as NativeLog;
     const found = await readSlots(files, pins.dirs, logId);
     pins.slots = new Slots(
       {
@@ -375,9 +376,29 @@ describe('a standby that is told of slots', () => {
     pins.slots.told([told]);
     await pins.slots.tick();
     pins.isPrimary = true;
-    pins.slots.leads({ position: 3500, lsn: 350 });
+    pins.history = [{ epoch: 1, position: 3500, lsn: 350 }];
+    pins.slots.leads();
     expect(pins.keeps).toBe(3500);
     expect(pins.slots.status()).toMatchObject([{ name: 'c', state: 'away', flushLsn: 350 }]);
+  });
+
+  it('has them no further on than where it left the history that they are of', async () => {
+    const files = new SimulatedFiles();
+    const pins = await Pins.open(files);
+    pins.isPrimary = false;
+    pins.history = [{ epoch: 1, position: 100, lsn: 0 }];
+    pins.grow(3500);
+    pins.slots.told([told]);
+    await until(async () => pins.slots.toTell.length === 1);
+    // Promoted by hand while no process had it open, and then opened.
+    const again = await Pins.open(files);
+    again.history = [
+      { epoch: 1, position: 100, lsn: 0 },
+      { epoch: 2, position: 3500, lsn: 350 },
+      { epoch: 2, position: 4500, lsn: 350 },
+    ];
+    again.slots.leads();
+    expect(again.keeps).toBe(3500);
   });
 
   it('knows its slots again where its own file was damaged', async () => {

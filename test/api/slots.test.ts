@@ -44,6 +44,57 @@ function changes(log: Log): SlotChange[] {
 
 const used = (log: Log): number => log.status().segments.used;
 
+describe('the slots of a primary', () => {
+  it('are kept by its standbys too, and on after a promotion', async () => {
+    const dirs = { a: freshDir('a'), b: freshDir('b'), c: freshDir('c') };
+    const a = await primary({ dir: dirs.a });
+    const open = { retention: { bytes: 0 }, listen: { port: 0 } } as const;
+    const b = await standby(port(a), { dir: dirs.b, ...open });
+    const c = await standby(port(a), { dir: dirs.c, name: 'c' });
+    for (const name of ['a', 'b', 'c']) await a.createSlot(name);
+    const has = await grow(a, 2);
+    await until(() => slot(a, 'c')!.flushLsn === has, 'c has it');
+    await until(() => slot(b, 'c')?.state === 'active', 'b is told');
+    await c.close();
+    const end = await grow(a, 12);
+    await until(() => slot(b, 'c')?.state === 'away', 'b is told that it is away');
+    await until(() => b.status().flushLsn === end && b.status().commitLsn === end, 'b has all');
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+    expect(b.status().firstLsn).toBeLessThanOrEqual(has + 1);
+    expect(slot(b, 'c')!.flushLsn).toBeLessThanOrEqual(has);
+
+    // Slots are where b finds them when it is started again, and the primary.
+    await a.close();
+    await b.close();
+    const again = await openLog({ dir: dirs.b, name: 'b', ...open, follow: { port: 1 } });
+    expect(again.status().slots.map(({ name }) => name)).toEqual(['a', 'b', 'c']);
+    await again.promote({ primaryStopped: true });
+    await grow(again, 6);
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    expect(again.status().firstLsn).toBeLessThanOrEqual(has + 1);
+    expect(slot(again, 'b')).toMatchObject({ state: 'active' });
+    const follow = { port: port(again) };
+    const late = await openLog({ dir: dirs.c, name: 'c', follow, ringBytes: 1 << 20 });
+    const old = await openLog({ dir: dirs.a, name: 'a', follow, ringBytes: 1 << 20 });
+    const last = await grow(again, 1);
+    await until(() => late.status().flushLsn === last, 'c has caught up');
+    await until(() => old.status().flushLsn === last, 'the old primary has, too');
+    expect(await again.dropSlot('c')).toBe(true);
+    await until(() => slot(late, 'a') !== undefined && slot(late) !== undefined, 'c is told');
+    await until(() => slot(late, 'c') === undefined, 'that it has none, too');
+  });
+
+  it('are passed on by a standby to those that follow it', async () => {
+    const a = await primary();
+    const b = await standby(port(a), { dir: freshDir('b'), listen: { port: 0 } });
+    const d = await standby(port(b), { dir: freshDir('d'), name: 'd' });
+    await a.createSlot('e');
+    await until(() => slot(d, 'e') !== undefined, 'it is passed on');
+    await a.dropSlot('e');
+    await until(() => slot(d, 'e') === undefined, 'that it is dropped, too');
+  });
+});
+
 describe('a standby with a slot', () => {
   it('finds its log after it was away, and after its primary was started again', async () => {
     const dirs = { a: freshDir('a'), b: freshDir('b') };
@@ -133,7 +184,7 @@ describe('a standby with a slot', () => {
     await until(() => used(a) <= 5, 'it holds no more than it may');
   });
 
-  it('is made where it stands, while it is connected; one that is dropped holds nothing', async () => {
+  it('gets one where it stands; one that is dropped holds nothing', async () => {
     const dir = freshDir('b');
     const a = await primary();
     const b = await standby(port(a), { dir });
