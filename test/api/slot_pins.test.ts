@@ -361,6 +361,9 @@ describe('a standby that is told of slots', () => {
     stuck.slots.told([{ ...told, position: 8000 }]);
     await stuck.slots.tick();
     expect(stuck.keeps).toBe(4000);
+    stuck.slots.told([{ ...told, lost: true }]);
+    await stuck.slots.tick();
+    expect(stuck.keeps).toBe(4000);
     stuck.slots.told([]);
     await stuck.slots.tick();
     expect(stuck.keeps).toBe(4000);
