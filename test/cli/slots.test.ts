@@ -20,6 +20,8 @@ describe('walmirror slots', () => {
     const onStandby = await walmirror(['slots', '--dir', b, 'create', 'c']);
     expect(onStandby.code).toBe(1);
     expect(onStandby.stderr).toMatch(/this log is a standby of .*\nhint: .*primary/);
+    const shown = await succeed(['status', '--dir', a]);
+    expect(shown).toMatch(/^slot b +active, flushed up to LSN 1, 0 B kept$/m);
     await standby.stop();
     await statusWhen(a, ({ slots }) => slots[0]?.state === 'away');
     expect(await succeed(['slots', '--dir', a, 'drop', 'b'])).toBe('slot b is dropped\n');

@@ -62,7 +62,9 @@ export const slots = [
     name: 'age_by_the_wall_clock',
     like: 'RocksDB WAL_ttl, FAULTS 26: a clock that jumps makes what is kept too old at once',
     file: 'src/api/slots.ts',
-    find: 'const elapsed = Math.min(maxElapsedMs, this.#host.now() - this.#tickedAt);\n    this.#tickedAt = this.#host.now();',
+    find:
+      'const elapsed = Math.min(maxElapsedMs, this.#host.now() - this.#tickedAt);\n' +
+      '    this.#tickedAt = this.#host.now();',
     replace:
       'const elapsed = this.#host.wallClock() - this.#tickedAt;\n' +
       '    this.#tickedAt = this.#host.wallClock();',
