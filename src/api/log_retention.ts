@@ -108,6 +108,8 @@ export class LogRetention {
     this.#ages?.note(core.driver.commit.position, core.environment.now());
     await this.slots.tick();
     if (!this.#mayGoOn) return;
+    // An old primary may have to go back to before what it has committed itself.
+    if (core.driver.role === 'fenced') return;
     const keep = await this.#keepFrom();
     const start = core.native.state[State.START_POSITION] ?? 0;
     if (!this.#mayGoOn || this.#segmentOf(keep) <= this.#segmentOf(start)) return;

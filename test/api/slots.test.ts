@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Log, OpenOptions, SlotChange } from '../../src/index.js';
+import { slotsProtocol } from '../../src/wire/message_type.js';
 import { freshDir } from '../helpers/temp.js';
+import { RawStandby } from '../transport/raw_standby.js';
 import { codeOf, openLog, until } from './helpers.js';
 
 /** Small segments, so that some MB are many of them. */
@@ -82,6 +84,25 @@ describe('the slots of a primary', () => {
     expect(await again.dropSlot('c')).toBe(true);
     await until(() => slot(late, 'a') !== undefined && slot(late) !== undefined, 'c is told');
     await until(() => slot(late, 'c') === undefined, 'that it has none, too');
+  });
+
+  it('are told behind the handshake and when they change, and not to an older peer', async () => {
+    const a = await primary();
+    await a.createSlot('x');
+    const older = await RawStandby.admitted(port(a), 'e'.repeat(32), 'older', slotsProtocol - 1);
+    const raw = await RawStandby.admitted(port(a), 'f'.repeat(32), 'raw');
+    const names = () => raw.slots.at(-1)?.map(({ name }) => name);
+    await raw.until(() => names()?.join() === 'x');
+    await a.createSlot('raw');
+    await raw.until(() => names()?.join() === 'x,raw');
+    expect(raw.slots.at(-1)?.map(({ isActive }) => isActive)).toEqual([false, true]);
+    await a.dropSlot('x');
+    await raw.until(() => names()?.join() === 'raw');
+    const before = older.commits;
+    await a.appendAndCommit('one');
+    await older.until(() => older.commits > before || older.received > 0);
+    expect(older.slots).toEqual([]);
+    for (const each of [older, raw]) each.socket.destroy();
   });
 
   it('are passed on by a standby to those that follow it', async () => {
