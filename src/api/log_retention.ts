@@ -111,9 +111,30 @@ export class LogRetention {
     // An old primary may have to go back to before what it has committed itself.
     if (core.driver.role === 'fenced') return;
     const keep = await this.#keepFrom();
-    const start = core.native.state[State.START_POSITION] ?? 0;
-    if (!this.#mayGoOn || this.#segmentOf(keep) <= this.#segmentOf(start)) return;
-    await core.native.trim(keep);
+    if (!this.#mayGoOn || !this.#isWorthIt(keep)) return;
+    const applied = await this.#notApplied();
+    if (!this.#mayGoOn || !this.#isWorthIt(Math.min(keep, applied))) return;
+    await core.native.trim(Math.min(keep, applied));
+  }
+
+  /** Whether there is a segment before it. */
+  #isWorthIt(position: number): boolean {
+    const start = this.#core.native.state[State.START_POSITION] ?? 0;
+    return this.#segmentOf(position) > this.#segmentOf(start);
+  }
+
+  /**
+   * What an applier has to apply begins there. It has read further, which is no claim: after a
+   * crash it begins behind what it has applied. One that failed is to be begun anew.
+   */
+  async #notApplied(): Promise<number> {
+    const { applier, native, driver } = this.#core;
+    if (applier === undefined || (applier.ended && applier.error === undefined)) {
+      return Number.POSITIVE_INFINITY;
+    }
+    const next = applier.appliedLsn + 1;
+    if (next > driver.commit.lsn) return Number.POSITIVE_INFINITY;
+    return next <= (native.state[State.START_LSN] ?? 0) + 1 ? 0 : native.locate(next);
   }
 
   get #mayGoOn(): boolean {

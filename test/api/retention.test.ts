@@ -67,6 +67,31 @@ describe('retention', () => {
     await until(() => used(log) <= 3, 'the reader has gone');
   });
 
+  it('keeps what the applier has not applied, read ahead or not, also where it fails', async () => {
+    const log = await openLog({ ...tiny, retention: { bytes: 0 } });
+    let fail = (_: Error): void => undefined;
+    const held = new Promise<void>((_, reject) => {
+      fail = reject;
+    });
+    let last = 0;
+    const applier = log.apply(undefined, (batch) => {
+      last = batch.lastLsn;
+      return last > 20 ? held : undefined;
+    });
+    await grow(log, 8);
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+    const { applyLsn } = log.status();
+    expect(applyLsn).toBeLessThan(last);
+    expect(log.status().firstLsn).toBeLessThanOrEqual(applyLsn! + 1);
+    fail(new Error('no room'));
+    await expect(applier.done).rejects.toThrow('no room');
+    await grow(log, 1);
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    expect(log.status().firstLsn).toBeLessThanOrEqual(applyLsn! + 1);
+    log.apply({ from: applyLsn! + 1 }, () => undefined);
+    await until(() => used(log) <= 3, 'all is applied');
+  });
+
   it('is nothing without the option', async () => {
     const log = await openLog(tiny);
     await grow(log, 8);
