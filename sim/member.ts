@@ -60,8 +60,7 @@ export class Member {
   rejoin: OpenOptions['rejoin'] | undefined;
   /** What the application has applied, by LSN: it outlives restarts. */
   applied: string[] = [''];
-  /** The first record that its log has kept. */
-  firstLsn = 1;
+  #firstLsn = 1;
   readonly #host: MemberHost;
   readonly #random: Random;
   #clientsStopped = false;
@@ -115,6 +114,18 @@ export class Member {
     this.#opening = { giveUp, opening };
   }
 
+  /** The first record that its log has kept. */
+  get firstLsn(): number {
+    if (this.#host.plan.slots && this.log !== undefined) {
+      this.#firstLsn = Math.max(this.#firstLsn, this.log.status().firstLsn);
+    }
+    return this.#firstLsn;
+  }
+
+  set firstLsn(lsn: number) {
+    this.#firstLsn = lsn;
+  }
+
   /** The process ends, in order: also one that is only opening its log. */
   async stop(): Promise<void> {
     const { log } = this;
@@ -127,6 +138,8 @@ export class Member {
 
   /** The process is gone. */
   lost(): void {
+    // What it let go of by itself.
+    void this.firstLsn;
     this.life += 1;
     this.log = undefined;
     this.isStarting = false;
@@ -162,6 +175,7 @@ export class Member {
       padded: plan.padded,
       ...this.#policy(),
       ...group,
+      ...(plan.slots ? { retention: { records: plan.keepRecords } } : {}),
       rejoin: this.rejoin ?? plan.rejoin,
       onRebuild: (rebuild) => this.#rebuild(life, rebuild),
       ...(isBetween ? {} : this.#host.optionsOf(this)),
@@ -193,9 +207,19 @@ export class Member {
     this.epoch = epoch;
     this.lastLsn = 0;
     this.#host.leads(this);
+    if (this.#host.plan.slots) this.#createSlots(log);
     const { clients } = this.#host.plan;
     for (let i = 0; i < clients; i++) {
       this.#client(life, log, epoch, i).catch((error: unknown) => this.#host.fail(error));
+    }
+  }
+
+  /** Whoever cannot, since it leads no more, leaves it to the next. */
+  #createSlots(log: Log): void {
+    for (let i = 0; i < this.#host.plan.nodes; i++) {
+      log.createSlot(nameOf(i)).catch((error: unknown) => {
+        if (!(error instanceof WalError)) this.#host.fail(error);
+      });
     }
   }
 
@@ -240,7 +264,8 @@ export class Member {
           oracle.applies(this.name, this.applied, record.lsn, payload);
         }
         this.#host.shown(this, last);
-        if (plan.keepRecords > 0 && last - this.firstLsn > plan.keepRecords) {
+        const trims = plan.keepRecords > 0 && !plan.slots;
+        if (trims && last - this.firstLsn > plan.keepRecords) {
           const wanted = last - Math.floor(plan.keepRecords / 2);
           await log.trim(Math.max(1, Math.min(wanted, this.#host.trimmable(this))));
           if (life === this.life) this.firstLsn = log.status().firstLsn;

@@ -113,6 +113,8 @@ export interface Plan {
   readonly syncTimeout: number;
   /** How many records of what is applied stay in a log; 0: all, for standbys that begin anew. */
   readonly keepRecords: number;
+  /** That is done by the logs themselves, and each node has a slot. */
+  readonly slots: boolean;
   /** How often a commit names a level of its own, from 0 to 1. */
   readonly ownLevels: number;
   readonly clients: number;
@@ -158,7 +160,7 @@ export function planOf(seed: number, { story, ...wanted }: Wanted = {}): Plan {
   const faults = faultsOf(random.fork(), { profile, nodes, referee, safetyMs });
   const isGentle = faults.every(({ kind }) => gentle.has(kind));
   const clients = random.integer(1, 4);
-  const plan: Omit<Plan, 'stories' | 'faults'> = {
+  const plan: Omit<Plan, 'stories' | 'faults' | 'slots'> = {
     seed,
     profile,
     nodes,
@@ -195,7 +197,8 @@ export function planOf(seed: number, { story, ...wanted }: Wanted = {}): Plan {
   const last = random.fork();
   const stories = wanted.stories ?? (last.chance(0.35) ? last.integer(1, 4) : 0);
   const told = storiesOf(last, { ...plan, stories }, story);
-  return { ...plan, stories, faults: [...faults, ...told] };
+  const slots = wanted.slots ?? (plan.keepRecords > 0 && !plan.cascade && last.chance(0.5));
+  return { ...plan, stories, slots, faults: [...faults, ...told] };
 }
 
 type Shape = Pick<Plan, 'profile' | 'nodes' | 'referee' | 'safetyMs'>;

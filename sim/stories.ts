@@ -41,7 +41,7 @@ const changeRefereeFaults = [
   'referee-unanswered',
 ] as const;
 
-type Shape = Omit<Plan, 'faults'>;
+type Shape = Omit<Plan, 'faults' | 'slots'>;
 /** One of them, with what is the same in most. */
 type Draw = (at: number, kind: Fault['kind'], some?: Partial<Fault>) => Fault;
 

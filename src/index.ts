@@ -53,10 +53,12 @@ export type { Rebuild, RebuildHook } from './api/rebuild.js';
 export type { RecordData } from './api/record.js';
 export type { StreamMode } from './api/record_source.js';
 export type { RejoinOptions } from './api/rejoin.js';
+export type { RetentionOptions } from './api/retention_options.js';
 export type { ScrubOptions, ScrubStatus } from './api/scrub.js';
 export type { SecurityOptions } from './api/security_options.js';
 export type { ServeStatusOptions } from './api/serve_status.js';
 export type { SetPolicyOptions } from './api/set_policy.js';
+export type { SlotChange, SlotState, SlotStatus } from './api/slots.js';
 export type {
   CopyStatus,
   LastError,

@@ -24,6 +24,7 @@ import { LogEmitter, type RoleReason } from './events.js';
 import { type ClosesAtExit, closeAtExit, forgetAtExit } from './exit_hook.js';
 import { closedError, cutShortByClose, fatal, refusedByFailure, withOutcome } from './failure.js';
 import { KeepAlive } from './keep_alive.js';
+import type { LogRetention } from './log_retention.js';
 import { type Members, newMembers } from './members.js';
 import { Narrator } from './narrator.js';
 import type { ResolvedOptions } from './options.js';
@@ -60,6 +61,8 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   readonly appender: Appender;
   readonly drains: Drains;
   readonly scrub: LogScrub;
+  /** Once it is read: before the log has a role. */
+  retention!: LogRetention;
   /** Readers, the applier, a promotion: whoever waits for something visible. */
   readonly moved = new Wakeups();
   /** The end of `close`: waits for the disk. */
@@ -164,8 +167,17 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     return this.#driver;
   }
 
+  get hasRole(): boolean {
+    return this.#driver !== undefined;
+  }
+
+  get isPrimary(): boolean {
+    return this.#driver?.commits !== undefined;
+  }
+
   set driver(driver: Driver) {
     this.#driver = driver;
+    if (this.isPrimary) this.retention.slots.leads();
     this.#roleEnds.abort();
     this.#roleEnds = new AbortController();
     if (this.closing.signal.aborted) this.#roleEnds.abort();
@@ -279,6 +291,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   /** What lay past `fork` is of another history. Before anything of that is visible. */
   wasCut(fork: Place, file: string): void {
     this.onCut?.(fork.lsn);
+    this.retention.slots.cut(fork);
     const { count, lowest, lowestSeenLsn } = this.cuts;
     const wasSeen = this.rebuild.wasCut(fork, file);
     const latestSeenLsn = wasSeen ? fork.lsn : nowhere.lsn;
@@ -369,6 +382,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     this.#copies.look();
     if (this.failure !== undefined) return;
     this.#flushed.progressed();
+    this.retention?.progressed();
     this.appender.noteClosed();
     this.#driver?.progressed();
     this.drains.waits.settle();

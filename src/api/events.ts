@@ -4,6 +4,7 @@ import type { LeaseState } from '../referee/lease_keeper.js';
 import type { WalError } from './errors.js';
 import type { Rebuild } from './rebuild.js';
 import type { ScrubStatus } from './scrub.js';
+import type { SlotChange } from './slots.js';
 
 /**
  * Why a log has its role. `opened`: its directory had it; `promoted`, by hand or by the referee, or
@@ -50,6 +51,8 @@ export interface LogEvents {
    * `lost`: another is the primary.
    */
   lease: [lease: { readonly state: LeaseState; readonly reason: string | null }];
+  /** What has become of a slot. */
+  slot: [change: SlotChange];
   /** A directory was dropped: the log goes on without its copy. */
   copyDropped: [copy: { readonly dir: string; readonly reason: string }];
   /** A directory holds all of the log again. */
@@ -110,6 +113,7 @@ const names: Readonly<Record<LogEventName, true>> = {
   disconnected: true,
   rebuild: true,
   lease: true,
+  slot: true,
   copyDropped: true,
   copyRestored: true,
   slowFlush: true,

@@ -44,6 +44,8 @@ import { reloadTls } from './reload_tls.js';
 import type { ScrubStatus } from './scrub.js';
 import { type ServeStatusOptions, serveStatus } from './serve_status.js';
 import { type SetPolicyOptions, setPolicy } from './set_policy.js';
+import { createSlot, dropSlot } from './slot_calls.js';
+import type { SlotStatus } from './slots.js';
 import { StandbyDriver } from './standby_driver.js';
 import type { LogStatus, PolicyStatus } from './status.js';
 import { type SwitchedOver, type SwitchoverOptions, switchover } from './switchover.js';
@@ -404,6 +406,29 @@ export class Log {
     check.integer(lsn, 'trim(lsn)', 1, Number.MAX_SAFE_INTEGER);
     core.requireOpen();
     await trimTo(core, lsn);
+  }
+
+  /**
+   * Primary: makes a slot for the standby of that name: from now on the log that it has not flushed
+   * is kept for it, connected or not, over restarts too, within `maxSlotBytes` and `maxSlotAge`.
+   * For one that is not connected all is kept that there is. Durable here when it resolves; one
+   * that is there already stays as it is, unless it is lost. A slot of this node's own name is for
+   * the time after another one was promoted.
+   *
+   * Rejects with WAL_IO where it cannot be stored (there is none then), with WAL_IS_STANDBY or
+   * WAL_FENCED, with RangeError past 64 slots, with WAL_CORRUPT where the slots that there are
+   * cannot be read (the log keeps everything then).
+   */
+  async createSlot(name: string): Promise<SlotStatus> {
+    return createSlot(this.#core, name);
+  }
+
+  /**
+   * Primary: the slot is no more, durably when it resolves, and what it alone held may be let go
+   * of. false: there was none. Rejects as `createSlot` does, and the slot stays.
+   */
+  async dropSlot(name: string): Promise<boolean> {
+    return dropSlot(this.#core, name);
   }
 
   /**

@@ -52,6 +52,8 @@ export function logStatus(core: LogCore): LogStatus {
     },
     commits: core.commits.status(core.environment.now()),
     ...roleStatus,
+    slots: core.retention.slots.status(),
+    slotsFault: core.retention.slots.fault,
     members: core.members?.status() ?? [],
     referee: core.options.referee === undefined ? null : refereeStatus(driver.referee()),
     rejoin: core.rejoin,

@@ -121,6 +121,10 @@ class LogThread {
         return log.status();
       case 'trim':
         return log.trim(ask.lsn);
+      case 'createSlot':
+        return log.createSlot(ask.name);
+      case 'dropSlot':
+        return log.dropSlot(ask.name);
       case 'waitFor':
         return log.waitFor(ask.lsn, { signal });
       case 'scrub':

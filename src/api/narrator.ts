@@ -1,5 +1,6 @@
 import type { LogEmitter } from './events.js';
 import type { Logger, LogLevel } from './logger.js';
+import { describeChange, type SlotChange } from './slots.js';
 import type { RecentEvent } from './status.js';
 
 /** How many the status remembers. */
@@ -36,6 +37,7 @@ export class Narrator {
     this.#followRebuild(events);
     this.#followStandbys(events);
     this.#followDisks(events);
+    events.on('slot', (change) => this.#slotChanged(change));
   }
 
   /** The last events, oldest first. */
@@ -113,6 +115,15 @@ export class Narrator {
     events.on('restored', ({ degradedSince }) => {
       const text = `commits wait for standbys again; it went on alone since ${degradedSince}`;
       this.tell('info', 'restored', text, { degradedSince });
+    });
+  }
+
+  #slotChanged(change: SlotChange): void {
+    const urgency = { warning: 'warn', lost: 'error' } as const;
+    const level = urgency[change.change as keyof typeof urgency] ?? 'info';
+    const { name, heldBytes, awayMs } = change;
+    this.tell(level, 'slot', describeChange(change), {
+      ...{ slot: name, change: change.change, heldBytes, awayMs },
     });
   }
 

@@ -19,6 +19,7 @@ import { demote } from './demote.js';
 import { WalError } from './errors.js';
 import { fencedError } from './fenced_driver.js';
 import { follow, followAgain } from './follow.js';
+import { LogRetention } from './log_retention.js';
 import { logStatus } from './log_status.js';
 import {
   describeSilent,
@@ -36,6 +37,7 @@ import { commitPolicy } from './policy_options.js';
 import { PrimaryDriver } from './primary_driver.js';
 import { promote } from './promote.js';
 import { setPolicy } from './set_policy.js';
+import { createSlot, dropSlot } from './slot_calls.js';
 import { learnIdentity, type StandbyIdentity } from './standby_identity.js';
 import { switchover } from './switchover.js';
 import { takeOver } from './take_over.js';
@@ -57,6 +59,7 @@ export async function openLog(
     requireRole(native.info(), options);
     requireFixed(native.info(), options);
     core = new LogCore(native, options, environment);
+    core.retention = await LogRetention.open(core);
     const opening = core;
     core.followAgain = () => followAgain(opening);
     core.takeOver = (handover) => takeOver(opening, handover);
@@ -105,6 +108,7 @@ async function abandon(native: NativeLog, core: LogCore | undefined): Promise<vo
   core?.appender.abandon();
   await core?.closeDriver();
   if (core !== undefined) core.state = 'closed';
+  await core?.retention?.close();
   await native.close().catch(() => undefined);
   core?.closed();
 }
@@ -132,6 +136,8 @@ async function serveControl(core: LogCore): Promise<{ close(): Promise<void> }> 
         pause: (request, signal) =>
           pauseFailover(core, (request as { readonly reason?: unknown }).reason, signal),
         resume: (_, signal) => resumeFailover(core, signal),
+        createSlot: (request) => createSlot(core, (request as { name?: unknown }).name),
+        dropSlot: (request) => dropSlot(core, (request as { name?: unknown }).name),
         scrub: (_, signal) => core.keepAlive.during(core.scrub.run(signal)),
       }),
     ),

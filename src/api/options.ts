@@ -13,6 +13,12 @@ import {
   resolvePolicy,
 } from './policy_options.js';
 import type { RebuildHook } from './rebuild.js';
+import {
+  type ResolvedRetention,
+  type RetentionOptions,
+  resolveRetention,
+  retentionKeys,
+} from './retention_options.js';
 import { type ResolvedScrub, resolveScrub, type ScrubOptions } from './scrub.js';
 import { resolveSecurity, type SecurityOptions, securityKeys } from './security_options.js';
 import * as check from './validate.js';
@@ -115,6 +121,22 @@ export interface OpenOptions extends PolicyOptions {
    * the last one ended.
    */
   readonly scrub?: ScrubOptions | false;
+  /**
+   * How much log is kept below what is committed, also on a standby: the rest is let go of by
+   * itself, in whole segments, as far as no slot, standby or reader needs it. Default: all of it,
+   * until `trim`.
+   */
+  readonly retention?: RetentionOptions;
+  /**
+   * Bytes of the log that a standby which is away may hold. Past that its slot is `lost`, and the
+   * log is not kept for it any more. Default: no limit.
+   */
+  readonly maxSlotBytes?: number;
+  /**
+   * For how many milliseconds a standby which is away may hold any, 1000 or more; counted while the
+   * primary runs, by a clock that never jumps. Default: no limit.
+   */
+  readonly maxSlotAge?: number;
   /** Feed standbys. With `follow`: from the moment of promotion. Default: not at all. */
   readonly listen?: ListenOptions;
   /** Be a standby of this primary. Default: be a primary. */
@@ -194,7 +216,7 @@ export interface Endpoint extends Security {
 }
 
 /** `OpenOptions` checked and with every default filled in. */
-export interface ResolvedOptions {
+export interface ResolvedOptions extends ResolvedRetention {
   /** The first one, or the only one. */
   readonly dir: string;
   readonly mirrors: readonly string[];
@@ -274,6 +296,7 @@ const openKeys = [
   'mirrorQuorum',
   'resyncRate',
   'replicationThread',
+  ...retentionKeys,
   ...policyKeys,
 ] as const;
 
@@ -298,6 +321,7 @@ export function resolveOpenOptions(input: unknown): ResolvedOptions {
         ? process.versions.electron === undefined
         : check.boolean(raw.sharedMemory, 'sharedMemory'),
     scrub: resolveScrub(raw.scrub),
+    ...resolveRetention(raw),
     listen: raw.listen === undefined ? undefined : resolveListen(raw.listen, name),
     follow: raw.follow === undefined ? undefined : resolveFollow(raw.follow, name),
     ...resolveMembers(raw, name),

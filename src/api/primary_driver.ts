@@ -97,6 +97,7 @@ export class PrimaryDriver implements Driver {
       isRingWanted: () => core.drains.wanted,
       door: core.door,
       desk: core.desk,
+      slots: core.retention.slots,
       events: {
         onCommitMoved: () => this.#acknowledged(),
         onStandby: (change) => this.#standbyChanged(change),
@@ -124,6 +125,7 @@ export class PrimaryDriver implements Driver {
       refresh: () => this.#refresh(),
       mayShare: () => !core.unheard.any,
     });
+    core.retention.slots.onNews = () => this.#hub.tellSlots(core.retention.slots.toTell);
     this.#applyPolicy();
     group?.serve({
       opening: { number: 1, rule: openingRule(commitPolicy(policy)) },

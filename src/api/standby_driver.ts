@@ -55,6 +55,8 @@ export class StandbyDriver implements Driver {
     this.role = isReturning ? 'fenced' : 'standby';
     if (isReturning) core.rejoin = unknownTail;
     this.#hub = this.#newHub();
+    const { slots } = core.retention;
+    slots.onNews = () => this.#hub?.slotsTold(slots.toTell);
     this.#follower = new Follower({
       native: core.native,
       environment: core.environment,
@@ -71,6 +73,10 @@ export class StandbyDriver implements Driver {
         },
         onReceived: () => this.#hub?.moved(),
         onRule: (rule) => this.#hub?.ruleTold(rule),
+        onSlots: (told) => {
+          slots.told(told);
+          core.retention.changed();
+        },
         onConnected: (link) => {
           this.standsBack = false;
           core.events.emit('connected', link);
@@ -240,6 +246,7 @@ export class StandbyDriver implements Driver {
       ...{ native, door, desk, environment, timing: withDefaults() },
       identity: { ...info, name: options.name },
       allocateAligned: (bytes) => environment.binding().allocateAligned(bytes),
+      toTell: () => this.#core.retention.slots.toTell,
       upstream: () => this.#follower,
       onStandby: ({ name, nodeId, connected, reason, last }) => {
         if (connected) this.#book.came({ name, nodeId });

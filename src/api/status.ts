@@ -9,6 +9,7 @@ import type { LogLevel } from './logger.js';
 import type { UpstreamRule } from './old_primary.js';
 import type { WhenMissing } from './policy_options.js';
 import type { ScrubStatus } from './scrub.js';
+import type { SlotStatus } from './slots.js';
 
 /** What a standby lacks of the closed batches of its primary. */
 export interface StageLag {
@@ -295,6 +296,12 @@ export interface LogStatus {
   readonly listening: { readonly host: string; readonly port: number } | null;
   /** Primary: the standbys that are connected, then those that are not any more. */
   readonly standbys: readonly StandbyStatus[];
+  /**
+   * Durable claims of standbys on the log. On a standby those of its primary, as it last told them.
+   */
+  readonly slots: readonly SlotStatus[];
+  /** Why slots are not known, or cannot be stored, so that the log is kept; null: all is well. */
+  readonly slotsFault: string | null;
   /** Primary: the policy of its commits; null on others. */
   readonly policy: PolicyStatus | null;
   /** Standby: its link to the primary; null on others. */

@@ -47,6 +47,7 @@ export type ThreadCall =
     }
   | { readonly call: 'rejoin'; readonly options: RejoinOptions }
   | { readonly call: 'pauseFailover'; readonly reason: string }
+  | { readonly call: 'createSlot' | 'dropSlot'; readonly name: string }
   | { readonly call: 'resumeFailover' | 'forgetReferee' }
   | { readonly call: 'reloadTls'; readonly tls: unknown }
   | { readonly call: 'status' | 'scrub' | 'connected' | 'echo' }

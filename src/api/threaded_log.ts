@@ -46,6 +46,7 @@ import type { RejoinOptions } from './rejoin.js';
 import type { ScrubStatus } from './scrub.js';
 import type { ServeStatusOptions } from './serve_status.js';
 import type { SetPolicyOptions } from './set_policy.js';
+import type { SlotStatus } from './slots.js';
 import type { LogStatus, PolicyStatus } from './status.js';
 import { type SwitchedOver, type SwitchoverOptions, switchoverKeys } from './switchover.js';
 import type { OpenedLog, SentBatches } from './thread_calls.js';
@@ -252,6 +253,16 @@ export class ThreadedLog {
     check.integer(lsn, 'trim(lsn)', 1, Number.MAX_SAFE_INTEGER);
     this.#requireOpen();
     await this.#thread.ask({ call: 'trim', lsn });
+  }
+
+  async createSlot(name: string): Promise<SlotStatus> {
+    this.#requireOpen();
+    return (await this.#thread.ask({ call: 'createSlot', name })) as SlotStatus;
+  }
+
+  async dropSlot(name: string): Promise<boolean> {
+    this.#requireOpen();
+    return (await this.#thread.ask({ call: 'dropSlot', name })) as boolean;
   }
 
   async scrub(options?: WaitOptions): Promise<ScrubStatus> {

@@ -7,6 +7,7 @@ import { primaryCommand } from './commands/primary.js';
 import { promoteCommand } from './commands/promote.js';
 import { repairCommand } from './commands/repair.js';
 import { scrubCommand } from './commands/scrub.js';
+import { slotsCommand } from './commands/slots.js';
 import { standbyCommand } from './commands/standby.js';
 import { statusCommand } from './commands/status.js';
 import { demoteCommand, switchoverCommand } from './commands/switchover.js';
@@ -46,6 +47,7 @@ Exit codes: 0 done, 1 failed (stderr says why), 2 bad usage.`,
     policyCommand(),
     pauseCommand(),
     resumeCommand(),
+    slotsCommand(),
     dumpCommand(),
     verifyCommand(),
     scrubCommand(),

@@ -12,6 +12,7 @@ export type ControlRequest =
   | { readonly cmd: 'status' }
   | { readonly cmd: 'scrub' | 'resume' }
   | { readonly cmd: 'pause'; readonly reason: string }
+  | { readonly cmd: 'createSlot' | 'dropSlot'; readonly name: string }
   | ({ readonly cmd: 'promote' | 'switchover' | 'demote' | 'policy' } & Readonly<
       Record<string, unknown>
     >);

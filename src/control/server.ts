@@ -29,6 +29,9 @@ export interface ControlServerOptions {
   /** Planned changes of role; the same as `policy` for what they get. */
   readonly switchover: (options: unknown, signal: AbortSignal) => Promise<unknown>;
   readonly demote: (options: unknown, signal: AbortSignal) => Promise<unknown>;
+  /** Slots: `createSlot` and `dropSlot` get what the request held beside `cmd`. */
+  readonly createSlot: (options: unknown) => Promise<unknown>;
+  readonly dropSlot: (options: unknown) => Promise<unknown>;
   /** How long a connection may take to send its request. Default 5,000. */
   readonly requestTimeoutMs?: number;
 }
@@ -208,6 +211,8 @@ const commands = [
   'policy',
   'pause',
   'resume',
+  'createSlot',
+  'dropSlot',
 ] as const;
 
 function parseRequest(line: string): { cmd: (typeof commands)[number]; options: unknown } {

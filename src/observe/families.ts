@@ -1,3 +1,4 @@
+import type { SlotState, SlotStatus } from '../api/slots.js';
 import type { LogStatus, StandbyStatus } from '../api/status.js';
 import type { Collector, Sample } from './collector.js';
 
@@ -25,6 +26,7 @@ type Gauge = (status: LogStatus) => readonly (readonly [Labels, number])[] | num
 
 const states: readonly LogStatus['state'][] = ['open', 'failed', 'closing'];
 const roles: readonly LogStatus['role'][] = ['primary', 'standby', 'fenced'];
+const slotStates: readonly SlotState[] = ['active', 'away', 'lost'];
 const stages = ['write', 'flush', 'apply'] as const;
 /** Where the histogram of the flushes is cut: from 1 ms by doublings, in milliseconds. */
 const flushLimits = Array.from({ length: 15 }, (_, i) => 2 ** i);
@@ -67,6 +69,16 @@ const gauges: readonly (readonly [string, string, Gauge])[] = [
     'standby_connected',
     'Primary: 1 while the standby is connected.',
     (s) => s.standbys.map((one) => [standbyLabels(one), Number(one.state !== 'disconnected')]),
+  ],
+  ['slot_held_bytes', 'Log bytes that are kept for a slot.', ofSlots((s) => s.heldBytes)],
+  ['slot_away_seconds', 'For how long its standby was away.', ofSlots((s) => s.awayMs / 1000)],
+  [
+    'slot_state',
+    '1 for the state that the slot is in.',
+    (s) =>
+      s.slots.flatMap(({ name, state }) =>
+        slotStates.map((each) => [{ slot: name, state: each }, Number(each === state)] as const),
+      ),
   ],
   ['standby_lag_records', 'Records that a standby lacks.', lags(({ records }) => records)],
   ['standby_lag_bytes', 'Log bytes that a standby lacks.', lags(({ bytes }) => bytes)],
@@ -133,6 +145,10 @@ function oneOf(name: string, among: readonly string[], now: string) {
 
 function standbyLabels({ name, nodeId }: StandbyStatus): Labels {
   return { standby: name, node: nodeId };
+}
+
+function ofSlots(measure: (slot: SlotStatus) => number): Gauge {
+  return ({ slots }) => slots.map((slot) => [{ slot: slot.name }, measure(slot)] as const);
 }
 
 function lags(measure: (lag: StandbyStatus['lag']['write']) => number): Gauge {

@@ -236,7 +236,8 @@ export class PrimarySession {
     if (fork >= view.start) return undefined;
     return this.#refuse(
       'WAL_LSN_GONE',
-      'the primary has trimmed what the standby needs next; the standby has to be seeded anew',
+      'the primary has trimmed what the standby needs next; the standby has to be seeded anew ' +
+        '(a slot of its name keeps the log for it while it is away)',
     );
   }
 

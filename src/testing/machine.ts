@@ -4,9 +4,11 @@ import type { OpenOptions } from '../api/options.js';
 import { loadBinding } from '../native/binding.js';
 import type { NativeBinding, NativeLog, NativeOpenOptions } from '../native/native_log.js';
 import type { Environment, Timer } from '../transport/environment.js';
+import type { SmallFiles } from '../transport/small_files.js';
 import type { EventQueue, SimulatedEvent } from './event_queue.js';
 import type { Host, SimulatedNetwork, SimulatedServer } from './network.js';
 import type { Random } from './random.js';
+import { SimulatedFiles } from './simulated_files.js';
 import { Due, type Loss, type NativeDisk, type SteppedLog } from './simulated_log.js';
 
 /** What a machine needs of the simulation that it belongs to. */
@@ -56,6 +58,7 @@ export class Machine implements Host {
   /** Called when it has gone off in the middle of a change of its disk (`goOffIn`). */
   onOff: (() => void) | undefined;
   #disk: NativeDisk;
+  #files = new SimulatedFiles();
   /** Of the disk: each look at it there is a call into the addon. */
   #clock: Float64Array;
   readonly #host: MachineHost;
@@ -79,6 +82,11 @@ export class Machine implements Host {
 
   get disk(): NativeDisk {
     return this.#disk;
+  }
+
+  /** What lies on it beside the logs, in their directories. */
+  get files(): SimulatedFiles {
+    return this.#files;
   }
 
   /** Monotone milliseconds. */
@@ -140,6 +148,7 @@ export class Machine implements Host {
     this.#logs.clear();
     for (const { native } of logs) native.abandon();
     this.disk.comeBack(loss, this.#random.next());
+    this.#files.goOff(loss === 'all');
   }
 
   /** It goes off in the n-th change of its disk from now on, which is 1 for the next. */
@@ -155,6 +164,7 @@ export class Machine implements Host {
   wipe(): void {
     if (this.isOn) throw new Error('a disk is changed while the machine is off');
     this.#disk = newDisk(this.#random.next());
+    this.#files = new SimulatedFiles();
     this.#clock = this.#disk.clock;
   }
 
@@ -391,6 +401,28 @@ class MachineEnvironment implements Environment {
 
   async lookup(host: string): Promise<string> {
     return host === this.#machine.name ? this.#machine.address : host;
+  }
+
+  get files(): SmallFiles {
+    const { files } = this.#machine;
+    const step =
+      <A extends unknown[], R>(run: (...args: A) => Promise<R>) =>
+      async (...args: A): Promise<R> => {
+        await this.#diskStep();
+        return run(...args);
+      };
+    return {
+      read: step(files.read),
+      write: step(files.write),
+      rename: step(files.rename),
+      flushDirectory: step(files.flushDirectory),
+    };
+  }
+
+  /** Never, once the machine has gone off. */
+  #diskStep(): Promise<void> {
+    if (this.#isOver) return new Promise(() => undefined);
+    return new Promise((resolve) => this.#machine.after(this.#machine.diskTimes.flush, resolve));
   }
 
   binding(): NativeBinding {

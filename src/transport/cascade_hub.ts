@@ -4,6 +4,7 @@ import { assert } from '../replication/assert.js';
 import { compareTerms } from '../replication/history.js';
 import type { Progress } from '../replication/progress.js';
 import { type NumberedRule, sameRule } from '../replication/rule.js';
+import type { ToldSlot } from '../replication/slot.js';
 import {
   type LinksOptions,
   type LinksOwner,
@@ -83,6 +84,10 @@ export class CascadeHub implements LinksOwner {
     if (this.#rule !== undefined && sameRule(this.#rule.rule, rule)) return;
     this.#rule = { number: (this.#rule?.number ?? 0) + 1, rule };
     this.#links.tellRule(this.#rule);
+  }
+
+  slotsTold(slots: readonly ToldSlot[]): void {
+    this.#links.tellSlots(slots);
   }
 
   /** What is passed on is not what it was: those that follow begin anew. */

@@ -3,6 +3,7 @@ import { connect, createServer, type NetConnectOpts, type Server, type Socket } 
 import { performance } from 'node:perf_hooks';
 import { loadBinding } from '../native/binding.js';
 import type { NativeBinding } from '../native/native_log.js';
+import { realFiles, type SmallFiles } from './small_files.js';
 
 export interface Timer {
   ref(): unknown;
@@ -42,6 +43,8 @@ export interface Environment {
   /** The address of a host name. */
   lookup(host: string): Promise<string>;
   binding(): NativeBinding;
+  /** Small files beside the engine's, in the directories of a log. */
+  readonly files: SmallFiles;
   /**
    * Whether other processes find the log by its directory, and its end is that of the process: else
    * it has no control socket, and nothing is flushed when the process exits.
@@ -64,6 +67,7 @@ export const processEnvironment: Environment = {
   createServer: (options, onConnection) => createServer(options, onConnection),
   lookup: async (host) => (await lookup(host)).address,
   binding: loadBinding,
+  files: realFiles,
   ownsProcess: true,
 };
 

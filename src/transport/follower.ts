@@ -15,6 +15,7 @@ import type { NodeIdentity } from '../replication/identity.js';
 import { KnownCommit } from '../replication/known_commit.js';
 import type { Judgement, RejoinMode } from '../replication/rejoin.js';
 import { sameRule } from '../replication/rule.js';
+import type { ToldSlot } from '../replication/slot.js';
 import { isFinal, type StandbyView } from '../replication/standby_session.js';
 import { type DialTarget, receiveBytes } from './dial.js';
 import { type Endpoint, showEndpoint } from './endpoint.js';
@@ -40,6 +41,7 @@ export interface FollowerEvents {
   onReceived?(): void;
   /** The primary's rule is recorded here. */
   onRule?(rule: Rule): void;
+  onSlots?(slots: readonly ToldSlot[]): void;
   /** The log was cut, and is durable so. Called before anything of the new history is taken. */
   onCut?(cut: LogCut): void;
   /** Under a newer epoch: what the tail of this log was found to be. */
@@ -398,6 +400,10 @@ export class Follower implements PrimaryLinkHost {
       }
       this.#options.events.onRule?.(rule);
     });
+  }
+
+  slotsTold(slots: readonly ToldSlot[]): void {
+    this.#options.events.onSlots?.(slots);
   }
 
   cut(position: number, crc: number): Promise<boolean> {

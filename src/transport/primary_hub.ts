@@ -16,10 +16,12 @@ import type { PrimaryAction } from '../replication/primary_session.js';
 import type { Progress } from '../replication/progress.js';
 import { type Measure, Quorum } from '../replication/quorum.js';
 import type { NumberedRule } from '../replication/rule.js';
+import type { ToldSlot } from '../replication/slot.js';
 import { Door } from './door.js';
 import { type Environment, processEnvironment, type Timer } from './environment.js';
 import type { Endpoint, ListenerCounts, ListenOptions } from './listener.js';
 import type { MemberDesk } from './member_desk.js';
+import type { SlotKeeper } from './retention.js';
 import { RuleKeeper, type WatchVerdict } from './rule_keeper.js';
 import type { TlsOptions } from './security.js';
 import type { StandbyLink } from './standby_link.js';
@@ -74,6 +76,8 @@ export interface PrimaryHubOptions {
   readonly door?: Door | undefined;
   /** Who answers members; nobody without. */
   readonly desk?: MemberDesk | undefined;
+  /** What keeps the log for standbys over restarts. */
+  readonly slots?: SlotKeeper | undefined;
   readonly timing?: Partial<ReplicationTiming> | undefined;
   readonly listenLimits?: Partial<ListenLimits> | undefined;
   /** Page-aligned memory for reading segments. Default: the addon's. */
@@ -124,7 +128,7 @@ export class PrimaryHub implements CommitSource, LinksOwner {
     this.#events = options.events;
     this.witnesses = options.witnesses ?? [];
     this.#mayAcknowledge = options.mayAcknowledge ?? (() => true);
-    const { native, identity, desk, environment = processEnvironment } = options;
+    const { native, identity, desk, slots, environment = processEnvironment } = options;
     this.#environment = environment;
     this.#native = native;
     this.#timing = withDefaults(options.timing);
@@ -135,7 +139,8 @@ export class PrimaryHub implements CommitSource, LinksOwner {
     this.#commit = new CommitPlace(this.#rules.rules, native.info().commit);
     this.#writeAcks = options.policy.synchronousCommit === 'remote_write';
     this.#links = new StandbyLinks({
-      ...{ native, identity, desk, environment, timing: this.#timing, door: this.#door },
+      ...{ native, identity, desk, slots, environment, timing: this.#timing, door: this.#door },
+      toTell: slots && (() => slots.toTell),
       owner: this,
       ring: native.ring === undefined ? undefined : new Uint8Array(native.ring),
       allocateAligned:
@@ -263,6 +268,10 @@ export class PrimaryHub implements CommitSource, LinksOwner {
     const levels = this.#rules.rules.active.map(ownLevel);
     levels.push(this.#rules.rules.policy.synchronousCommit);
     return levels.reduce((a, b) => (commitLevels.indexOf(b) > commitLevels.indexOf(a) ? b : a));
+  }
+
+  tellSlots(slots: readonly ToldSlot[]): void {
+    this.#links.tellSlots(slots);
   }
 
   /** The rule in force. */

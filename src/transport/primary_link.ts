@@ -4,6 +4,7 @@ import { type Place, type Rule, State, type Term } from '../native/native_log.js
 import { Heartbeat } from '../replication/heartbeat.js';
 import type { Judgement } from '../replication/rejoin.js';
 import type { NumberedRule } from '../replication/rule.js';
+import type { ToldSlot } from '../replication/slot.js';
 import {
   type StandbyAction,
   StandbySession,
@@ -19,8 +20,9 @@ import {
   encodeRefusal,
   encodeStandbyHello,
 } from '../wire/handshake_messages.js';
-import { MessageType, wantProtocol } from '../wire/message_type.js';
+import { MessageType, slotsProtocol, wantProtocol } from '../wire/message_type.js';
 import { decodeRule } from '../wire/rule_message.js';
+import { decodeSlots } from '../wire/slots_message.js';
 import {
   ackBytes,
   CommitView,
@@ -48,6 +50,8 @@ export interface PrimaryLinkHost extends RangeGiverHost {
   store(term: Term, primaryName: string): Promise<void>;
   /** Stores durably what the primary's acknowledgements mean; one after the other. */
   record(rule: Rule): Promise<void>;
+  /** The slots of the primary. */
+  slotsTold(slots: readonly ToldSlot[]): void;
   /** Under a newer epoch: what the tail of the log was found to be. */
   judged(judgement: Judgement): void;
   /**
@@ -251,6 +255,10 @@ export class PrimaryLink implements FrameSink {
       case MessageType.RULE:
         checkHeader(bytes, start, this.#tag!);
         this.#ruleCame(decodeRule(bytes, start, end));
+        return;
+      case MessageType.SLOTS:
+        checkHeader(bytes, start, this.#tag!);
+        this.#host.slotsTold(decodeSlots(bytes, start, end));
         return;
       case MessageType.WANT:
         checkHeader(bytes, start, this.#tag!);
@@ -485,8 +493,10 @@ export class PrimaryLink implements FrameSink {
   }
 
   #expectSession(): void {
-    const mayWant = this.#session.version >= wantProtocol;
-    this.#reader.expect(mayWant ? [...inSession, MessageType.WANT] : inSession);
+    const { version } = this.#session;
+    const mayWant = version >= wantProtocol ? [MessageType.WANT] : [];
+    const maySlots = version >= slotsProtocol ? [MessageType.SLOTS] : [];
+    this.#reader.expect([...inSession, ...mayWant, ...maySlots]);
   }
 
   /** From here on messages of the session come; its log bytes wait until it streams. */

@@ -1,9 +1,27 @@
-import type { NativeLog } from '../native/native_log.js';
+import type { NativeLog, Place } from '../native/native_log.js';
+import type { ToldSlot } from '../replication/slot.js';
 
 interface Claim {
   readonly id: number;
   position: number;
   connected: boolean;
+  /** Since when it is away, by the monotone clock. */
+  since: number;
+}
+
+/** Durable claims, by the names of standbys. */
+export interface SlotKeeper {
+  /** It is let in, and gets the log from there on. */
+  came(name: string, nodeId: string, place: Place): void;
+  /** It has flushed so much. */
+  moved(name: string, nodeId: string, place: Place): void;
+  /** Whether there is one of this name, which keeps the log for it from now on. */
+  away(name: string, nodeId: string): boolean;
+  /** What standbys are told. */
+  readonly toTell: readonly ToldSlot[];
+  /** What a standby that is away may hold: bytes, and milliseconds. */
+  readonly maxSlotBytes: number;
+  readonly maxSlotAge: number;
 }
 
 /** A claim follows a standby's flush in steps, since each is a native call under a lock. */
@@ -28,7 +46,7 @@ export class Retention {
   claim(nodeId: string, position: number): void {
     this.#release(nodeId);
     const id = this.#native.retain(position);
-    this.#claims.set(nodeId, { id, position, connected: true });
+    this.#claims.set(nodeId, { id, position, connected: true, since: 0 });
   }
 
   /** The standby has flushed up to here. */
@@ -39,14 +57,23 @@ export class Retention {
     this.#native.moveRetain(claim.id, position);
   }
 
-  away(nodeId: string): void {
+  away(nodeId: string, now: number): void {
     const claim = this.#claims.get(nodeId);
     if (claim === undefined) return;
     this.#claims.delete(nodeId);
     claim.connected = false;
+    claim.since = now;
     this.#claims.set(nodeId, claim);
     const away = [...this.#claims].filter(([, each]) => !each.connected);
     for (const [id] of away.slice(0, -maxAway)) this.#release(id);
+  }
+
+  /** Those that are away hold nothing before `position`, and none that went before `since`. */
+  bound(position: number, since: number): void {
+    for (const [nodeId, claim] of [...this.#claims]) {
+      if (claim.connected) continue;
+      if (claim.position < position || claim.since < since) this.#release(nodeId);
+    }
   }
 
   /** It does not follow this primary. */

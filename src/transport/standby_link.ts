@@ -11,6 +11,7 @@ import {
 } from '../replication/primary_session.js';
 import type { Progress, ProgressState } from '../replication/progress.js';
 import type { NumberedRule } from '../replication/rule.js';
+import type { ToldSlot } from '../replication/slot.js';
 import { invalid } from '../wire/bytes.js';
 import { FrameReader, type FrameSink } from '../wire/frame_reader.js';
 import {
@@ -23,9 +24,10 @@ import {
   encodeRefusal,
   type Refusal,
 } from '../wire/handshake_messages.js';
-import { MessageType, wantProtocol } from '../wire/message_type.js';
+import { MessageType, slotsProtocol, wantProtocol } from '../wire/message_type.js';
 import { decodeFetch, type Fetch } from '../wire/range_messages.js';
 import { encodeRule } from '../wire/rule_message.js';
+import { encodeSlots } from '../wire/slots_message.js';
 import {
   AckView,
   checkHeader,
@@ -67,8 +69,8 @@ export interface StandbyLinkHost {
   gate(socket: Socket): Gate;
   /** The names that are let in now; undefined without TLS. */
   readonly allow: TlsOptions['allow'] | undefined;
-  /** The log from `position` on is kept for this node from now on. */
-  claim(nodeId: string, position: number): void;
+  /** The log from `position` on is kept for this standby from now on. */
+  claim(progress: Progress, position: number): void;
   /** Whether this node can be let in; it may take the place of its earlier connection. */
   hasRoom(nodeId: string): boolean;
   /** One more of those that repair a copy; false: there are as many as can be. */
@@ -310,6 +312,13 @@ export class StandbyLink implements FrameSink, RangeHolder {
     progress.ruleTold = rule.number;
     this.#ruleBehind = progress.sentPosition;
     this.socket.write(encodeRule(this.#tag!, rule));
+  }
+
+  /** All slots there are. */
+  tellSlots(slots: readonly ToldSlot[]): void {
+    const { socket } = this;
+    if (this.#progress === undefined || socket.destroyed || this.#isEnding) return;
+    if (this.#session.version >= slotsProtocol) socket.write(encodeSlots(this.#tag!, slots));
   }
 
   // -- what it is asked for a repair --
@@ -595,7 +604,7 @@ export class StandbyLink implements FrameSink, RangeHolder {
       this.#refuse('WAL_LSN_GONE', 'the primary has just trimmed what the standby needs next');
       return;
     }
-    host.claim(progress.nodeId, accept.start);
+    host.claim(progress, accept.start);
     this.#releaseClaim();
     const { epoch, incarnation } = this.#session.term;
     this.#tag = { session: this.#sessionNumber, epoch, incarnation };

@@ -7,11 +7,12 @@ import type { NodeIdentity } from '../replication/identity.js';
 import type { PrimaryAction, PrimaryView } from '../replication/primary_session.js';
 import type { Progress, ProgressState } from '../replication/progress.js';
 import type { NumberedRule } from '../replication/rule.js';
+import type { ToldSlot } from '../replication/slot.js';
 import type { Door, DoorKeeper } from './door.js';
 import type { Environment } from './environment.js';
 import type { Gate } from './gate.js';
 import type { MemberDesk } from './member_desk.js';
-import { Retention } from './retention.js';
+import { Retention, type SlotKeeper } from './retention.js';
 import { type LinkSecurity, linkSecurity, type TlsOptions } from './security.js';
 import { StandbyLink, type StandbyLinkHost } from './standby_link.js';
 import { StandbyRanges } from './standby_ranges.js';
@@ -86,6 +87,10 @@ export interface LinksOptions {
   readonly allocateAligned: (bytes: number) => Uint8Array;
   readonly door: Door;
   readonly desk?: MemberDesk | undefined;
+  /** What keeps the log for standbys over restarts; nothing does without. */
+  readonly slots?: SlotKeeper | undefined;
+  /** The slots that standbys are told when they are let in. */
+  readonly toTell?: (() => readonly ToldSlot[]) | undefined;
   readonly owner: LinksOwner;
 }
 
@@ -166,6 +171,10 @@ export class StandbyLinks implements StandbyLinkHost, DoorKeeper {
     for (const link of this.#admitted.values()) link.pushCommit();
   }
 
+  tellSlots(slots: readonly ToldSlot[]): void {
+    for (const link of this.#admitted.values()) link.tellSlots(slots);
+  }
+
   tellRule(rule: NumberedRule): void {
     for (const link of this.#admitted.values()) link.tellRule(rule);
   }
@@ -231,6 +240,7 @@ export class StandbyLinks implements StandbyLinkHost, DoorKeeper {
 
   tick(nowMs: number): void {
     for (const link of this.#links) link.tick(nowMs);
+    this.#boundAway(nowMs);
   }
 
   // -- what links need --
@@ -269,8 +279,9 @@ export class StandbyLinks implements StandbyLinkHost, DoorKeeper {
     return this.#door.security.tls?.allow;
   }
 
-  claim(nodeId: string, position: number): void {
+  claim({ nodeId, name, sentLsn: lsn }: Progress, position: number): void {
     this.#retention.claim(nodeId, position);
+    this.#options.slots?.came(name, nodeId, { position, lsn });
   }
 
   hasRoom(nodeId: string): boolean {
@@ -306,11 +317,13 @@ export class StandbyLinks implements StandbyLinkHost, DoorKeeper {
       this.#announce(before, false, reason);
       before.drop(reason);
     }
+    link.tellSlots(this.#options.toTell?.() ?? []);
     this.#announce(link, true, '');
   }
 
   acknowledged(progress: Progress): void {
     this.#retention.moved(progress.nodeId, progress.flushPosition);
+    this.#options.slots?.moved(progress.name, progress.nodeId, progress.flush);
     this.#owner.acknowledged();
   }
 
@@ -336,14 +349,27 @@ export class StandbyLinks implements StandbyLinkHost, DoorKeeper {
     if (progress === undefined) return;
     if (this.#admitted.get(progress.nodeId) === link) {
       this.#admitted.delete(progress.nodeId);
-      if (link.hasRefused) this.#retention.forget(progress.nodeId);
-      else this.#retention.away(progress.nodeId);
+      this.#left(link, progress);
       this.#announce(link, false, reason);
     }
     this.#owner.gone(progress);
   }
 
   // -- inside --
+
+  #left({ hasRefused }: StandbyLink, { name, nodeId }: Progress): void {
+    const hasSlot = this.#options.slots?.away(name, nodeId) ?? false;
+    if (hasRefused || hasSlot) this.#retention.forget(nodeId);
+    else this.#retention.away(nodeId, this.environment.now());
+  }
+
+  /** Standbys that are away hold no more than is given to them. */
+  #boundAway(nowMs: number): void {
+    const { slots } = this.#options;
+    if (slots === undefined) return;
+    const end = this.native.state[State.CLOSED_POSITION]!;
+    this.#retention.bound(end - slots.maxSlotBytes, nowMs - slots.maxSlotAge);
+  }
 
   /**
    * Under TLS a name is that of a certificate, and a node id only a word: one certificate counts

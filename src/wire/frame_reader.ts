@@ -10,6 +10,7 @@ import {
 } from './message_type.js';
 import { fetchBytes, maxRangeBytes, rangeHeaderBytes } from './range_messages.js';
 import { maxRuleBytes, minRuleBytes } from './rule_message.js';
+import { maxSlotsBytes, minSlotsBytes } from './slots_message.js';
 import { ackBytes, commitBytes, dataHeaderBytes } from './stream_messages.js';
 import {
   maxCannotBytes,
@@ -57,6 +58,7 @@ const lengths: Readonly<Record<number, readonly [number, number]>> = {
   [MessageType.GRANT]: [prefixBytes + 1, maxMessageBytes],
   [MessageType.HANDOVER]: [prefixBytes + 1, maxHelloBytes],
   [MessageType.TAKEN]: [prefixBytes + 1, maxMessageBytes],
+  [MessageType.SLOTS]: [minSlotsBytes, maxSlotsBytes],
 };
 
 const stranger = 256;

@@ -12,6 +12,7 @@
  *      | -- POSITION ----------------------> |   my history, end, its checksum, known commit
  *      | <------------- ACCEPT or REFUSAL -- |   my history and rule, start here, session number
  *      | <------------ DATA, COMMIT, RULE -- |   log bytes; commit place, heartbeat; a newer rule
+ *      | <------------------------- SLOTS -- |   claims of standbys (slots_message.ts)
  *      | -- ACK ---------------------------> |   written, flushed, applied, rule; heartbeat
  *
  * Whoever repairs a copy of the log says FETCH instead of a hello (range_messages.ts). A primary
@@ -44,17 +45,20 @@ export const MessageType = {
   GRANT: 21,
   HANDOVER: 22,
   TAKEN: 23,
+  SLOTS: 24,
 } as const;
 
 /** Oldest and newest version of the protocol that this release speaks. */
 export const minProtocol = 1;
-export const maxProtocol = 4;
+export const maxProtocol = 5;
 /** From this version on a primary may send WANT. */
 export const wantProtocol = 2;
 /** From this version on a member takes HANDOVER. */
 export const handoverProtocol = 3;
 /** From this version on ACCEPT has the witnesses of the term. */
 export const witnessProtocol = 4;
+/** From this version on a primary sends SLOTS. */
+export const slotsProtocol = 5;
 
 export const lengthBytes = 4;
 /** Length and type. */

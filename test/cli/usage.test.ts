@@ -13,6 +13,7 @@ const commands = [
   'verify',
   'scrub',
   'repair',
+  'slots',
   'status',
 ];
 
@@ -149,6 +150,7 @@ const badValues: Record<string, readonly (readonly [string, string, RegExp])[]> 
     ['--tls-allow', 'a,,b', /Say names, such as b,c/],
     ['--secret-file', '', /Say a path/],
   ],
+  slots: [['--dir', '', /Say a path/]],
   status: [
     ['--dir', '', /Say a path/],
     ['--interval', 'soon', /Say a time/],
@@ -161,7 +163,7 @@ const badValues: Record<string, readonly (readonly [string, string, RegExp])[]> 
 
 /** What a command cannot do without, where it is not what is tried. */
 function needed(command: string, option: string): string[] {
-  const args: string[] = [];
+  const args: string[] = command === 'slots' ? ['list'] : [];
   if (option !== '--dir') args.push('--dir', 'x');
   if (command === 'standby' && option !== '--follow') args.push('--follow', '127.0.0.1:7401');
   return args;
@@ -185,6 +187,11 @@ describe('bad usage ends with 2 and says what to type', () => {
     [['primary', '--dir', 'x', '--plaintext'], /--plaintext needs --listen/],
     [['repair', '--dir', 'x', '--secret-file', 'y'], /--secret-file needs --from/],
     [['status', '--dir', 'x', 'y'], /too many arguments/],
+    [['slots', '--dir', 'x'], /missing required argument 'action'/],
+    [['slots', '--dir', 'x', 'make'], /Allowed choices are list, create, drop/],
+    [['slots', '--dir', 'x', 'create'], /slots create takes the name of a standby/],
+    [['slots', '--dir', 'x', 'create', 'a b'], /1 to 63 letters/],
+    [['slots', '--dir', 'x', 'list', 'b'], /slots list takes no name/],
     [['policy', '--dir', 'x'], /nothing to change: say --sync, --standbys or --when-missing/],
   ])('%j', async (args, message) => {
     const { code, stdout, stderr } = await inThisProcess(args as string[]);

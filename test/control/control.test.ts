@@ -29,6 +29,8 @@ async function serve(dir: string, overrides: Partial<ControlServerOptions> = {})
     switchover: async (options) => ({ switched: options }),
     demote: async (options) => ({ demoted: options }),
     scrub: async () => ({ damage: [] }),
+    createSlot: async (options) => ({ created: options }),
+    dropSlot: async () => true,
     ...overrides,
   });
   onTestFinished(() => server.close());

@@ -128,6 +128,7 @@ it('has every option of every call', async () => {
       frameDecoder,
       exportMetrics: (options) => exportMetrics(log, options),
       scrub: (options) => resolveOpenOptions({ dir, scrub: options }),
+      retention: (retention) => resolveOpenOptions({ dir, retention }),
       commit: (options) => log.commit(0, options),
       appendAndCommit: (options) => log.appendAndCommit('x', options),
       read: (options) => log.read(options),

@@ -9,6 +9,7 @@ const handshake = await load('handshake_messages');
 const range = await load('range_messages');
 const { maxProtocol } = await load('message_type');
 const { encodeRule } = await load('rule_message');
+const { encodeSlots } = await load('slots_message');
 const stream = await load('stream_messages');
 
 const id = (digit) => digit.repeat(32);
@@ -53,6 +54,16 @@ const messages = {
     maxProtocol,
   ),
   rule: encodeRule(tag, rule),
+  slots: encodeSlots(tag, [
+    {
+      ...{ name: 'b', nodeId: id('b'), position: 9000, lsn: 41, createdAt: 1, lastSeenAt: 2 },
+      ...{ awayMs: 3, lost: true, isActive: false },
+    },
+    {
+      ...{ name: 'c', nodeId: null, position: 4096, lsn: 0, createdAt: 1, lastSeenAt: null },
+      ...{ awayMs: 0, lost: false, isActive: true },
+    },
+  ]),
   data: filled(48 + 24, (bytes) => stream.putDataHeader(bytes, tag, 8192, place, 24, true)),
   commit: filled(stream.commitBytes, (bytes) =>
     stream.putCommit(bytes, tag, place, 9000, 41, false),

@@ -43,6 +43,7 @@ const handshake = await load('wire/handshake_messages');
 const { MessageType, maxDataBytes, maxMessageBytes, maxProtocol } = await load('wire/message_type');
 const range = await load('wire/range_messages');
 const { decodeRule, encodeRule } = await load('wire/rule_message');
+const slots = await load('wire/slots_message');
 const stream = await load('wire/stream_messages');
 const member = await load('wire/member_messages');
 const want = await load('wire/want_messages');
@@ -55,7 +56,7 @@ const expectations = [
   [T.PRIMARY_HELLO, T.REFUSAL],
   [T.POSITION, T.REFUSAL],
   [T.ACCEPT, T.REFUSAL],
-  [T.DATA, T.COMMIT, T.RULE, T.REFUSAL, T.WANT],
+  [T.DATA, T.COMMIT, T.RULE, T.REFUSAL, T.WANT, T.SLOTS],
   [T.ACK, T.REFUSAL],
   [T.ACK, T.REFUSAL, T.PIECE, T.CANNOT],
   [T.RANGE, T.REFUSAL],
@@ -120,6 +121,14 @@ function checkRule(bytes) {
   const rule = attempt(() => decodeRule(bytes, 0, bytes.length));
   if (rule === undefined || !Number.isSafeInteger(tag.epoch)) return;
   same(encodeRule(tag, rule).subarray(24), bytes.subarray(24), 'a rule');
+}
+
+function checkSlots(bytes) {
+  const tag = tagOf(bytes);
+  attempt(() => stream.checkHeader(bytes, 0, tag));
+  const told = attempt(() => slots.decodeSlots(bytes, 0, bytes.length));
+  if (told === undefined || !Number.isSafeInteger(tag.epoch)) return;
+  same(slots.encodeSlots(tag, told).subarray(24), bytes.subarray(24), 'slots');
 }
 
 /** Decodes with `view`, writes what it says with `put`, and compares. */
@@ -222,6 +231,7 @@ const others = {
     handover.encodeTaken,
   ),
   [T.RULE]: checkRule,
+  [T.SLOTS]: checkSlots,
   [T.COMMIT]: checkCommit,
   [T.ACK]: checkAck,
   [T.RANGE]: checkRange,

@@ -8,6 +8,7 @@ import { groups } from './groups.mjs';
 import { leftBehind } from './left_behind.mjs';
 import { rejoinInTheCore, rejoinInTypeScript } from './rejoin_plants.mjs';
 import { simulated } from './simulated.mjs';
+import { slots } from './slots.mjs';
 import { strangers } from './strangers.mjs';
 import { switchovers } from './switchovers.mjs';
 import { threads } from './threads.mjs';
@@ -519,6 +520,7 @@ export const inTypeScript = [
   ...strangers,
   ...threads,
   ...simulated,
+  ...slots,
   ...groups,
   ...failovers,
   ...switchovers,

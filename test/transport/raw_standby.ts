@@ -1,6 +1,7 @@
 import { connect, type Socket } from 'node:net';
 import type { Place, Term } from '../../src/native/native_log.js';
 import type { NumberedRule } from '../../src/replication/rule.js';
+import type { ToldSlot } from '../../src/replication/slot.js';
 import { FrameReader } from '../../src/wire/frame_reader.js';
 import {
   type Accept,
@@ -14,6 +15,7 @@ import {
 } from '../../src/wire/handshake_messages.js';
 import { MessageType, maxProtocol } from '../../src/wire/message_type.js';
 import { decodeRule } from '../../src/wire/rule_message.js';
+import { decodeSlots } from '../../src/wire/slots_message.js';
 import {
   type AckFields,
   ackBytes,
@@ -33,6 +35,8 @@ export class RawStandby {
   refusal: Refusal | undefined;
   /** The rules that it was told, oldest first. */
   readonly rules: NumberedRule[] = [];
+  /** The slots that it was told, oldest first. */
+  readonly slots: ToldSlot[][] = [];
   /** What it was asked for, oldest first. */
   readonly wants: Want[] = [];
   /** Answers WANT. */
@@ -144,6 +148,7 @@ export class RawStandby {
       this.accept = decodeAccept(bytes, start, end, this.hello!.version);
       this.rules.push(this.accept.rule);
     }
+    if (type === MessageType.SLOTS) this.slots.push(decodeSlots(bytes, start, end));
     if (type === MessageType.RULE) this.rules.push(decodeRule(bytes, start, end));
     if (type === MessageType.REFUSAL) this.refusal = decodeRefusal(bytes, start, end);
     if (type === MessageType.AUTH_CHALLENGE || type === MessageType.AUTH_PROOF) {

@@ -4,6 +4,7 @@ import { WalError } from '../../src/api/errors.js';
 import { commitLevels } from '../../src/replication/level.js';
 import { formatStandbys, type SyncStandbys } from '../../src/replication/policy.js';
 import { maxMembers, maxStandbysBytes, type NumberedRule } from '../../src/replication/rule.js';
+import type { ToldSlot } from '../../src/replication/slot.js';
 import { getU64, putU64 } from '../../src/wire/bytes.js';
 import {
   type Accept,
@@ -33,6 +34,7 @@ import {
   rangeHeaderBytes,
 } from '../../src/wire/range_messages.js';
 import { decodeRule, encodeRule, maxRuleBytes } from '../../src/wire/rule_message.js';
+import { decodeSlots, encodeSlots, maxSlotsBytes } from '../../src/wire/slots_message.js';
 import {
   AckView,
   ackBytes,
@@ -145,6 +147,16 @@ const cannot = fc.record({
   message: name,
 });
 
+/** As nodes are named. */
+const nodeName = fc.stringMatching(/^[\w.-]{1,63}$/);
+const slots = fc.uniqueArray(
+  fc.record({
+    ...{ name: nodeName, nodeId: fc.option(id), position: u64, lsn: u64, createdAt: u64 },
+    ...{ lastSeenAt: fc.option(u64), awayMs: u64, lost: fc.boolean(), isActive: fc.boolean() },
+  }),
+  { maxLength: 64, selector: ({ name: each }) => each },
+);
+
 const kinds = [
   ['standby hello', standbyHello, encodeStandbyHello, decodeStandbyHello],
   ['primary hello', primaryHello, encodePrimaryHello, decodePrimaryHello],
@@ -158,6 +170,7 @@ const kinds = [
   ],
   ['cannot', cannot, (each: Cannot) => encodeCannot(tag, each), decodeCannot],
   ['rule', numberedRule, (each: NumberedRule) => encodeRule(tag, each), decodeRule],
+  ['slots', slots, (each: ToldSlot[]) => encodeSlots(tag, each), decodeSlots],
 ] as unknown as [
   string,
   fc.Arbitrary<object>,
@@ -169,6 +182,7 @@ const limits: Readonly<Record<string, number>> = {
   position: maxMessageBytes,
   accept: maxMessageBytes,
   rule: maxRuleBytes,
+  slots: maxSlotsBytes,
   cannot: maxCannotBytes,
 };
 

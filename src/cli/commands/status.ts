@@ -8,6 +8,7 @@ import {
   ruleState,
   type UpstreamRule,
 } from '../../api/old_primary.js';
+import type { SlotStatus } from '../../api/slots.js';
 import {
   type CopyStatus,
   copyStatus,
@@ -227,7 +228,8 @@ export function describeOpen(status: LogStatus): string {
     rows.push(['commit', describePolicy(policy)]);
     rows.push(...missingRows(policy));
   }
-  rows.push(...status.standbys.map(standbyRow));
+  rows.push(...status.standbys.map(standbyRow), ...status.slots.map(slotRow));
+  if (status.slotsFault !== null) rows.push(['slots', status.slotsFault]);
   if (upstream !== null) {
     const link = upstream.connected ? 'connected' : `not connected: ${upstream.reason ?? ''}`;
     const where = `${upstream.primary} at ${upstream.address}${secured(upstream.security)}`;
@@ -259,6 +261,11 @@ function memberRow(member: MemberStatus): readonly [string, string] {
   const link = member.connected === false ? ', not connected' : '';
   const lsns = `log to LSN ${count(lsn ?? 0)}, committed ${count(commitLsn ?? 0)}`;
   return ['member', `${name} at ${address}, ${role}${of}, epoch ${epoch}${link}: ${lsns}`];
+}
+
+function slotRow({ name, state, flushLsn, heldBytes }: SlotStatus): readonly [string, string] {
+  const held = state === 'lost' ? 'nothing is kept' : `${size(heldBytes)} kept`;
+  return [`slot ${name}`, `${state}, flushed up to LSN ${count(flushLsn)}, ${held}`];
 }
 
 function standbyRow(standby: StandbyStatus): readonly [string, string] {
