@@ -170,8 +170,8 @@ export const rejoinInTypeScript = [
     name: 'kept_for_who_asks',
     like: 'PostgreSQL: a slot that nobody follows with fills the disk',
     file: 'src/transport/standby_links.ts',
-    find: 'if (link.hasRefused) this.#retention.forget(progress.nodeId);',
-    replace: 'if (link === undefined) this.#retention.forget(progress.nodeId);',
+    find: 'if (hasRefused || hasSlot) this',
+    replace: 'if ((hasRefused && nodeId === name) || hasSlot) this',
     tests: 'test/transport/retention.test.ts',
   },
   {
