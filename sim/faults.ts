@@ -36,7 +36,7 @@ export function strike(simulation: Simulation, group: Group, fault: Fault): void
       group.operator.handOver(member === group.primary ? other : member);
       break;
     case 'switch-over':
-      group.operator.changes.switchOver(member, other, random);
+      group.operator.switchOver(member, other, random);
       break;
     case 'step-down':
       group.operator.changes.stepDown(member);

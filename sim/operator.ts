@@ -114,6 +114,13 @@ export class Operator {
     if (member.isRunning && member.role === 'standby') this.#promote(member, false);
   }
 
+  /** Not while another takes the place of the primary, where the group cannot see to that. */
+  switchOver(member: Member, other: Member, random: Random): void {
+    const isReplaced = this.#promoting !== undefined || this.#unseen !== undefined;
+    if (isReplaced && this.#group.referee === undefined && !this.#groupSeesToIt) return;
+    this.changes.switchOver(member, other, random);
+  }
+
   /** The referee is put back to what it was a while ago; its operator sees to it after `ms`. */
   restoreReferee(ms: number): void {
     const group = this.#group;
