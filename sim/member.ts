@@ -116,10 +116,15 @@ export class Member {
 
   /** The first record that its log has kept. */
   get firstLsn(): number {
-    if (this.#host.plan.slots && this.log !== undefined) {
-      this.#firstLsn = Math.max(this.#firstLsn, this.log.status().firstLsn);
-    }
+    if (this.#host.plan.slots) this.#firstLsn = Math.max(this.#firstLsn, this.#firstOnDisk());
     return this.#firstLsn;
+  }
+
+  /** A log that lets go by itself says so nowhere: by the names of its segments. */
+  #firstOnDisk(): number {
+    const files = this.machine.disk.list(dir).filter((file) => file.endsWith('.wal'));
+    const firsts = files.map((file) => Number.parseInt(file.slice(0, 16), 16));
+    return firsts.length === 0 ? 1 : Math.min(...firsts);
   }
 
   set firstLsn(lsn: number) {
@@ -138,8 +143,6 @@ export class Member {
 
   /** The process is gone. */
   lost(): void {
-    // What it let go of by itself.
-    void this.firstLsn;
     this.life += 1;
     this.log = undefined;
     this.isStarting = false;

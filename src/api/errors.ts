@@ -81,7 +81,9 @@ export const errorCodes = {
   },
   WAL_LSN_GONE: {
     meaning: 'The record was trimmed; `lsn` is the first one there is.',
-    hint: 'Begin at the first LSN that is kept; what lies before it has to come from elsewhere.',
+    hint:
+      'Begin at the first LSN that is kept; what lies before it has to come from elsewhere. ' +
+      'For a standby that is away a slot keeps the log: `createSlot`.',
   },
   WAL_IS_STANDBY: {
     meaning: 'The log is a standby, or its directory was last used as one.',

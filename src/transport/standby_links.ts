@@ -89,7 +89,7 @@ export interface LinksOptions {
   readonly desk?: MemberDesk | undefined;
   /** What keeps the log for standbys over restarts; nothing does without. */
   readonly slots?: SlotKeeper | undefined;
-  /** The slots that standbys are told when they are let in. */
+  /** The slots that standbys are told when they are let in; they are told nothing without. */
   readonly toTell?: (() => readonly ToldSlot[]) | undefined;
   readonly owner: LinksOwner;
 }
@@ -317,7 +317,9 @@ export class StandbyLinks implements StandbyLinkHost, DoorKeeper {
       this.#announce(before, false, reason);
       before.drop(reason);
     }
-    link.tellSlots(this.#options.toTell?.() ?? []);
+    const { toTell } = this.#options;
+    // Also that there are none: what it knows may be of before.
+    if (toTell !== undefined) link.tellSlots(toTell());
     this.#announce(link, true, '');
   }
 

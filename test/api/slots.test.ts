@@ -4,6 +4,7 @@ import { slotsProtocol } from '../../src/wire/message_type.js';
 import { freshDir } from '../helpers/temp.js';
 import { RawStandby } from '../transport/raw_standby.js';
 import { codeOf, openLog, until } from './helpers.js';
+import { openThreaded } from './threaded_helpers.js';
 
 /** Small segments, so that some MB are many of them. */
 const tiny = { segmentBytes: 128 * 1024, maxRecordBytes: 16 * 1024, ringBytes: 1 << 20 } as const;
@@ -103,6 +104,19 @@ describe('the slots of a primary', () => {
     await older.until(() => older.commits > before || older.received > 0);
     expect(older.slots).toEqual([]);
     for (const each of [older, raw]) each.socket.destroy();
+  });
+
+  it('are made and dropped by a log that runs in a thread, too', async () => {
+    const log = await openThreaded(tiny);
+    const seen: string[] = [];
+    log.on('slot', ({ name, change }) => seen.push(`${name} ${change}`));
+    expect(await log.createSlot('b')).toMatchObject({ name: 'b', state: 'away' });
+    expect((await log.status()).slots.map(({ name }) => name)).toEqual(['b']);
+    await expect(log.createSlot('a b')).rejects.toThrow(RangeError);
+    expect(await log.dropSlot('b')).toBe(true);
+    expect(await log.dropSlot('b')).toBe(false);
+    await until(() => seen.length === 2, 'both are told');
+    expect(seen).toEqual(['b created', 'b dropped']);
   });
 
   it('are passed on by a standby to those that follow it', async () => {
