@@ -12,8 +12,8 @@ namespace {
 
 bool is_ours(const std::string& name) {
   return name == "lock" || name == "control" || name == "control.new" || name == "control.join" ||
-         name == "control.sock" || name.ends_with(".wal") || name.ends_with(".wal.new") ||
-         name.ends_with(".spare");
+         name == "control.sock" || name == "slots" || name == "slots.new" ||
+         name.ends_with(".wal") || name.ends_with(".wal.new") || name.ends_with(".spare");
 }
 
 }  // namespace

@@ -8,6 +8,8 @@ interface Mark {
 
 /** Marks are so many in the age that is asked for: what is kept is that much more at most. */
 const marksInAge = 32;
+/** What has passed and is not stored is lost by a crash. */
+const longestStepMs = 60_000;
 
 /**
  * How old the log is, where: by a clock that never jumps, which runs while the log is open. What
@@ -15,11 +17,13 @@ const marksInAge = 32;
  */
 export class AgeMarks {
   readonly #ageMs: number;
+  #takenAt: number;
   #marks: Mark[];
   #isNew = false;
 
   constructor(ageMs: number, stored: readonly StoredAge[], now: number) {
     this.#ageMs = ageMs;
+    this.#takenAt = now;
     this.#marks = stored.map(({ position, ageMs: age }) => ({ position, at: now - age }));
   }
 
@@ -49,14 +53,16 @@ export class AgeMarks {
     if (this.#marks.length !== before) this.#isNew = true;
   }
 
-  /** Whether there are marks that were not stored. */
-  get isNew(): boolean {
-    return this.#isNew;
+  /** Whether there are marks that were not stored, or time has passed that was not. */
+  isNewAt(now: number): boolean {
+    const step = Math.min(this.#ageMs / marksInAge, longestStepMs);
+    return this.#isNew || (this.#marks.length > 0 && now - this.#takenAt >= step);
   }
 
   /** To be stored now. */
   take(now: number): readonly StoredAge[] {
     this.#isNew = false;
+    this.#takenAt = now;
     return this.#marks.map(({ position, at }) => ({ position, ageMs: Math.max(0, now - at) }));
   }
 }

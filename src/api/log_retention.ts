@@ -1,5 +1,5 @@
 import { State } from '../native/native_log.js';
-import type { Timer } from '../transport/environment.js';
+import type { Environment, Timer } from '../transport/environment.js';
 import { AgeMarks } from './age_marks.js';
 import type { LogCore } from './core.js';
 import type { WalError } from './errors.js';
@@ -44,6 +44,7 @@ export class LogRetention {
         maxSlotAge: options.maxSlotAge ?? Number.POSITIVE_INFINITY,
         now: () => environment.now(),
         wallClock: () => environment.wallClock(),
+        within: (work, ms, text) => within(environment, work, ms, text),
         isPrimary: () => core.isPrimary,
         changed: (change) => core.events.emit('slot', change),
         fault: (text) => tellFault(core, text),
@@ -51,6 +52,7 @@ export class LogRetention {
       found,
     );
     if (slots.fault !== null) tellFault(core, slots.fault);
+    else for (const text of found.damaged) core.news.tell('warn', 'slot', `${text}: written anew`);
     return new LogRetention(core, slots, ages);
   }
 
@@ -110,6 +112,8 @@ export class LogRetention {
     if (!this.#mayGoOn) return;
     // An old primary may have to go back to before what it has committed itself.
     if (core.driver.role === 'fenced') return;
+    // What its primary keeps for others a standby hears while it follows.
+    if (!core.isPrimary && !core.driver.upstream().connected) return;
     const keep = await this.#keepFrom();
     if (!this.#mayGoOn || !this.#isWorthIt(keep)) return;
     const applied = await this.#notApplied();
@@ -169,6 +173,23 @@ export class LogRetention {
 
   #segmentOf(position: number): number {
     return Math.floor(position / this.#segmentBytes);
+  }
+}
+
+async function within<T>(
+  environment: Environment,
+  work: Promise<T>,
+  ms: number,
+  text: string,
+): Promise<T> {
+  let timer: Timer | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = environment.setTimeout(() => reject(new Error(text)), ms);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    environment.clearTimer(timer);
   }
 }
 

@@ -10,16 +10,23 @@ export async function createSlot(core: LogCore, name: unknown): Promise<SlotStat
   const { retention, driver, keepAlive } = requirePrimary(core);
   const standbys = driver instanceof PrimaryDriver ? driver.standbys : [];
   const connected = standbys.find((each) => each.name === slot);
-  const created = await keepAlive.during(retention.slots.create(slot, connected));
-  retention.changed();
-  return created;
+  try {
+    return await keepAlive.during(retention.slots.create(slot, connected));
+  } finally {
+    // Also what failed may be on a disk, and has to be put right.
+    retention.changed();
+  }
 }
 
 /** `Log.dropSlot`. */
 export async function dropSlot(core: LogCore, name: unknown): Promise<boolean> {
   const slot = slotName(name);
   const { retention, keepAlive } = requirePrimary(core);
-  return keepAlive.during(retention.slots.drop(slot));
+  try {
+    return await keepAlive.during(retention.slots.drop(slot));
+  } finally {
+    retention.changed();
+  }
 }
 
 function slotName(name: unknown): string {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { isSlotName, maxSlots, type StoredSlot } from '../replication/slot.js';
+import { isSlotName, latestTime, maxSlots, type StoredSlot } from '../replication/slot.js';
 import { replaceFile, type SmallFiles } from '../transport/small_files.js';
 
 /** All before `position` was committed when the log had run for `ageMs` less than now. */
@@ -137,5 +137,5 @@ function isCount(value: unknown): boolean {
 }
 
 function isTime(value: unknown): boolean {
-  return Number.isFinite(value) && (value as number) >= 0;
+  return Number.isFinite(value) && (value as number) >= 0 && (value as number) <= latestTime;
 }

@@ -5,7 +5,7 @@ import type { SmallFiles } from '../transport/small_files.js';
 import type { AgeMarks } from './age_marks.js';
 import { WalError } from './errors.js';
 import { closedError } from './failure.js';
-import { type FoundSlots, slotPath, writeSlots } from './slot_file.js';
+import { type FoundSlots, type SlotContent, slotPath, writeSlots } from './slot_file.js';
 
 /**
  * `active`: its standby is connected to the primary; `away`: it is not; `lost`: it was away for too
@@ -64,6 +64,8 @@ export interface SlotsHost {
   /** Monotone milliseconds. */
   now(): number;
   wallClock(): number;
+  /** Rejects with an error of this text where it takes longer. */
+  within<T>(work: Promise<T>, ms: number, text: string): Promise<T>;
   isPrimary(): boolean;
   changed(change: SlotChange): void;
   /** What is wrong with the storing; null: nothing any more. */
@@ -78,6 +80,8 @@ interface Slot {
   stored: StoredSlot | undefined;
   /** Of the engine. */
   claim: number | undefined;
+  /** What it claims. */
+  heldFrom: number;
   isConnected: boolean;
   /** It is about to be no more. */
   isDropped: boolean;
@@ -88,6 +92,9 @@ interface Slot {
 const warnings = [0.8, 0.5];
 /** A process that was stopped for longer has seen nobody go. */
 const maxElapsedMs = 10_000;
+/** Time that was counted and not stored is lost by a crash. */
+const longestStepMs = 60_000;
+const longestWriteMs = 10_000;
 
 /**
  * The slots of a log. What a slot holds is what the *stored* one says: a pin moves in the engine
@@ -106,6 +113,8 @@ export class Slots implements SlotKeeper {
   #unknown: string | undefined;
   #fault: string | null = null;
   #keepsAll: number | undefined;
+  /** Directories that are being written. */
+  readonly #hanging = new Set<string>();
   #running: Promise<void> = Promise.resolve();
   #next: Promise<void> | undefined;
   #mustStore: boolean;
@@ -132,7 +141,7 @@ export class Slots implements SlotKeeper {
       this.#slots.set(stored.name, slot);
       this.#settle(slot);
     }
-    this.#dirs = host.dirs().join('\n');
+    this.#dirs = this.#directories();
   }
 
   get maxSlotBytes(): number {
@@ -167,8 +176,9 @@ export class Slots implements SlotKeeper {
     });
   }
 
-  /** As they are stored: what standbys are told. */
-  get toTell(): readonly ToldSlot[] {
+  /** As they are stored: what standbys are told; undefined: it is not known what they are. */
+  get toTell(): readonly ToldSlot[] | undefined {
+    if (this.#unknown !== undefined) return undefined;
     return this.#listed().flatMap((slot) => {
       const { stored } = slot;
       if (stored === undefined) return [];
@@ -250,6 +260,7 @@ export class Slots implements SlotKeeper {
     const { now } = slot;
     now.nodeId = nodeId;
     const start = this.#host.native.state[State.START_POSITION] ?? 0;
+    const goesBack = place.position < now.position || now.lost;
     if (place.position < now.position) this.#place(now, place);
     else if (now.position < start) now.position = start;
     now.lost = false;
@@ -259,6 +270,8 @@ export class Slots implements SlotKeeper {
     slot.warned = 0;
     this.#settle(slot);
     this.#tell(slot, 'active');
+    // A crash before that would let go of what it needs.
+    if (goesBack) this.#store().catch(() => undefined);
   }
 
   /** It has flushed so much more. */
@@ -310,6 +323,7 @@ export class Slots implements SlotKeeper {
    */
   told(slots: readonly ToldSlot[]): void {
     if (this.#isClosed || this.#host.isPrimary()) return;
+    if (slots.length === 0 && !this.isNeeded) return;
     this.#unknown = undefined;
     const gone = new Set(this.#slots.keys());
     for (const { isActive, ...told } of slots) {
@@ -317,16 +331,12 @@ export class Slots implements SlotKeeper {
       let slot = this.#slots.get(told.name);
       if (slot === undefined) {
         slot = newSlot(told);
-        // Kept from now on, also while it is being stored.
-        if (!told.lost && told.name !== this.#host.name) {
-          slot.claim = this.#host.native.retain(told.position);
-        }
         this.#slots.set(told.name, slot);
       } else {
         Object.assign(slot.now, told);
         slot.isDropped = false;
-        this.#settle(slot);
       }
+      this.#settle(slot);
       slot.isConnected = isActive;
     }
     for (const name of gone) this.#slots.get(name)!.isDropped = true;
@@ -346,13 +356,25 @@ export class Slots implements SlotKeeper {
     for (const slot of lost) if (slot.stored?.lost === true) this.#tell(slot, 'lost');
   }
 
-  /** Nothing is written when it resolves, nor will be. */
+  /**
+   * Nothing is written when it resolves, nor will be. How long slots were away, and how old the log
+   * is, is stored once more: a process that never runs for long is to reach their bounds as well.
+   */
   async close(): Promise<void> {
+    const isKnown = this.#unknown === undefined && this.#fault === null;
+    const counts = this.#host.ages !== undefined || this.#listed().some((slot) => isLate(slot));
+    if (!this.#isClosed && isKnown && counts) await this.#store().catch(() => undefined);
     this.#isClosed = true;
     await Promise.allSettled([this.#next, this.#running]);
   }
 
   // -- inside --
+
+  /** Which are in, and since which change: one that was emptied meanwhile has to be written. */
+  #directories(): string {
+    const { native } = this.#host;
+    return [...this.#host.dirs(), native.state[State.COPY_NEWS] ?? 0].join('\n');
+  }
 
   #listed(): Slot[] {
     return [...this.#slots.values()].filter(({ isDropped }) => !isDropped);
@@ -366,7 +388,7 @@ export class Slots implements SlotKeeper {
 
   #stateOf({ now, isConnected }: Slot): SlotState {
     if (now.lost) return 'lost';
-    const isOwn = now.name === this.#host.name && this.#host.isPrimary();
+    const isOwn = this.#isOwn(now) && this.#host.isPrimary();
     return isConnected || isOwn ? 'active' : 'away';
   }
 
@@ -385,9 +407,11 @@ export class Slots implements SlotKeeper {
 
   #age(slot: Slot, elapsed: number): void {
     const { now } = slot;
-    if (now.name === this.#host.name) {
+    if (this.#isOwn(now)) {
       // It is for the time when this node is none any more.
       now.nodeId = this.#host.nodeId;
+      now.lost = false;
+      now.awayMs = 0;
       this.#place(now, { position: Number.MAX_SAFE_INTEGER, lsn: Number.MAX_SAFE_INTEGER });
       return;
     }
@@ -404,8 +428,8 @@ export class Slots implements SlotKeeper {
   /** Whether so much has changed that it is worth a store; what is new always is. */
   #isDirty(): boolean {
     const { ages, maxSlotAge } = this.#host;
-    if (this.#mustStore || ages?.isNew === true) return true;
-    if (this.#host.dirs().join('\n') !== this.#dirs) return true;
+    if (this.#mustStore || ages?.isNewAt(this.#host.now()) === true) return true;
+    if (this.#directories() !== this.#dirs) return true;
     const segment = (position: number): number => Math.floor(position / this.#segmentBytes);
     return this.#listed().some(({ now, stored }) => {
       if (stored === undefined) return true;
@@ -414,7 +438,7 @@ export class Slots implements SlotKeeper {
         stored.lost !== now.lost ||
         now.position < stored.position ||
         segment(now.position) > segment(stored.position) ||
-        Math.abs(now.awayMs - stored.awayMs) > maxSlotAge / 32
+        Math.abs(now.awayMs - stored.awayMs) > Math.min(maxSlotAge / 32, longestStepMs)
       );
     });
   }
@@ -432,8 +456,8 @@ export class Slots implements SlotKeeper {
 
   async #storeNow(): Promise<void> {
     if (this.#isClosed) throw closedError();
-    const { files, logId, ages } = this.#host;
-    const dirs = this.#host.dirs();
+    const { logId, ages } = this.#host;
+    const [dirs, directories] = [this.#host.dirs(), this.#directories()];
     const listed = this.#listed().map((slot) => ({ slot, stored: { ...slot.now } }));
     const dropped = [...this.#slots].filter(([, { isDropped }]) => isDropped);
     this.#sequence += 1;
@@ -444,16 +468,18 @@ export class Slots implements SlotKeeper {
       ages: ages?.take(this.#host.now()) ?? [],
     };
     try {
-      await writeSlots(files, dirs, content);
+      for (const dir of dirs) await this.#write(dir, content);
     } catch (error) {
       const text = `the slots cannot be stored: ${(error as Error).message}`;
       this.#setFault(text);
       throw new WalError('WAL_IO', text, { cause: error });
     }
     this.#setFault(null);
-    this.#dirs = dirs.join('\n');
+    this.#dirs = directories;
     this.#epoch = content.epoch;
-    this.#mustStore = false;
+    // One that could not be dropped is there again, and one that could not be made is not.
+    const names = (slots: readonly Slot[]): string => slots.map(({ now }) => now.name).join('\n');
+    this.#mustStore = names(listed.map(({ slot }) => slot)) !== names(this.#listed());
     if (this.#isClosed) return;
     for (const { slot, stored } of listed) {
       slot.stored = stored;
@@ -471,6 +497,17 @@ export class Slots implements SlotKeeper {
     this.onNews?.();
   }
 
+  /** A disk on which it hangs fails, and is not written again before that has ended. */
+  async #write(dir: string, content: SlotContent): Promise<void> {
+    if (this.#hanging.has(dir)) throw new Error(`${dir}: the last write has not ended`);
+    this.#hanging.add(dir);
+    const written = writeSlots(this.#host.files, [dir], content).finally(() => {
+      this.#hanging.delete(dir);
+    });
+    written.catch(() => undefined);
+    await this.#host.within(written, longestWriteMs, `${dir}: the write takes too long`);
+  }
+
   #setFault(text: string | null): void {
     if (text === this.#fault) return;
     this.#fault = text;
@@ -480,16 +517,21 @@ export class Slots implements SlotKeeper {
   /** The engine keeps what the stored slot says, or more where it has gone back since. */
   #settle(slot: Slot): void {
     const { now, stored } = slot;
-    const { native, name } = this.#host;
-    if (stored === undefined) return;
-    // Its own log is its own: that of the standby of this name is somewhere else.
-    if (now.name === name || (now.lost && stored.lost)) {
+    const { native } = this.#host;
+    if (this.#isOwn(now) || (now.lost && stored?.lost !== false)) {
       this.#release(slot);
       return;
     }
-    const position = Math.min(now.position, stored.position);
+    const position = Math.min(now.position, stored?.position ?? slot.heldFrom);
+    slot.heldFrom = position;
     if (slot.claim === undefined) slot.claim = native.retain(position);
     else native.moveRetain(slot.claim, position);
+  }
+
+  /** Its own log is its own. Another node may have the same name. */
+  #isOwn({ name, nodeId }: StoredSlot): boolean {
+    const { name: ownName, nodeId: ownId } = this.#host;
+    return name === ownName && (nodeId === null || nodeId === ownId);
   }
 
   #release(slot: Slot): void {
@@ -516,13 +558,17 @@ export class Slots implements SlotKeeper {
   }
 }
 
+function isLate({ now, stored }: Slot): boolean {
+  return stored !== undefined && stored.awayMs !== now.awayMs;
+}
+
 function lastEpoch(native: NativeLog): number {
   return native.info().history.at(-1)?.epoch ?? 0;
 }
 
 function newSlot(stored: StoredSlot): Slot {
   return {
-    ...{ now: { ...stored }, stored: undefined, claim: undefined },
+    ...{ now: { ...stored }, stored: undefined, claim: undefined, heldFrom: stored.position },
     ...{ isConnected: false, isDropped: false, warned: 0 },
   };
 }

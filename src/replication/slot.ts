@@ -1,6 +1,8 @@
 /** More than a group has nodes, and as many as one message tells. */
 export const maxSlots = 64;
 export const maxSlotNameBytes = 63;
+/** Milliseconds since 1970 of the last moment that a Date can tell. */
+export const latestTime = 8.64e15;
 
 /** A standby's claim on the log, as it is stored and told to standbys. */
 export interface StoredSlot {

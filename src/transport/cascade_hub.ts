@@ -86,7 +86,7 @@ export class CascadeHub implements LinksOwner {
     this.#links.tellRule(this.#rule);
   }
 
-  slotsTold(slots: readonly ToldSlot[]): void {
+  slotsTold(slots: readonly ToldSlot[] | undefined): void {
     this.#links.tellSlots(slots);
   }
 

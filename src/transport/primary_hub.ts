@@ -270,7 +270,7 @@ export class PrimaryHub implements CommitSource, LinksOwner {
     return levels.reduce((a, b) => (commitLevels.indexOf(b) > commitLevels.indexOf(a) ? b : a));
   }
 
-  tellSlots(slots: readonly ToldSlot[]): void {
+  tellSlots(slots: readonly ToldSlot[] | undefined): void {
     this.#links.tellSlots(slots);
   }
 

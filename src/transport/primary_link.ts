@@ -95,6 +95,8 @@ export class PrimaryLink implements FrameSink {
   readonly #envelope = new DataEnvelopeView();
   readonly #commit = new CommitView();
   #peer: Peer | undefined;
+  /** What came before the log streams. */
+  #slots: readonly ToldSlot[] | undefined;
   #primaryName = '';
   #greeted = false;
   #tag: SessionTag | undefined;
@@ -258,7 +260,7 @@ export class PrimaryLink implements FrameSink {
         return;
       case MessageType.SLOTS:
         checkHeader(bytes, start, this.#tag!);
-        this.#host.slotsTold(decodeSlots(bytes, start, end));
+        this.#slotsCame(decodeSlots(bytes, start, end));
         return;
       case MessageType.WANT:
         checkHeader(bytes, start, this.#tag!);
@@ -506,6 +508,12 @@ export class PrimaryLink implements FrameSink {
     this.#expected = this.#session.accepted.start;
   }
 
+  /** Their places are in the log that this one is to be: not before it is. */
+  #slotsCame(slots: readonly ToldSlot[]): void {
+    if (this.isStreaming) this.#host.slotsTold(slots);
+    else this.#slots = slots;
+  }
+
   #stream(): void {
     const { native } = this.#host;
     const { history, commit, end } = this.#session.accepted;
@@ -513,6 +521,7 @@ export class PrimaryLink implements FrameSink {
     this.#giver = new RangeGiver(this.#host, this.#socket, this.#tag!);
     this.#host.streaming(this, this.#primaryName, history.at(-1)!);
     this.#host.committed(commit, end);
+    if (this.#slots !== undefined) this.#host.slotsTold(this.#slots);
     this.#sendAck();
     // What arrived while the log was cut.
     if (!this.#taking && this.#pendingFrom < this.#pendingTo) this.#drain();

@@ -18,7 +18,7 @@ export interface SlotKeeper {
   /** Whether there is one of this name, which keeps the log for it from now on. */
   away(name: string, nodeId: string): boolean;
   /** What standbys are told. */
-  readonly toTell: readonly ToldSlot[];
+  readonly toTell: readonly ToldSlot[] | undefined;
   /** What a standby that is away may hold: bytes, and milliseconds. */
   readonly maxSlotBytes: number;
   readonly maxSlotAge: number;

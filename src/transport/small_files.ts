@@ -32,13 +32,15 @@ export const realFiles: SmallFiles = {
   read: async (path) => {
     let file: Awaited<ReturnType<typeof open>>;
     try {
-      file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+      file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     } catch (error) {
       if ((error as { code?: unknown }).code === 'ENOENT') return undefined;
       throw error;
     }
     try {
-      const { size } = await file.stat();
+      const stat = await file.stat();
+      if (!stat.isFile()) throw new Error(`${path} is no file`);
+      const { size } = stat;
       if (size > maxBytes) throw new Error(`${path} is too large: ${size} bytes`);
       return await file.readFile();
     } finally {

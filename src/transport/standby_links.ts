@@ -90,7 +90,7 @@ export interface LinksOptions {
   /** What keeps the log for standbys over restarts; nothing does without. */
   readonly slots?: SlotKeeper | undefined;
   /** The slots that standbys are told when they are let in; they are told nothing without. */
-  readonly toTell?: (() => readonly ToldSlot[]) | undefined;
+  readonly toTell?: (() => readonly ToldSlot[] | undefined) | undefined;
   readonly owner: LinksOwner;
 }
 
@@ -171,7 +171,8 @@ export class StandbyLinks implements StandbyLinkHost, DoorKeeper {
     for (const link of this.#admitted.values()) link.pushCommit();
   }
 
-  tellSlots(slots: readonly ToldSlot[]): void {
+  tellSlots(slots: readonly ToldSlot[] | undefined): void {
+    if (slots === undefined) return;
     for (const link of this.#admitted.values()) link.tellSlots(slots);
   }
 
@@ -317,9 +318,9 @@ export class StandbyLinks implements StandbyLinkHost, DoorKeeper {
       this.#announce(before, false, reason);
       before.drop(reason);
     }
-    const { toTell } = this.#options;
     // Also that there are none: what it knows may be of before.
-    if (toTell !== undefined) link.tellSlots(toTell());
+    const slots = this.#options.toTell?.();
+    if (slots !== undefined) link.tellSlots(slots);
     this.#announce(link, true, '');
   }
 

@@ -1,4 +1,10 @@
-import { isSlotName, maxSlotNameBytes, maxSlots, type ToldSlot } from '../replication/slot.js';
+import {
+  isSlotName,
+  latestTime,
+  maxSlotNameBytes,
+  maxSlots,
+  type ToldSlot,
+} from '../replication/slot.js';
 import { FieldReader, FieldWriter, invalid, putU32 } from './bytes.js';
 import { lengthBytes, MessageType } from './message_type.js';
 import { type SessionTag, sessionHeaderBytes } from './stream_messages.js';
@@ -61,6 +67,7 @@ function getSlot(fields: FieldReader): ToldSlot {
   const [position, lsn, createdAt] = [fields.u64(), fields.u64(), fields.u64()];
   const [lastSeenAt, awayMs] = [fields.u64(), fields.u64()];
   const name = fields.text(maxSlotNameBytes);
+  if (Math.max(createdAt, lastSeenAt, awayMs) > latestTime) throw invalid('a slot of no time');
   if (!isSlotName(name)) throw invalid('a slot has a name that no node can have');
   const isUsed = (flags & 4) !== 0;
   const isSeen = (flags & 8) !== 0;

@@ -20,6 +20,7 @@ class Pins {
   nowMs = 0;
   wallMs = 1e12;
   isPrimary = true;
+  isSlow = false;
   history: { epoch: number; position: number; lsn: number }[] = [];
   dirs = ['/a'];
   #claims = 0;
@@ -54,6 +55,14 @@ class Pins {
         ages: undefined,
         now: () => pins.nowMs,
         wallClock: () => pins.wallMs,
+        // So that a disk that hangs is late.
+        within: (work, _, text) =>
+          pins.isSlow
+            ? Promise.race([
+                work,
+                new Promise<never>((_, reject) => setTimeout(reject, 50, new Error(text))),
+              ])
+            : work,
         isPrimary: () => pins.isPrimary,
         changed: (change) => pins.changes.push(change),
         fault: (text) => pins.faults.push(text),
@@ -349,7 +358,7 @@ describe('a standby that is told of slots', () => {
     pins.isPrimary = false;
     pins.grow(9000);
     pins.files.before = () => new Promise(() => undefined);
-    pins.slots.told([told, { ...told, name: 'a', position: 0 }]);
+    pins.slots.told([told, { ...told, name: 'a', nodeId: 'ef'.repeat(16), position: 0 }]);
     expect(pins.keeps).toBe(4000);
     const stuck = await Pins.open();
     stuck.isPrimary = false;
@@ -392,7 +401,7 @@ describe('a standby that is told of slots', () => {
     pins.history = [{ epoch: 1, position: 100, lsn: 0 }];
     pins.grow(3500);
     pins.slots.told([told]);
-    await until(async () => pins.slots.toTell.length === 1);
+    await until(async () => pins.slots.toTell?.length === 1);
     // Promoted by hand while no process had it open, and then opened.
     const again = await Pins.open(files);
     again.history = [
@@ -412,6 +421,122 @@ describe('a standby that is told of slots', () => {
     pins.slots.told([told]);
     await until(async () => pins.keeps === 4000);
     expect(pins.slots.fault).toBeNull();
+  });
+});
+
+describe('slots that are not as they should be', () => {
+  const told = {
+    ...{ name: 'c', nodeId, position: 4000, lsn: 400, createdAt: 1, lastSeenAt: null },
+    ...{ awayMs: 0, lost: false, isActive: false },
+  };
+
+  it('are not told where they are not known: a standby keeps what it has', async () => {
+    const files = new SimulatedFiles();
+    files.put(slotPath('/a'), Buffer.from('rubbish'));
+    const primary = await Pins.open(files);
+    expect(primary.slots.toTell).toBeUndefined();
+  });
+
+  it('of a standby with the name of its primary hold the log for it', async () => {
+    const pins = await Pins.open();
+    pins.grow(9000);
+    await pins.slots.create('a', { nodeId, flush: { position: 2000, lsn: 200 } });
+    await pins.slots.tick();
+    expect(pins.keeps).toBe(2000);
+    expect(pins.slots.away('a', nodeId)).toBe(true);
+    expect(pins.slots.status()).toMatchObject([{ name: 'a', state: 'away', flushLsn: 200 }]);
+    expect(pins.keeps).toBe(2000);
+  });
+
+  it('come to their age in a process that never runs for long', async () => {
+    const files = new SimulatedFiles();
+    const hour = 3_600_000;
+    for (let run = 0; run < 10; run += 1) {
+      const pins = await Pins.open(files, { maxSlotAge: 7 * 24 * hour });
+      if (run === 0) await pins.slots.create('b', undefined);
+      for (let s = 0; s < 360; s += 1) {
+        pins.nowMs += 10_000;
+        await pins.slots.tick();
+      }
+      await pins.slots.close();
+    }
+    const last = await Pins.open(files);
+    expect(last.slots.status()[0]?.awayMs).toBe(10 * hour);
+  });
+
+  it('are written again where a drop was refused while another store was due', async () => {
+    const files = new SimulatedFiles();
+    const pins = await Pins.open(files);
+    await pins.slots.create('b', undefined);
+    let fails = true;
+    files.before = (step) => {
+      if (!fails || step !== 'flush') return;
+      fails = false;
+      throw new Error('EIO');
+    };
+    const dropped = pins.slots.drop('b');
+    dropped.catch(() => undefined);
+    await Promise.resolve();
+    const ticked = pins.slots.tick();
+    await expect(dropped).rejects.toMatchObject({ code: 'WAL_IO' });
+    await ticked;
+    await pins.slots.tick();
+    const names = async () =>
+      (await readSlots(files, ['/a'], logId)).content?.slots.map(({ name }) => name);
+    expect(pins.slots.status().map(({ name }) => name)).toEqual(['b']);
+    expect(await names()).toEqual(['b']);
+  });
+
+  it('are kept for as they are told last, stored or not', async () => {
+    const pins = await Pins.open();
+    pins.isPrimary = false;
+    pins.grow(9000);
+    pins.files.before = () => new Promise(() => undefined);
+    pins.slots.told([told]);
+    pins.slots.told([{ ...told, position: 2000 }]);
+    expect(pins.keeps).toBe(2000);
+    const other = await Pins.open();
+    other.isPrimary = false;
+    other.files.before = () => new Promise(() => undefined);
+    other.slots.told([{ ...told, lost: true }]);
+    other.slots.told([told]);
+    expect(other.keeps).toBe(4000);
+  });
+
+  it('that go back are stored at once, before a crash forgets it', async () => {
+    const files = new SimulatedFiles();
+    const pins = await Pins.open(files);
+    pins.grow(20_000);
+    await pins.slots.create('b', undefined);
+    pins.slots.came('b', nodeId, { position: 9000, lsn: 900 });
+    pins.slots.moved('b', nodeId, { position: 9000, lsn: 900 });
+    await pins.slots.tick();
+    pins.slots.came('b', nodeId, { position: 2000, lsn: 200 });
+    const stored = async () => (await readSlots(files, ['/a'], logId)).content?.slots[0]?.position;
+    await until(async () => (await stored()) === 2000);
+  });
+
+  it('go to a directory that was out meanwhile', async () => {
+    const files = new SimulatedFiles();
+    const pins = await Pins.open(files, { dirs: ['/a', '/m'] });
+    await pins.slots.create('b', undefined);
+    files.put(slotPath('/m'), undefined);
+    pins.state[State.COPY_NEWS] = 2;
+    await pins.slots.tick();
+    expect((await readSlots(files, ['/m'], logId)).content?.slots.length).toBe(1);
+  });
+
+  it('on a disk that hangs are told, and stored on the others', async () => {
+    const files = new SimulatedFiles();
+    const pins = await Pins.open(files, { dirs: ['/a', '/m'] });
+    pins.isSlow = true;
+    await pins.slots.create('b', undefined).catch(() => undefined);
+    files.before = (_, path) => (path.startsWith('/m') ? new Promise(() => undefined) : undefined);
+    await expect(pins.slots.create('c', undefined)).rejects.toMatchObject({ code: 'WAL_IO' });
+    await expect(pins.slots.create('c', undefined)).rejects.toThrow('has not ended');
+    pins.dirs = ['/a'];
+    await pins.slots.create('c', undefined);
+    expect((await readSlots(files, ['/a'], logId)).content?.slots.length).toBe(2);
   });
 });
 

@@ -1,10 +1,26 @@
 /** Bugs in what keeps the log for standbys that are away; as in plants.mjs. */
 export const slots = [
   {
+    name: 'no_slots_told_where_they_are_not_known',
+    like: 'a primary whose slots are damaged makes its standbys forget theirs',
+    file: 'src/api/slots.ts',
+    find: 'if (this.#unknown !== undefined) return undefined;',
+    replace: '',
+    tests: 'test/api/slot_pins.test.ts',
+  },
+  {
+    name: 'slot_of_a_namesake',
+    like: 'two hosts of one name: the slot of the one is taken for that of the other',
+    file: 'src/api/slots.ts',
+    find: 'return name === ownName && (nodeId === null || nodeId === ownId);',
+    replace: 'return name === ownName && (nodeId === null || ownId.length > 0);',
+    tests: 'test/api/slot_pins.test.ts',
+  },
+  {
     name: 'pin_moved_before_it_is_stored',
     like: 'PG 046, 047: a pin moves in memory, log is removed, and after a crash the pin is back',
     file: 'src/api/slots.ts',
-    find: 'const position = Math.min(now.position, stored.position);',
+    find: 'const position = Math.min(now.position, stored?.position ?? slot.heldFrom);',
     replace: 'const position = now.position;',
     tests: 'test/api/slot_pins.test.ts',
   },

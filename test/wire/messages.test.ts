@@ -147,12 +147,13 @@ const cannot = fc.record({
   message: name,
 });
 
+const time = fc.nat({ max: 8.64e15 });
 /** As nodes are named. */
 const nodeName = fc.stringMatching(/^[\w.-]{1,63}$/);
 const slots = fc.uniqueArray(
   fc.record({
-    ...{ name: nodeName, nodeId: fc.option(id), position: u64, lsn: u64, createdAt: u64 },
-    ...{ lastSeenAt: fc.option(u64), awayMs: u64, lost: fc.boolean(), isActive: fc.boolean() },
+    ...{ name: nodeName, nodeId: fc.option(id), position: u64, lsn: u64, createdAt: time },
+    ...{ lastSeenAt: fc.option(time), awayMs: time, lost: fc.boolean(), isActive: fc.boolean() },
   }),
   { maxLength: 64, selector: ({ name: each }) => each },
 );
