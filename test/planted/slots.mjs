@@ -38,7 +38,7 @@ export const slots = [
     name: 'lost_before_it_is_stored',
     like: 'a slot that is lost is one again after a crash, and its log is gone',
     file: 'src/api/slots.ts',
-    find: '(now.lost && stored.lost)',
+    find: '(now.lost && stored?.lost !== false)',
     replace: 'now.lost',
     tests: 'test/api/slot_pins.test.ts',
   },
