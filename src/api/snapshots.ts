@@ -161,13 +161,28 @@ export class Snapshots {
       const entry = this.#shelf.entries.find((each) => each.name === name);
       if (entry === undefined) continue;
       const reason = this.#whyNot(entry);
-      if (reason !== null) this.#skipped(entry, reason);
+      if (reason !== null) this.#skipped(entry, (await this.#damageOf(entry, signal)) ?? reason);
       else if (await this.#loadOne(entry, signal)) return this.#noteLoaded(entry);
     }
     this.#loaded = undefined;
     const start = this.#core.native.state[State.START_LSN] ?? 0;
     if (start > 0 && required) throw this.#missing(start);
     return undefined;
+  }
+
+  /** Of one that is of another log, by its header: that may be what is damaged. */
+  async #damageOf(entry: SnapshotEntry, given: AbortSignal | undefined) {
+    if (entry.damage !== undefined) return entry.damage;
+    const signal = this.#begin(0, given);
+    try {
+      await verifySnapshot(this.#shelf.disk, entry.path, signal);
+      return undefined;
+    } catch (error) {
+      signal.throwIfAborted();
+      const damage = textOf(error);
+      this.#shelf.noteDamage(entry, damage);
+      return damage;
+    }
   }
 
   /** false: it is damaged, or was cut away meanwhile. */
@@ -191,9 +206,9 @@ export class Snapshots {
       signal.throwIfAborted();
       const isOfFile = stream === undefined || stream.errored !== null;
       if (!isOfFile) throw error;
-      const damage = stream?.errored ?? error;
-      this.#shelf.noteDamage(entry, damage instanceof Error ? damage.message : String(damage));
-      this.#skipped(entry, damage instanceof Error ? damage.message : String(damage));
+      const damage = textOf(stream?.errored ?? error);
+      this.#shelf.noteDamage(entry, damage);
+      this.#skipped(entry, damage);
       return false;
     } finally {
       stream?.destroy();
@@ -389,6 +404,10 @@ export class Snapshots {
     }
     return taken;
   }
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function isSource(value: unknown): value is SnapshotSource {
