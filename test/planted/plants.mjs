@@ -8,6 +8,7 @@ import { groups } from './groups.mjs';
 import { leftBehind } from './left_behind.mjs';
 import { rejoinInTheCore, rejoinInTypeScript } from './rejoin_plants.mjs';
 import { simulated } from './simulated.mjs';
+import { snapshots } from './snapshots.mjs';
 import { strangers } from './strangers.mjs';
 import { switchovers } from './switchovers.mjs';
 import { threads } from './threads.mjs';
@@ -517,6 +518,7 @@ export const inTypeScript = [
     tests: 'test/transport/secret.test.ts',
   },
   ...strangers,
+  ...snapshots,
   ...threads,
   ...simulated,
   ...groups,
