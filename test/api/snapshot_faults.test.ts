@@ -76,9 +76,6 @@ describe('a snapshot that is being taken', () => {
       const clean = await take(copyOf(origin), lines, new FaultyDisk());
       expect(clean.error).toBeUndefined();
       const { calls: steps, before } = clean;
-      const inFiles = ['create', 'write', 'sync', 'close', 'open', 'read'];
-      const ofNames = ['prepare', 'rename', 'syncDirectory', 'remove'];
-      expect([...new Set(steps)].sort()).toEqual([...inFiles, ...ofNames].sort());
       const loads = new Set<number>();
       for (let step = 0; step < steps.length; step++) {
         const what = `${fault} at step ${step}, ${steps[step]}`;
@@ -107,6 +104,9 @@ describe('a snapshot that is being taken', () => {
         rmSync(dir, { recursive: true });
       }
       expect([...loads].sort()).toEqual([10, 15]);
+      const inFiles = ['create', 'write', 'sync', 'close', 'open', 'read'];
+      const ofNames = ['prepare', 'rename', 'syncDirectory', 'remove'];
+      expect([...new Set(steps)].sort()).toEqual([...inFiles, ...ofNames].sort());
     },
     120_000,
   );
@@ -187,7 +187,7 @@ describe('a damaged snapshot', () => {
     }
   });
 
-  it('that decays while it is loaded ends the stream, and the one before it is loaded', async () => {
+  it('that decays while it is loaded ends the stream, and the one before is loaded', async () => {
     const { origin, pathIn } = await newest();
     const dir = copyOf(origin.dir);
     const bytes = readFileSync(pathIn(dir));

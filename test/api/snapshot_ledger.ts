@@ -31,6 +31,8 @@ export class Ledger {
   async write(log: Log, count: number, bytes = 0): Promise<void> {
     for (let i = 0; i < count; i++) {
       const line = `${this.lines.length + 1}`.padEnd(bytes, '.');
+      // The next segment may not be ready.
+      await log.drain(line.length + 8);
       this.lines.push(line);
       log.append(line);
     }
