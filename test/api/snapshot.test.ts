@@ -64,6 +64,34 @@ describe('a snapshot', () => {
     expect(states).toEqual([[1, 1]]);
   });
 
+  it('that hangs in `save` holds up the applier until it is given up', async () => {
+    const ledger = new Ledger();
+    let asked = 0;
+    const save = (): Promise<never> => {
+      asked += 1;
+      return new Promise(() => undefined);
+    };
+    const log = await openLog({ ...small, snapshot: { ...ledger.snapshot, save } });
+    log.apply({}, ledger.apply);
+    await log.appendAndCommit('one');
+    await log.waitFor(1);
+    const cancel = new AbortController();
+    const taking = log.snapshot({ signal: cancel.signal });
+    await until(() => asked === 1, 'it is asked');
+    await expect(log.snapshot()).rejects.toThrow(/being taken or loaded/);
+    await log.appendAndCommit('two');
+    expect(ledger.applied).toEqual([1]);
+    const reason = new Error('enough');
+    cancel.abort(reason);
+    await expect(taking).rejects.toBe(reason);
+    await log.waitFor(2);
+    const cutShort = codeOf(() => log.snapshot());
+    await until(() => asked === 2, 'it is asked again');
+    await log.close();
+    expect(await cutShort).toBe('WAL_CLOSED');
+    expect(names(log)).toEqual([]);
+  });
+
   it('counts only once the commit position has passed its LSN', async () => {
     const ledger = new Ledger();
     const log = await openLog({
