@@ -28,10 +28,16 @@ describe('a snapshot', () => {
 
   it('is of a batch boundary where an applier runs, which is held up meanwhile', async () => {
     const ledger = new Ledger();
-    const log = await openLog({ ...small, snapshot: ledger.snapshot });
+    const states: [number, number][] = [];
+    const save = (lsn: number) => {
+      states.push([lsn, ledger.lines.length]);
+      return ledger.snapshot.save(lsn, { signal: new AbortController().signal });
+    };
+    const log = await openLog({ ...small, snapshot: { ...ledger.snapshot, save } });
     log.apply({}, async (batch) => {
       for (const record of batch) {
-        await new Promise((resolve) => setImmediate(resolve));
+        // So long that it is asked for in the middle.
+        await new Promise((resolve) => setTimeout(resolve, 1));
         ledger.applyOne(record);
       }
     });
@@ -43,7 +49,9 @@ describe('a snapshot', () => {
       expect(ledger.applied.at(-1)).toBeGreaterThanOrEqual(lsn);
       expect(ledger.saved.at(-1)!.split('\n').length).toBe(lsn);
     }
-    expect(ledger.saved.length).toBeGreaterThan(10);
+    expect(states.length).toBeGreaterThan(10);
+    // Nothing of a batch that was being applied was in the state.
+    for (const [lsn, length] of states) expect(length).toBe(lsn);
   });
 
   it('holds up the applier until the first piece is there', async () => {
