@@ -25,6 +25,7 @@ export type {
   LogEvents,
   LogListener,
   RoleReason,
+  SnapshotChange,
   StandbyChange,
 } from './api/events.js';
 export type { DurationBucket } from './api/flush_times.js';
@@ -59,6 +60,13 @@ export type { SecurityOptions } from './api/security_options.js';
 export type { ServeStatusOptions } from './api/serve_status.js';
 export type { SetPolicyOptions } from './api/set_policy.js';
 export type { SlotChange, SlotState, SlotStatus } from './api/slots.js';
+export type { SnapshotSource } from './api/snapshot_file.js';
+export type {
+  SnapshotContext,
+  SnapshotOptions,
+  TakeSnapshotOptions,
+} from './api/snapshot_options.js';
+export type { Snapshot, SnapshotStatus } from './api/snapshots.js';
 export type {
   CopyStatus,
   LastError,

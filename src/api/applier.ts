@@ -22,16 +22,21 @@ export type ApplyFunction = (batch: Batch) => unknown;
 
 /** Options of `apply`. */
 export interface ApplyOptions {
-  /** First LSN that the application has not got yet. Default 1. */
+  /** First LSN that the application has not got yet. Default: behind the loaded snapshot, or 1. */
   readonly from?: number;
   readonly signal?: AbortSignal;
 }
 
 /** Checks the arguments of `apply`: what it reads. */
-export function applyRequest(options: unknown, apply: unknown): ReadRequest {
+export function applyRequest(
+  options: unknown,
+  apply: unknown,
+  loaded?: { readonly lsn: number },
+): ReadRequest {
   const raw = check.optionsObject(options, 'apply', ['from', 'signal']);
   check.callback(apply, 'apply(options, fn)');
-  return readRequest(raw);
+  const from = raw.from ?? (loaded === undefined ? undefined : loaded.lsn + 1);
+  return readRequest({ ...raw, from });
 }
 
 export function hasApplier(): TypeError {
@@ -64,6 +69,11 @@ export class RunningApplier implements Applier {
   /** A batch past it, which is being applied, is of a history that was cut. */
   #bound = Number.POSITIVE_INFINITY;
   #takenLsn: number;
+  #isApplying = false;
+  /** The end of the batch that is being applied, where somebody waits for it. */
+  #applied: { readonly ends: Promise<void>; readonly end: () => void } | undefined;
+  /** Others that are let in between two batches; the last one of them. */
+  #visit: Promise<unknown> | undefined;
 
   constructor(
     reader: Reading,
@@ -106,6 +116,23 @@ export class RunningApplier implements Applier {
     if (taken > lsn) await this.done.catch(() => undefined);
   }
 
+  /** Does this while no batch is being applied; the next one waits for what it returns. */
+  between<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#isApplying) this.#applied ??= ending();
+    const free = this.#visit ?? this.#applied?.ends ?? Promise.resolve();
+    const visit = free.then(() => {
+      // Of the batch that it failed in, some may be applied.
+      if (this.#error !== undefined) throw this.#error;
+      return work();
+    });
+    const settled = visit.then(noop, noop);
+    this.#visit = settled;
+    void settled.then(() => {
+      if (this.#visit === settled) this.#visit = undefined;
+    });
+    return visit;
+  }
+
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.#reader.return();
@@ -119,10 +146,14 @@ export class RunningApplier implements Applier {
         if (done === true) return;
         this.#bound = Number.POSITIVE_INFINITY;
         this.#takenLsn = batch.lastLsn;
-        await apply(batch);
+        while (this.#visit !== undefined) await this.#visit;
+        // Cut away meanwhile: the next reading tells.
         if (batch.lastLsn > this.#bound) continue;
-        this.#appliedLsn = batch.lastLsn;
-        this.#onApplied();
+        this.#isApplying = true;
+        await apply(batch);
+        if (batch.lastLsn <= this.#bound) this.#appliedLsn = batch.lastLsn;
+        this.#endApplying();
+        if (batch.lastLsn <= this.#bound) this.#onApplied();
       }
     } catch (error) {
       if (this.#expected(error)) return;
@@ -130,9 +161,16 @@ export class RunningApplier implements Applier {
       throw error;
     } finally {
       this.#ended = true;
+      this.#endApplying();
       void this.#reader.return();
       this.#onApplied();
     }
+  }
+
+  #endApplying(): void {
+    this.#isApplying = false;
+    this.#applied?.end();
+    this.#applied = undefined;
   }
 
   /** The ends that were asked for: by `stop`, by the signal, by closing the log. */
@@ -142,3 +180,13 @@ export class RunningApplier implements Applier {
     return error instanceof WalError && error.code === 'WAL_CLOSED';
   }
 }
+
+function ending(): { readonly ends: Promise<void>; readonly end: () => void } {
+  let end: () => void = noop;
+  const ends = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  return { ends, end };
+}
+
+function noop(): void {}

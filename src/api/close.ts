@@ -27,6 +27,7 @@ export async function closeLog(core: LogCore): Promise<void> {
   });
   core.moved.rejectAll(cutShortByClose());
   await Promise.allSettled([core.roleChange, flushed, core.driver.admitting]);
+  await core.snapshots?.ended();
   // Any call of the engine tells how far it has flushed, before its report of that has arrived:
   // the commits that are met have to hear of it now, or they would end as cut short.
   if (core.failure === undefined) core.driver.progressed();

@@ -31,6 +31,8 @@ import type { ResolvedOptions } from './options.js';
 import type { Cuts, ReaderHost } from './reader.js';
 import { RebuildNotice } from './rebuild.js';
 import { LogScrub } from './scrub.js';
+import type { SnapshotDisk } from './snapshot_disk.js';
+import { Snapshots } from './snapshots.js';
 import type { LastError, LogStatus, RejoinStatus } from './status.js';
 import { Unheard } from './unheard.js';
 import { Wakeups } from './wakeup.js';
@@ -63,6 +65,8 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   readonly scrub: LogScrub;
   /** Once it is read: before the log has a role. */
   retention!: LogRetention;
+  /** undefined: the application has none (`snapshot`). */
+  readonly snapshots: Snapshots | undefined;
   /** Readers, the applier, a promotion: whoever waits for something visible. */
   readonly moved = new Wakeups();
   /** The end of `close`: waits for the disk. */
@@ -111,7 +115,12 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   readonly #appends: AppendChannel;
   readonly #flushed: FlushChannel;
 
-  constructor(native: NativeLog, options: ResolvedOptions, environment: Environment) {
+  constructor(
+    native: NativeLog,
+    options: ResolvedOptions,
+    environment: Environment,
+    disk: SnapshotDisk,
+  ) {
     this.native = native;
     this.environment = environment;
     this.roleSince = this.timestamp();
@@ -141,6 +150,8 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     this.appender = new Appender(native, layout, info.maxRecordBytes, this);
     this.drains = new Drains(this.appender, environment);
     this.scrub = new LogScrub(native, this.events, options.scrub);
+    const { snapshot } = options;
+    this.snapshots = snapshot && new Snapshots(this, snapshot, disk);
     this.#copies = new CopyWatch(native, this.events);
     native.onProgress(() => this.#progressed());
     if (environment.ownsProcess) closeAtExit(this);
@@ -292,6 +303,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   wasCut(fork: Place, file: string): void {
     this.onCut?.(fork.lsn);
     this.retention.slots.cut(fork);
+    this.snapshots?.wasCut(fork.lsn);
     const { count, lowest, lowestSeenLsn } = this.cuts;
     const wasSeen = this.rebuild.wasCut(fork, file);
     const latestSeenLsn = wasSeen ? fork.lsn : nowhere.lsn;

@@ -85,6 +85,14 @@ export const errorCodes = {
       'Begin at the first LSN that is kept; what lies before it has to come from elsewhere. ' +
       'For a standby that is away a slot keeps the log: `createSlot`.',
   },
+  WAL_SNAPSHOT_MISSING: {
+    meaning:
+      'The beginning of the log was trimmed, and no good snapshot holds what was in it; `lsn` is ' +
+      'the first record there is.',
+    hint:
+      'Put back the files of `snapshots` from a backup. Where the state comes from elsewhere, ' +
+      'pass `required: false` in `snapshot`, and apply from its LSN on.',
+  },
   WAL_IS_STANDBY: {
     meaning: 'The log is a standby, or its directory was last used as one.',
     hint: 'Open it with `follow`; to append to it, promote it first.',

@@ -5,6 +5,7 @@ import type { WalError } from './errors.js';
 import type { Rebuild } from './rebuild.js';
 import type { ScrubStatus } from './scrub.js';
 import type { SlotChange } from './slots.js';
+import type { Snapshot } from './snapshots.js';
 
 /**
  * Why a log has its role. `opened`: its directory had it; `promoted`, by hand or by the referee, or
@@ -57,12 +58,23 @@ export interface LogEvents {
   copyDropped: [copy: { readonly dir: string; readonly reason: string }];
   /** A directory holds all of the log again. */
   copyRestored: [copy: { readonly dir: string }];
+  /**
+   * A snapshot was `taken`, or `loaded`; or it was `skipped`, since it is damaged or of another
+   * history, which `reason` says.
+   */
+  snapshot: [snapshot: SnapshotChange];
   /** A flush took a second or more. */
   slowFlush: [flush: { readonly milliseconds: number }];
   /** Bytes on the disk do not verify; what is known of them. */
   damage: [scrub: ScrubStatus];
   /** Damage was repaired, from this log itself or from the primary. */
   repaired: [scrub: ScrubStatus];
+}
+
+export interface SnapshotChange extends Snapshot {
+  readonly what: 'taken' | 'loaded' | 'skipped';
+  /** Why it was skipped; null otherwise. */
+  readonly reason: string | null;
 }
 
 export interface StandbyChange {
@@ -116,6 +128,7 @@ const names: Readonly<Record<LogEventName, true>> = {
   slot: true,
   copyDropped: true,
   copyRestored: true,
+  snapshot: true,
   slowFlush: true,
   damage: true,
   repaired: true,

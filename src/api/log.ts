@@ -46,6 +46,8 @@ import { type ServeStatusOptions, serveStatus } from './serve_status.js';
 import { type SetPolicyOptions, setPolicy } from './set_policy.js';
 import { createSlot, dropSlot } from './slot_calls.js';
 import type { SlotStatus } from './slots.js';
+import type { TakeSnapshotOptions } from './snapshot_options.js';
+import type { Snapshot, Snapshots } from './snapshots.js';
 import { StandbyDriver } from './standby_driver.js';
 import type { LogStatus, PolicyStatus } from './status.js';
 import { type SwitchedOver, type SwitchoverOptions, switchover } from './switchover.js';
@@ -386,20 +388,56 @@ export class Log {
   /**
    * Starts the applier of this log, of which there is one at a time: `apply` gets every batch
    * from `from` on, one after the other; a batch counts as applied when what it returns has
-   * resolved. It goes on through a promotion.
+   * resolved. It goes on through a promotion. Without `from` it begins behind the snapshot that was
+   * loaded, or at LSN 1.
    */
   apply(options: ApplyOptions | undefined, apply: ApplyFunction): Applier {
-    const request = applyRequest(options, apply);
     const core = this.#core;
+    const request = applyRequest(options, apply, core.snapshots?.loaded);
     core.requireOpen();
     if (core.applier?.ended === false) throw hasApplier();
     return startApplier(core, beginReading(core, request), apply, request);
   }
 
   /**
+   * Takes a snapshot of the application's state (`snapshot` in `Log.open`) while all goes on.
+   * Resolves when it is durable, was read back and verified, and the commit position has passed its
+   * LSN; the newest `keep` of them stay. What was begun and fails, or is cancelled, is removed.
+   *
+   * With an applier it is of the last batch that was applied: not to be awaited in its callback,
+   * which it waits for. Without one `lsn` says which record is the last in the state, and `save` is
+   * called in this turn. One at a time. A snapshot that is there already is given again.
+   *
+   * Rejects with what `save` throws, the signal's reason, WAL_IO, WAL_NO_SPACE, WAL_CORRUPT where
+   * what is read back is not what was written, WAL_REBUILD where a new primary has other records
+   * there, WAL_FENCED, WAL_CLOSED or the log's failure.
+   */
+  async snapshot(options?: TakeSnapshotOptions): Promise<Snapshot> {
+    this.#core.requireOpen();
+    return requireSnapshots(this.#core).take(options);
+  }
+
+  /**
+   * Loads the newest good snapshot, as opening does: for state that has to be rebuilt (`rebuild`).
+   * null: there is none, and the log is whole. Not while an applier runs. Rejects with what `load`
+   * throws, the signal's reason, WAL_SNAPSHOT_MISSING, WAL_CLOSED.
+   */
+  async loadSnapshot(options?: WaitOptions): Promise<Snapshot | null> {
+    const signal = waitSignal(options, 'loadSnapshot');
+    this.#core.requireOpen();
+    return (await requireSnapshots(this.#core).load(signal)) ?? null;
+  }
+
+  /** The snapshot that the state came from, as long as it holds; null: none was loaded. */
+  get loadedSnapshot(): Snapshot | null {
+    return this.#core.snapshots?.loaded ?? null;
+  }
+
+  /**
    * Says that no record below `lsn` is needed here any more: whole segments below it are
-   * recycled, as far as no reader and no standby needs them and they are committed. Resolves when
-   * that is done.
+   * recycled, as far as no reader and no standby needs them and they are committed; with
+   * `snapshot`, as far as it lies below all that are kept, and there are as many as are to be.
+   * Resolves when that is done.
    */
   async trim(lsn: number): Promise<void> {
     const core = this.#core;
@@ -648,6 +686,11 @@ export function commitOptions(options: unknown, what: string) {
 export function waitSignal(options: unknown, what: string): AbortSignal | undefined {
   const raw = check.optionsObject(options, what, ['signal']);
   return check.abortSignal(raw.signal, 'signal');
+}
+
+function requireSnapshots({ snapshots }: LogCore): Snapshots {
+  if (snapshots !== undefined) return snapshots;
+  throw new TypeError('the log has no snapshots: pass snapshot: { save, load } to Log.open');
 }
 
 function requirePrimary(core: LogCore): Driver & { readonly commits: Commits } {

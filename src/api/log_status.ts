@@ -58,6 +58,7 @@ export function logStatus(core: LogCore): LogStatus {
     referee: core.options.referee === undefined ? null : refereeStatus(driver.referee()),
     rejoin: core.rejoin,
     rebuild: info.rebuild,
+    snapshots: core.snapshots?.status() ?? null,
     scrub: core.scrub.status(),
     recovery: core.info.recovery,
     events: core.news.recent,

@@ -38,6 +38,7 @@ import { PrimaryDriver } from './primary_driver.js';
 import { promote } from './promote.js';
 import { setPolicy } from './set_policy.js';
 import { createSlot, dropSlot } from './slot_calls.js';
+import { processDisk, type SnapshotDisk } from './snapshot_disk.js';
 import { learnIdentity, type StandbyIdentity } from './standby_identity.js';
 import { switchover } from './switchover.js';
 import { takeOver } from './take_over.js';
@@ -46,11 +47,15 @@ import { takeOver } from './take_over.js';
 export async function openLog(
   input: unknown,
   environment: Environment = processEnvironment,
+  disk: SnapshotDisk = processDisk,
 ): Promise<LogCore> {
   const options = resolveOpenOptions(input);
   options.signal?.throwIfAborted();
   if (options.replicationThread === 'worker' && !environment.ownsProcess) {
     throw new TypeError("replicationThread 'worker' has no threads in a simulation: leave it out");
+  }
+  if (options.snapshot !== undefined && !environment.ownsProcess) {
+    throw new TypeError('snapshot has no files in a simulation: leave it out');
   }
   const opened = await openNative(options, environment);
   const native = withOwnProperties(opened.native);
@@ -58,12 +63,13 @@ export async function openLog(
   try {
     requireRole(native.info(), options);
     requireFixed(native.info(), options);
-    core = new LogCore(native, options, environment);
+    core = new LogCore(native, options, environment, disk);
     core.retention = await LogRetention.open(core);
     const opening = core;
     core.followAgain = () => followAgain(opening);
     core.takeOver = (handover) => takeOver(opening, handover);
     await core.keepAlive.during(takeRole(core, opened.follow));
+    await core.snapshots?.loadFirst(options.signal);
     if (environment.ownsProcess) core.control = await serveControl(core);
     tellOpened(core);
     core.rebuild.opened();
@@ -268,6 +274,8 @@ function tooFewAnswer(options: ResolvedOptions, { answers, silent }: MemberSurve
 async function lead(core: LogCore): Promise<void> {
   const { policy, listen, referee } = core.options;
   if (core.failure !== undefined) throw core.failure;
+  // Others may lead as long as this takes.
+  await core.snapshots?.loadFirst(core.options.signal);
   const group = referee && (await claimToOpen(core, referee));
   try {
     if (listen !== undefined && core.door === undefined) await openDoor(core, listen);

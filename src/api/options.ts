@@ -21,6 +21,11 @@ import {
 } from './retention_options.js';
 import { type ResolvedScrub, resolveScrub, type ScrubOptions } from './scrub.js';
 import { resolveSecurity, type SecurityOptions, securityKeys } from './security_options.js';
+import {
+  type ResolvedSnapshot,
+  resolveSnapshot,
+  type SnapshotOptions,
+} from './snapshot_options.js';
 import * as check from './validate.js';
 
 /** Where a primary listens for standbys. */
@@ -137,6 +142,12 @@ export interface OpenOptions extends PolicyOptions {
    * primary runs, by a clock that never jumps. Default: no limit.
    */
   readonly maxSlotAge?: number;
+  /**
+   * How the application's state is stored and loaded. Opening loads the newest good snapshot,
+   * before `Log.open` resolves; `apply` then begins behind it, and `log.snapshot` takes another
+   * one. In the directory `snapshots` in `dir`, the first of several. Default: the log has none.
+   */
+  readonly snapshot?: SnapshotOptions;
   /** Feed standbys. With `follow`: from the moment of promotion. Default: not at all. */
   readonly listen?: ListenOptions;
   /** Be a standby of this primary. Default: be a primary. */
@@ -200,7 +211,7 @@ export interface OpenOptions extends PolicyOptions {
 }
 
 /** Options of `Log.open` for a log that runs in a thread of its own. */
-export interface ThreadedOptions extends Omit<OpenOptions, 'replicationThread'> {
+export interface ThreadedOptions extends Omit<OpenOptions, 'replicationThread' | 'snapshot'> {
   readonly replicationThread: 'worker';
   /**
    * With a referee: where this thread has not run for so many milliseconds, its log is no primary
@@ -235,6 +246,8 @@ export interface ResolvedOptions extends ResolvedRetention {
   readonly sharedMemory: boolean;
   /** undefined: off. */
   readonly scrub: ResolvedScrub | undefined;
+  /** undefined: the application has none. */
+  readonly snapshot: ResolvedSnapshot | undefined;
   readonly listen: Endpoint | undefined;
   readonly follow: Endpoint | undefined;
   readonly members: readonly Endpoint[];
@@ -291,6 +304,7 @@ const openKeys = [
   'signal',
   'onWaiting',
   'onRebuild',
+  'snapshot',
   'acceptMissing',
   'copyLag',
   'mirrorQuorum',
@@ -322,6 +336,7 @@ export function resolveOpenOptions(input: unknown): ResolvedOptions {
         : check.boolean(raw.sharedMemory, 'sharedMemory'),
     scrub: resolveScrub(raw.scrub),
     ...resolveRetention(raw),
+    snapshot: snapshotOption(raw),
     listen: raw.listen === undefined ? undefined : resolveListen(raw.listen, name),
     follow: raw.follow === undefined ? undefined : resolveFollow(raw.follow, name),
     ...resolveMembers(raw, name),
@@ -387,6 +402,14 @@ function resolveRejoin(raw: Record<string, unknown>): RejoinMode {
     throw new TypeError('rejoin is for a log that follows: pass follow: { port: 7401 } too');
   }
   return mode;
+}
+
+function snapshotOption({ snapshot, replicationThread }: Record<string, unknown>) {
+  if (snapshot === undefined || replicationThread !== 'worker') return resolveSnapshot(snapshot);
+  const text = "snapshot is not for a log with replicationThread: 'worker'";
+  throw new WalError('WAL_UNSUPPORTED', text, {
+    hint: 'Open the log in the thread that has the state: leave out replicationThread.',
+  });
 }
 
 const refereeCalls = ['acquire', 'renew', 'regain', 'release', 'recordRule', 'watch'] as const;

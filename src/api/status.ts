@@ -10,6 +10,7 @@ import type { UpstreamRule } from './old_primary.js';
 import type { WhenMissing } from './policy_options.js';
 import type { ScrubStatus } from './scrub.js';
 import type { SlotStatus } from './slots.js';
+import type { SnapshotStatus } from './snapshots.js';
 
 /** What a standby lacks of the closed batches of its primary. */
 export interface StageLag {
@@ -314,6 +315,8 @@ export interface LogStatus {
   readonly rejoin: RejoinStatus | null;
   /** What the application has to rebuild, and was not told yet (`onRebuild`); null: nothing. */
   readonly rebuild: { readonly from: number; readonly to: number } | null;
+  /** The application's, newest first; null: it has none (`snapshot`). */
+  readonly snapshots: readonly SnapshotStatus[] | null;
   /** The verification of what lies on the disk. */
   readonly scrub: ScrubStatus;
   /** What opening found. */

@@ -16,6 +16,14 @@ export function waitFor(core: LogCore, lsn: number, signal: AbortSignal | undefi
   );
 }
 
+/** Resolves when this node shows the record to its readers: its commit position has passed it. */
+export function untilShown(core: LogCore, lsn: number, signal: AbortSignal) {
+  return core.moved.until(() => {
+    core.requireReadable();
+    return core.visible('commit').lsn >= lsn || mayStillCome(core);
+  }, signal);
+}
+
 /** One that was stopped applies nothing: what another has applied, that is there. */
 function isApplied({ applier }: LogCore, lsn: number): boolean {
   if (applier === undefined || applier.appliedLsn >= lsn) return true;

@@ -115,6 +115,8 @@ it('has every option of every call', async () => {
   const dir = freshDir();
   const log = await Log.open({ dir });
   const attached = await Log.attach(log.handle);
+  const snapshot = { save: async function* () {}, load: () => {} };
+  const withSnapshots = await Log.open({ dir: freshDir(), snapshot });
   try {
     const listen = { port: 0 };
     const calls: Record<string, (options: never) => unknown> = {
@@ -129,6 +131,9 @@ it('has every option of every call', async () => {
       exportMetrics: (options) => exportMetrics(log, options),
       scrub: (options) => resolveOpenOptions({ dir, scrub: options }),
       retention: (retention) => resolveOpenOptions({ dir, retention }),
+      snapshot: (options: object) =>
+        resolveOpenOptions({ dir, snapshot: { ...snapshot, ...options } }),
+      'log.snapshot': (options) => withSnapshots.snapshot(options),
       commit: (options) => log.commit(0, options),
       appendAndCommit: (options) => log.appendAndCommit('x', options),
       read: (options) => log.read(options),
@@ -165,6 +170,7 @@ it('has every option of every call', async () => {
       expect([...told, ...(also[name] ?? [])].sort(), name).toEqual(await known(call));
     }
   } finally {
+    await withSnapshots.close();
     await log.close();
   }
 });
@@ -193,6 +199,7 @@ it('has the defaults that are in force', async () => {
       },
       listen: resolveOpenOptions({ dir, listen: { port: 0 } }).listen ?? {},
       follow: resolveOpenOptions({ dir, follow: { port: 1 } }).follow ?? {},
+      snapshot: resolveOpenOptions({ dir, snapshot: { save() {}, load() {} } }).snapshot ?? {},
       scrub: { ...scrub, everyHours: (scrub?.everyMs ?? 0) / 3_600_000 },
       read: {
         ...reading,

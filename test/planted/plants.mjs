@@ -9,6 +9,7 @@ import { leftBehind } from './left_behind.mjs';
 import { rejoinInTheCore, rejoinInTypeScript } from './rejoin_plants.mjs';
 import { simulated } from './simulated.mjs';
 import { slots } from './slots.mjs';
+import { snapshots } from './snapshots.mjs';
 import { strangers } from './strangers.mjs';
 import { switchovers } from './switchovers.mjs';
 import { threads } from './threads.mjs';
@@ -518,6 +519,7 @@ export const inTypeScript = [
     tests: 'test/transport/secret.test.ts',
   },
   ...strangers,
+  ...snapshots,
   ...threads,
   ...simulated,
   ...slots,

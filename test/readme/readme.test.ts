@@ -178,6 +178,15 @@ describe('the code blocks of README.md do what is printed there', () => {
     await runAsPrinted(typed as Block);
   });
 
+  test('the program that takes snapshots goes on from them', async () => {
+    const guide = blocksOf(await readFile(join(root, 'docs/getting-started.md'), 'utf8'));
+    const program = guide.find((block) => block.attributes.get('file') === 'total.mjs') as Block;
+    await writeFile(join(cwd, 'total.mjs'), program.text);
+    const typed = guide.find((block) => stepsOf(block)[0]?.command === 'node total.mjs');
+    expect(stepsOf(typed as Block)).toHaveLength(2);
+    await runAsPrinted(typed as Block);
+  });
+
   test('streams take a log through frames to another', async () => {
     await writeFile(join(cwd, 'streams.mjs'), file('streams.mjs').text);
     await runAsPrinted(transcript('streams.mjs'));

@@ -1,0 +1,423 @@
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { State } from '../native/native_log.js';
+import { compareTerms } from '../replication/history.js';
+import type { LogCore } from './core.js';
+import { WalError } from './errors.js';
+import type { SnapshotDisk } from './snapshot_disk.js';
+import {
+  beginPieces,
+  readSnapshot,
+  type SnapshotPieces,
+  type SnapshotSource,
+  unlessAborted,
+  verifySnapshot,
+  writeSnapshot,
+} from './snapshot_file.js';
+import { partName, type SnapshotHeader, snapshotName } from './snapshot_format.js';
+import type { ResolvedSnapshot, TakeSnapshotOptions } from './snapshot_options.js';
+import {
+  asWalError,
+  isOfHistory,
+  type SnapshotEntry,
+  SnapshotShelf,
+  termAt,
+} from './snapshot_shelf.js';
+import * as check from './validate.js';
+import { untilShown } from './wait_for.js';
+
+/** A snapshot that was taken, or loaded. */
+export interface Snapshot {
+  /** The last record that is in the state: the log is read from the next one on. */
+  readonly lsn: number;
+  /** What the application wrote, in bytes. */
+  readonly bytes: number;
+  /** ISO 8601 by the clock of the machine that took it. */
+  readonly takenAt: string;
+}
+
+/** A snapshot of the directory, as the status tells of it. */
+export interface SnapshotStatus extends Snapshot {
+  readonly file: string;
+  /**
+   * `good`: it can be loaded; `damaged`: not; `foreign`: it is whole, but of records that this log
+   * does not have, of another history say.
+   */
+  readonly state: 'good' | 'damaged' | 'foreign';
+  /** Why it is not good; null where it is. */
+  readonly reason: string | null;
+}
+
+/**
+ * The application's snapshots. A file that has its final name counts: it is whole, was read back
+ * and verified, and the commit position has passed its LSN (SAFETY.md 8). That it is of this log's
+ * history is asked of the history each time: a cut changes what it answers, durably and at once.
+ */
+export class Snapshots {
+  readonly #core: LogCore;
+  readonly #options: ResolvedSnapshot;
+  readonly #shelf: SnapshotShelf;
+  #loaded: Snapshot | undefined;
+  #isFound = false;
+  #busy: { readonly lsn: number; readonly cut: AbortController } | undefined;
+  #work: Promise<unknown> | undefined;
+
+  constructor(core: LogCore, options: ResolvedSnapshot, disk: SnapshotDisk) {
+    this.#core = core;
+    this.#options = options;
+    this.#shelf = new SnapshotShelf(core.options.dir, disk);
+  }
+
+  /** What the state came from; undefined: from nothing, or the log was cut below it since. */
+  get loaded(): Snapshot | undefined {
+    return this.#loaded;
+  }
+
+  /** Once, as long as the log opens. Throws WAL_SNAPSHOT_MISSING where the state cannot be had. */
+  async loadFirst(signal: AbortSignal | undefined): Promise<void> {
+    if (this.#isFound) return;
+    await this.#shelf.find(true);
+    this.#isFound = true;
+    await this.load(signal, this.#options.required);
+  }
+
+  /** The newest good one; undefined: there is none, and the log is whole. */
+  async load(signal?: AbortSignal, required = true): Promise<Snapshot | undefined> {
+    const core = this.#core;
+    if (core.applier?.ended === false) {
+      throw new TypeError('the log has an applier, which goes on: await its stop() first');
+    }
+    return this.#exclusively(() => this.#load(signal, required));
+  }
+
+  take(options: unknown): Promise<Snapshot> {
+    const raw = check.optionsObject(options, 'log.snapshot', ['lsn', 'signal']);
+    const signal = check.abortSignal(raw.signal, 'signal');
+    const request = this.#lsnOf(raw as TakeSnapshotOptions);
+    const { pending } = this.#core.rebuild;
+    if (pending !== null) {
+      const text = `state has to be rebuilt from LSN ${pending.from} on: none is taken before that`;
+      throw new WalError('WAL_REBUILD', text, { lsn: pending.from });
+    }
+    signal?.throwIfAborted();
+    return this.#exclusively(() => this.#take(request, signal));
+  }
+
+  /** How far the log may be let go of: every kept snapshot can be read on from (SAFETY.md 8). */
+  trimmable(lsn: number): number {
+    const oldest = this.#kept()[this.#options.keep - 1];
+    return oldest?.header === undefined ? 1 : Math.min(lsn, oldest.header.lsn + 1);
+  }
+
+  /** What lies past that LSN is another history now. */
+  wasCut(lsn: number): void {
+    if (this.#loaded !== undefined && this.#loaded.lsn > lsn) this.#loaded = undefined;
+    if (this.#busy === undefined || this.#busy.lsn <= lsn) return;
+    const text = `the log was cut behind LSN ${lsn}, below the snapshot of LSN ${this.#busy.lsn}`;
+    this.#busy.cut.abort(new WalError('WAL_REBUILD', text, { lsn: lsn + 1 }));
+  }
+
+  /** What is under way has ended: by the signal of the log, say. */
+  async ended(): Promise<void> {
+    await this.#work?.catch(() => undefined);
+  }
+
+  status(): readonly SnapshotStatus[] {
+    return this.#shelf.entries.map((entry) => {
+      const reason = this.#whyNot(entry);
+      const state = entry.damage !== undefined ? 'damaged' : reason === null ? 'good' : 'foreign';
+      return { ...shown(entry), file: entry.path, state, reason };
+    });
+  }
+
+  /** What was asked for, as long as nothing else is under way. */
+  async #exclusively<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#work !== undefined) {
+      throw new TypeError('a snapshot is being taken or loaded; await that first');
+    }
+    const running = this.#core.keepAlive.during(work());
+    this.#work = running;
+    try {
+      return await running;
+    } finally {
+      this.#work = undefined;
+      this.#busy = undefined;
+    }
+  }
+
+  /** Aborted with the caller's signal, with the log, and by a cut below `lsn`. */
+  #begin(lsn: number, signal: AbortSignal | undefined): AbortSignal {
+    const cut = new AbortController();
+    this.#busy = { lsn, cut };
+    const signals = [cut.signal, this.#core.closing.signal];
+    return AbortSignal.any(signal === undefined ? signals : [...signals, signal]);
+  }
+
+  // -- loading --
+
+  async #load(signal: AbortSignal | undefined, required: boolean): Promise<Snapshot | undefined> {
+    for (const { name } of this.#shelf.entries) {
+      // A cut while one is loaded changes what the others are worth.
+      const entry = this.#shelf.entries.find((each) => each.name === name);
+      if (entry === undefined) continue;
+      const reason = this.#whyNot(entry);
+      if (reason !== null) this.#skipped(entry, (await this.#damageOf(entry, signal)) ?? reason);
+      else if (await this.#loadOne(entry, signal)) return this.#noteLoaded(entry);
+    }
+    this.#loaded = undefined;
+    const start = this.#core.native.state[State.START_LSN] ?? 0;
+    if (start > 0 && required) throw this.#missing(start);
+    return undefined;
+  }
+
+  /** Of one that is of another log, by its header: that may be what is damaged. */
+  async #damageOf(entry: SnapshotEntry, given: AbortSignal | undefined) {
+    if (entry.damage !== undefined) return entry.damage;
+    const signal = this.#begin(0, given);
+    try {
+      await verifySnapshot(this.#shelf.disk, entry.path, signal);
+      return undefined;
+    } catch (error) {
+      signal.throwIfAborted();
+      const damage = textOf(error);
+      this.#shelf.noteDamage(entry, damage);
+      return damage;
+    }
+  }
+
+  /** false: it is damaged, or was cut away meanwhile. */
+  async #loadOne(entry: SnapshotEntry, given: AbortSignal | undefined): Promise<boolean> {
+    const lsn = entry.header?.lsn ?? 0;
+    const signal = this.#begin(lsn, given);
+    const { disk } = this.#shelf;
+    let stream: Readable | undefined;
+    try {
+      const content = await verifySnapshot(disk, entry.path, signal);
+      stream = readSnapshot(disk, entry.path, content);
+      stream.on('error', () => undefined);
+      await unlessAborted(Promise.resolve(this.#options.load(stream, lsn, { signal })), signal);
+      if (stream.errored === null) return true;
+      throw stream.errored;
+    } catch (error) {
+      if (this.#busy?.cut.signal.aborted === true) {
+        this.#skipped(entry, 'the log was cut below it');
+        return false;
+      }
+      signal.throwIfAborted();
+      const isOfFile = stream === undefined || stream.errored !== null;
+      if (!isOfFile) throw error;
+      const damage = textOf(stream?.errored ?? error);
+      this.#shelf.noteDamage(entry, damage);
+      this.#skipped(entry, damage);
+      return false;
+    } finally {
+      stream?.destroy();
+    }
+  }
+
+  #noteLoaded(entry: SnapshotEntry): Snapshot {
+    const loaded = shown(entry);
+    this.#loaded = loaded;
+    this.#core.events.emit('snapshot', { ...loaded, what: 'loaded', reason: null });
+    const text = `the state of LSN ${loaded.lsn} was loaded, ${loaded.bytes} bytes`;
+    this.#core.news.tell('info', 'snapshot', text, { ...loaded });
+    return loaded;
+  }
+
+  #skipped(entry: SnapshotEntry, reason: string): void {
+    const skipped = shown(entry);
+    this.#core.events.emit('snapshot', { ...skipped, what: 'skipped', reason });
+    const text = `the snapshot of LSN ${skipped.lsn} is not loaded: ${reason}`;
+    this.#core.news.tell('warn', 'snapshot', text, { ...skipped, file: entry.path });
+  }
+
+  #missing(start: number): WalError {
+    const found = this.status().map(({ lsn, reason }) => `that of LSN ${lsn}: ${reason}`);
+    const why = found.length === 0 ? 'there is none' : found.join('; ');
+    const text = `LSN 1 to ${start} were trimmed, and no good snapshot holds them: ${why}`;
+    return new WalError('WAL_SNAPSHOT_MISSING', text, {
+      lsn: start + 1,
+      file: this.#shelf.directory,
+    });
+  }
+
+  /** Why it cannot be loaded; null: nothing speaks against it. */
+  #whyNot({ header, damage }: SnapshotEntry): string | null {
+    if (damage !== undefined) return damage;
+    const { native, info } = this.#core;
+    const { state } = native;
+    if (header === undefined || header.logId !== info.logId) return 'it is of another log';
+    const last = state[State.CLOSED_LSN] ?? 0;
+    if (header.lsn > last) return `the log ends with LSN ${last}`;
+    const first = (state[State.START_LSN] ?? 0) + 1;
+    if (header.lsn + 1 < first) return `the log begins with LSN ${first}`;
+    if (isOfHistory(header, native.info().history)) return null;
+    return 'a new primary has other records there';
+  }
+
+  #kept(): readonly SnapshotEntry[] {
+    const good = this.#shelf.entries.filter((entry) => this.#whyNot(entry) === null);
+    return good.slice(0, this.#options.keep);
+  }
+
+  // -- taking --
+
+  /** undefined: where the applier is. */
+  #lsnOf({ lsn }: TakeSnapshotOptions): number | undefined {
+    const { applier, appender, native } = this.#core;
+    const last = Math.max(appender.lsn, native.state[State.CLOSED_LSN] ?? 0);
+    if (applier?.ended === false) {
+      if (lsn === undefined) return undefined;
+      throw new TypeError('lsn is for a log without an applier: leave it out');
+    }
+    if (lsn !== undefined) return check.integer(lsn, 'lsn', 1, last);
+    throw new TypeError(
+      'snapshot needs to know the last record in the state: pass lsn, or run an applier',
+    );
+  }
+
+  async #take(asked: number | undefined, signal: AbortSignal | undefined): Promise<Snapshot> {
+    const core = this.#core;
+    const { applier } = core;
+    if (asked !== undefined || applier === undefined) return this.#save(asked ?? 0, signal);
+    // A snapshot that is given up does not hold up the applier.
+    let write: (() => Promise<Snapshot>) | undefined;
+    const ends = this.#begin(Number.POSITIVE_INFINITY, signal);
+    const visit = applier.between(async () => {
+      ends.throwIfAborted();
+      write = await this.#begun(applier.appliedLsn, signal);
+    });
+    await unlessAborted(visit, ends);
+    if (write === undefined) throw new Error('the applier let nobody in');
+    return write();
+  }
+
+  async #save(lsn: number, signal: AbortSignal | undefined): Promise<Snapshot> {
+    const write = await this.#begun(lsn, signal);
+    return write();
+  }
+
+  /** Asks for the state at once; what this resolves with stores it. */
+  async #begun(lsn: number, given: AbortSignal | undefined): Promise<() => Promise<Snapshot>> {
+    const core = this.#core;
+    const term = termAt(core.native.info().history, lsn);
+    if (lsn < 1 || term === undefined) {
+      throw new RangeError(`there is no record to take a snapshot behind: LSN ${lsn}`);
+    }
+    const { logId } = core.info;
+    const { epoch, opener, incarnation } = term;
+    const takenAt = core.environment.wallClock();
+    const header = { logId, lsn, term: { epoch, opener, incarnation }, takenAt };
+    const there = this.#kept().find((entry) => entry.name === snapshotName(header));
+    if (there !== undefined) return async () => shown(there);
+    const signal = this.#begin(lsn, given);
+    const pieces = await this.#ask(lsn, signal);
+    try {
+      await unlessAborted(pieces.first, signal);
+    } catch (error) {
+      pieces.letGo();
+      throw error;
+    }
+    return () => this.#write(header, pieces, signal);
+  }
+
+  /** In this turn, and the first piece too where `save` returns at once. */
+  async #ask(lsn: number, signal: AbortSignal): Promise<SnapshotPieces> {
+    const saved = this.#options.save(lsn, { signal });
+    if (isSource(saved)) return beginPieces(saved);
+    const late = Promise.resolve(saved);
+    const source = await unlessAborted(late, signal).catch((error: unknown) => {
+      late.then(
+        (source) => isSource(source) && beginPieces(source).letGo(),
+        () => undefined,
+      );
+      throw error;
+    });
+    if (isSource(source)) return beginPieces(source);
+    const what = 'snapshot.save gives a stream, or an async generator';
+    throw new TypeError(`${what}; got ${check.shown(source)}`);
+  }
+
+  async #write(
+    header: SnapshotHeader,
+    pieces: SnapshotPieces,
+    signal: AbortSignal,
+  ): Promise<Snapshot> {
+    const { directory, disk } = this.#shelf;
+    const name = snapshotName(header);
+    const path = join(directory, name);
+    const part = join(directory, partName(name));
+    let isCreated = false;
+    let bytes = 0;
+    try {
+      await disk.prepare(directory);
+      const beforeEnd = () => this.#counted(header, signal);
+      isCreated = true;
+      const written = await writeSnapshot(disk, part, header, pieces, beforeEnd, signal);
+      const { trailer } = await verifySnapshot(disk, part, signal);
+      if (!trailer.sha256.equals(written.sha256))
+        throw new Error(`${part} is not what was written`);
+      this.#requireUncut(header);
+      bytes = written.bytes;
+      await disk.rename(part, path);
+      isCreated = false;
+      await disk.syncDirectory(directory);
+    } catch (error) {
+      pieces.letGo();
+      if (isCreated) await disk.remove(part).catch(() => undefined);
+      throw signal.aborted ? signal.reason : asWalError(error, path);
+    }
+    return this.#taken({ name, path, header, bytes, damage: undefined });
+  }
+
+  /** Resolves when the commit position has passed its LSN: with where the log is read on. */
+  async #counted(header: SnapshotHeader, signal: AbortSignal): Promise<number> {
+    const core = this.#core;
+    await untilShown(core, header.lsn, signal);
+    this.#requireUncut(header);
+    return core.native.locate(header.lsn + 1);
+  }
+
+  /** The record may have gone and come back as another one. */
+  #requireUncut({ lsn, term }: SnapshotHeader): void {
+    this.#core.requireOpen();
+    const found = termAt(this.#core.native.info().history, lsn);
+    if (found !== undefined && compareTerms(found, term) === 'same') return;
+    const text = `a new primary has another record in the place of LSN ${lsn}`;
+    throw new WalError('WAL_REBUILD', text, { lsn });
+  }
+
+  async #taken(entry: SnapshotEntry): Promise<Snapshot> {
+    const { events, news } = this.#core;
+    this.#shelf.add(entry);
+    const taken = shown(entry);
+    events.emit('snapshot', { ...taken, what: 'taken', reason: null });
+    const text = `a snapshot of LSN ${taken.lsn} was taken, ${taken.bytes} bytes`;
+    news.tell('info', 'snapshot', text, { ...taken });
+    const kept = this.#kept();
+    if (kept.length < this.#options.keep) return taken;
+    try {
+      await this.#shelf.keepOnly(kept);
+    } catch (error) {
+      const why = `older snapshots could not be removed: ${(error as Error).message}`;
+      news.tell('warn', 'snapshot', why, {});
+    }
+    return taken;
+  }
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function isSource(value: unknown): value is SnapshotSource {
+  return typeof (value as Partial<SnapshotSource> | null)?.[Symbol.asyncIterator] === 'function';
+}
+
+function shown({ header, bytes, name }: SnapshotEntry): Snapshot {
+  return {
+    lsn: header?.lsn ?? Number.parseInt(name.slice(0, 16), 16),
+    bytes,
+    takenAt: new Date(header?.takenAt ?? 0).toISOString(),
+  };
+}

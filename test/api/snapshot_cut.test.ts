@@ -1,0 +1,67 @@
+import { describe, expect, it } from 'vitest';
+import type { Rebuild } from '../../src/index.js';
+import { codeOf, type openLog, until } from './helpers.js';
+import { pair, promoted, rejoin } from './rejoin_nodes.js';
+import { Ledger, snapshotsOf } from './snapshot_ledger.js';
+
+const auto = { rejoin: 'auto' } as const;
+
+/** An old primary that has snapshots of LSN 1 and 3, of which 2 and 3 are not in the new log. */
+async function replaced(its: readonly string[]) {
+  const ledger = new Ledger();
+  const both = await pair({ snapshot: ledger.snapshot });
+  await ledger.write(both.a, 1);
+  await both.a.snapshot({ lsn: 1 });
+  await until(() => both.b.status().flushLsn === 1, 'b has it');
+  await both.b.close();
+  await ledger.write(both.a, 2);
+  await both.a.snapshot({ lsn: 3 });
+  const { dir } = both.b;
+  await both.a.close();
+  return { dir: both.a.dir, b: await promoted(dir, 'b', its) };
+}
+
+describe('a snapshot above a cut', () => {
+  it.each([
+    ['shorter', ['two']],
+    ['longer', ['two', 'three', 'four']],
+  ])('is not loaded any more, where the new history is %s', async (_, its) => {
+    const { dir, b } = await replaced(its);
+    const ledger = new Ledger();
+    const told: Rebuild[] = [];
+    const rebuilt: (number | undefined)[] = [];
+    const onRebuild = async (rebuild: Rebuild) => {
+      told.push(rebuild);
+      if (told.length > 1) return;
+      await until(() => a !== undefined, 'it is open');
+      expect(a!.loadedSnapshot).toBeNull();
+      expect(await codeOf(() => a!.snapshot({ lsn: 1 }))).toBe('WAL_REBUILD');
+      rebuilt.push((await a!.loadSnapshot())?.lsn);
+    };
+    let a: Awaited<ReturnType<typeof openLog>> | undefined;
+    a = await rejoin(dir, b, { ...auto, onRebuild, snapshot: ledger.snapshot });
+    const last = its.length + 1;
+    await until(() => a!.status().commitLsn === last, 'it follows');
+    await until(() => a!.status().rebuild === null, 'it has rebuilt');
+    expect(told.map(({ from, to }) => [from, to])).toEqual([[2, 3]]);
+    expect(rebuilt).toEqual([1]);
+    expect(snapshotsOf(a).map(({ lsn, state }) => [lsn, state])).toEqual([
+      [3, 'foreign'],
+      [1, 'good'],
+    ]);
+    a.apply({}, ledger.apply);
+    await a.waitFor(last);
+    expect(ledger.lines).toEqual(['1', ...its]);
+    await a.close();
+
+    const after = new Ledger();
+    const again = await rejoin(dir, b, { ...auto, snapshot: after.snapshot });
+    expect(after.loads).toEqual([1]);
+    again.apply({}, after.apply);
+    await again.waitFor(last);
+    expect(after.lines).toEqual(['1', ...its]);
+    // Another one, of the new history, counts beside that of LSN 1.
+    expect((await again.snapshot()).lsn).toBe(last);
+    expect(snapshotsOf(again).map(({ lsn }) => lsn)).toEqual([last, 1]);
+  });
+});

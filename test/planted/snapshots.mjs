@@ -1,0 +1,51 @@
+/** Bugs in snapshots of the application; as in plants.mjs. */
+export const snapshots = [
+  {
+    name: 'snapshot_named_before_it_is_flushed',
+    like: 'a file that is renamed before its bytes are on the disk: empty after a power loss',
+    file: 'src/api/snapshot_file.ts',
+    find: 'await file.sync();',
+    replace: '',
+    tests: 'test/api/snapshot_faults.test.ts',
+  },
+  {
+    name: 'snapshot_counts_before_the_commit',
+    like: 'a snapshot of records that a failover takes away is loaded, and lets the log go',
+    file: 'src/api/snapshots.ts',
+    find: 'await untilShown(core, header.lsn, signal);',
+    replace: '',
+    tests: 'test/api/snapshot.test.ts',
+  },
+  {
+    name: 'snapshot_of_the_old_history',
+    like: 'an old primary comes back with the state of records that were replaced',
+    file: 'src/api/snapshot_shelf.ts',
+    find: "if (found !== undefined) return compareTerms(found, term) === 'same';",
+    replace: 'if (found !== undefined) return compareTerms(found, term) !== undefined;',
+    tests: 'test/api/snapshot_cut.test.ts',
+  },
+  {
+    name: 'only_snapshot_lets_the_log_go',
+    like: 'the log behind the older snapshot is trimmed, and the newer one is damaged',
+    file: 'src/api/snapshots.ts',
+    find: 'const oldest = this.#kept()[this.#options.keep - 1];',
+    replace: 'const [oldest] = this.#kept();',
+    tests: 'test/api/snapshot.test.ts',
+  },
+  {
+    name: 'snapshot_between_two_records_of_a_batch',
+    like: 'the state is copied while a batch is applied, and the rest of it is applied twice',
+    file: 'src/api/applier.ts',
+    find: 'if (this.#isApplying) this.#applied ??= ending();',
+    replace: '',
+    tests: 'test/api/snapshot.test.ts',
+  },
+  {
+    name: 'snapshot_not_read_back',
+    like: 'what the disk wrote wrongly takes the place of a good one',
+    file: 'src/api/snapshots.ts',
+    find: 'const { trailer } = await verifySnapshot(disk, part, signal);',
+    replace: 'const trailer = written;',
+    tests: 'test/api/snapshot_faults.test.ts',
+  },
+];
