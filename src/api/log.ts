@@ -47,7 +47,7 @@ import { type SetPolicyOptions, setPolicy } from './set_policy.js';
 import { createSlot, dropSlot } from './slot_calls.js';
 import type { SlotStatus } from './slots.js';
 import type { TakeSnapshotOptions } from './snapshot_options.js';
-import type { Snapshot, Snapshots } from './snapshots.js';
+import { requireSnapshots, type Snapshot } from './snapshots.js';
 import { StandbyDriver } from './standby_driver.js';
 import type { LogStatus, PolicyStatus } from './status.js';
 import { type SwitchedOver, type SwitchoverOptions, switchover } from './switchover.js';
@@ -403,7 +403,6 @@ export class Log {
    * Takes a snapshot of the application's state (`snapshot` in `Log.open`) while all goes on.
    * Resolves when it is durable, was read back and verified, and the commit position has passed its
    * LSN; the newest `keep` of them stay. What was begun and fails, or is cancelled, is removed.
-   *
    * With an applier it is of the last batch that was applied: not to be awaited in its callback,
    * which it waits for. Without one `lsn` says which record is the last in the state, and `save` is
    * called in this turn. One at a time. A snapshot that is there already is given again.
@@ -686,11 +685,6 @@ export function commitOptions(options: unknown, what: string) {
 export function waitSignal(options: unknown, what: string): AbortSignal | undefined {
   const raw = check.optionsObject(options, what, ['signal']);
   return check.abortSignal(raw.signal, 'signal');
-}
-
-function requireSnapshots({ snapshots }: LogCore): Snapshots {
-  if (snapshots !== undefined) return snapshots;
-  throw new TypeError('the log has no snapshots: pass snapshot: { save, load } to Log.open');
 }
 
 function requirePrimary(core: LogCore): Driver & { readonly commits: Commits } {

@@ -116,9 +116,11 @@ export class LogRetention {
     if (!core.isPrimary && !core.driver.upstream().connected) return;
     const keep = await this.#keepFrom();
     if (!this.#mayGoOn || !this.#isWorthIt(keep)) return;
-    const applied = await this.#notApplied();
-    if (!this.#mayGoOn || !this.#isWorthIt(Math.min(keep, applied))) return;
-    await core.native.trim(Math.min(keep, applied));
+    const bound = Math.min(keep, await this.#notApplied());
+    if (!this.#mayGoOn || !this.#isWorthIt(bound)) return;
+    const to = Math.min(bound, await this.#behindSnapshots());
+    if (!this.#mayGoOn || !this.#isWorthIt(to)) return;
+    await core.native.trim(to);
   }
 
   /** Whether there is a segment before it. */
@@ -139,6 +141,18 @@ export class LogRetention {
     const next = applier.appliedLsn + 1;
     if (next > driver.commit.lsn) return Number.POSITIVE_INFINITY;
     return next <= (native.state[State.START_LSN] ?? 0) + 1 ? 0 : native.locate(next);
+  }
+
+  /** What the older of the snapshots that are kept needs begins there. */
+  async #behindSnapshots(): Promise<number> {
+    const { snapshots, native } = this.#core;
+    const from = snapshots?.trimmable(Number.MAX_SAFE_INTEGER) ?? Number.MAX_SAFE_INTEGER;
+    if (from === Number.MAX_SAFE_INTEGER) return Number.POSITIVE_INFINITY;
+    const start = (native.state[State.START_LSN] ?? 0) + 1;
+    if (from <= start) return 0;
+    return from > (native.state[State.CLOSED_LSN] ?? 0)
+      ? Number.POSITIVE_INFINITY
+      : native.locate(from);
   }
 
   get #mayGoOn(): boolean {

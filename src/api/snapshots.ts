@@ -421,3 +421,12 @@ function shown({ header, bytes, name }: SnapshotEntry): Snapshot {
     takenAt: new Date(header?.takenAt ?? 0).toISOString(),
   };
 }
+
+export function requireSnapshots({
+  snapshots,
+}: {
+  readonly snapshots: Snapshots | undefined;
+}): Snapshots {
+  if (snapshots !== undefined) return snapshots;
+  throw new TypeError('the log has no snapshots: pass snapshot: { save, load } to Log.open');
+}

@@ -65,6 +65,29 @@ describe('retention', () => {
     expect(performance.now() - begin).toBeGreaterThan(2500);
   });
 
+  it('goes no further than the older of two snapshots', async () => {
+    let state = 0;
+    const snapshot = {
+      save: async function* () {
+        yield Buffer.from(String(state));
+      },
+      load: async () => undefined,
+    };
+    const log = await openLog({ ...tiny, retention: { bytes: 0 }, snapshot });
+    await grow(log, 6);
+    expect((await settled(log)).firstLsn).toBe(1);
+    const older = log.status().commitLsn;
+    for (let taken = 0; taken < 2; taken += 1) {
+      state = log.status().commitLsn;
+      await log.snapshot({ lsn: state });
+      await grow(log, 3);
+    }
+    const { firstLsn, commitLsn } = await settled(log);
+    expect(firstLsn).toBeGreaterThan(older - 2 * perSegment);
+    expect(firstLsn).toBeLessThanOrEqual(older + 1);
+    expect(commitLsn).toBeGreaterThan(older + perSegment);
+  });
+
   it('keeps what a reader has before it', async () => {
     const log = await openLog({ ...tiny, retention: { bytes: 0 } });
     await log.appendAndCommit('first');
