@@ -31,12 +31,13 @@ export interface ApplyOptions {
 export function applyRequest(
   options: unknown,
   apply: unknown,
-  loaded?: { readonly lsn: number },
+  snapshots?: { readonly readFrom: number | undefined; rebuilt(): void },
 ): ReadRequest {
   const raw = check.optionsObject(options, 'apply', ['from', 'signal']);
   check.callback(apply, 'apply(options, fn)');
-  const from = raw.from ?? (loaded === undefined ? undefined : loaded.lsn + 1);
-  return readRequest({ ...raw, from });
+  const request = readRequest({ ...raw, from: raw.from ?? snapshots?.readFrom });
+  snapshots?.rebuilt();
+  return request;
 }
 
 export function hasApplier(): TypeError {
@@ -147,6 +148,7 @@ export class RunningApplier implements Applier {
         this.#bound = Number.POSITIVE_INFINITY;
         this.#takenLsn = batch.lastLsn;
         while (this.#visit !== undefined) await this.#visit;
+        if (this.#stopped) return;
         // Cut away meanwhile: the next reading tells.
         if (batch.lastLsn > this.#bound) continue;
         this.#isApplying = true;

@@ -393,7 +393,7 @@ export class Log {
    */
   apply(options: ApplyOptions | undefined, apply: ApplyFunction): Applier {
     const core = this.#core;
-    const request = applyRequest(options, apply, core.snapshots?.loaded);
+    const request = applyRequest(options, apply, core.snapshots);
     core.requireOpen();
     if (core.applier?.ended === false) throw hasApplier();
     return startApplier(core, beginReading(core, request), apply, request);

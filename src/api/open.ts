@@ -190,6 +190,8 @@ async function takeRole(core: LogCore, asStandby: boolean): Promise<void> {
   if (members === undefined) return lead(core);
   if (info.created && !asStandby) return lead(core);
   if (asStandby || info.role !== 'primary') return follow(core, members.first);
+  // It takes as long as the state is large: what members say then would be as old.
+  await core.snapshots?.loadFirst(options.signal);
   const waitMs = options.openAlone || options.referee !== undefined ? 0 : aloneMs;
   const found = await surveyWhileAnswering(core, members, waitMs);
   const { answers } = found;

@@ -38,8 +38,8 @@ export const processDisk: SnapshotDisk = {
     } catch (error) {
       if (!isCode(error, 'EEXIST')) throw error;
       requireDirectory(await lstat(directory), directory);
-      return;
     }
+    // Also where it was there: whoever made it may have been lost before.
     await syncDirectory(dirname(directory));
   },
   async list(directory) {

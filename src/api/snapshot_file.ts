@@ -61,6 +61,8 @@ export interface SnapshotContent {
 
 /** Ends with the work, or with the signal: work that hangs is left behind. */
 export async function unlessAborted<T>(work: T | Promise<T>, signal: AbortSignal): Promise<T> {
+  // Left behind, it may fail yet: nobody hears of that.
+  Promise.resolve(work).catch(() => undefined);
   signal.throwIfAborted();
   let onAbort = (): void => undefined;
   const aborted = new Promise<never>((_, reject) => {
@@ -119,7 +121,8 @@ async function writeBody(
   const buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES);
   let filled = 0;
   for (;;) {
-    const { done, value } = await unlessAborted(pieces.next(), signal);
+    signal.throwIfAborted();
+    const { done, value } = await unlessAborted(ofSave(pieces.next()), signal);
     if (done === true) break;
     const bytes = bytesOf(value);
     for (let from = 0; from < bytes.length; ) {
@@ -135,12 +138,35 @@ async function writeBody(
   if (filled > 0) await put(buffer.subarray(0, filled));
 }
 
+/** What the application's `save` has thrown, or done wrong: its callers get `cause` as it is. */
+export class SaveFailed extends Error {
+  constructor(cause: unknown) {
+    super('snapshot.save failed', { cause });
+  }
+}
+
+function ofSave<T>(work: Promise<T>): Promise<T> {
+  return work.catch((error: unknown) => {
+    throw new SaveFailed(error);
+  });
+}
+
 function bytesOf(value: unknown): Buffer {
-  if (typeof value === 'string') return Buffer.from(value);
+  if (typeof value === 'string') {
+    if (isWhole(value)) return Buffer.from(value);
+    const text = 'snapshot.save gives text that is cut in the middle of a character';
+    throw new SaveFailed(new TypeError(text));
+  }
   if (value instanceof Uint8Array) {
     return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
   }
-  throw new TypeError(`snapshot.save gives pieces of bytes or text, got ${shown(value)}`);
+  const text = `snapshot.save gives pieces of bytes or text, got ${shown(value)}`;
+  throw new SaveFailed(new TypeError(text));
+}
+
+/** Half of a pair of code units would be stored as another character. */
+function isWhole(text: string): boolean {
+  return (text as string & { isWellFormed(): boolean }).isWellFormed();
 }
 
 /** Reads all of it and verifies it. Throws WAL_CORRUPT that says what is wrong with the file. */

@@ -1,4 +1,5 @@
 import type { Term } from '../native/native_log.js';
+import { latestTime } from '../replication/slot.js';
 import { readU64 } from './batch.js';
 
 /**
@@ -59,6 +60,8 @@ export function decodeHeader(bytes: Buffer): SnapshotHeader {
   const version = bytes.readUInt32LE(8);
   if (version !== snapshotFormat.version) throw new Error(`its version is ${version}`);
   if (bytes.readUInt32LE(12) !== snapshotFormat.headerBytes) throw new Error('its header is off');
+  const takenAt = readU64(bytes, 72);
+  if (takenAt > latestTime) throw new Error('it was taken at no time');
   return {
     logId: bytes.toString('hex', 16, 32),
     lsn: readU64(bytes, 32),
@@ -67,7 +70,7 @@ export function decodeHeader(bytes: Buffer): SnapshotHeader {
       opener: bytes.toString('hex', 48, 64),
       incarnation: bytes.readUInt32LE(64),
     },
-    takenAt: readU64(bytes, 72),
+    takenAt,
   };
 }
 

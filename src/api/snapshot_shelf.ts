@@ -80,8 +80,22 @@ export class SnapshotShelf {
   /** It was read, and is not what it was. */
   noteDamage(entry: SnapshotEntry, damage: string): void {
     this.#entries = this.#entries.map((each) =>
-      each.name === entry.name ? { ...each, damage } : each,
+      each.name === entry.name ? { ...each, header: undefined, damage } : each,
     );
+  }
+
+  /** For good: it is not of this log as it is now, and must never look as if it were. */
+  async setAside(entries: readonly SnapshotEntry[]): Promise<void> {
+    if (entries.length === 0) return;
+    try {
+      for (const { name, path } of entries) {
+        await this.disk.rename(path, `${path}.foreign`);
+        this.#entries = this.#entries.filter((each) => each.name !== name);
+      }
+      await this.disk.syncDirectory(this.directory);
+    } catch (error) {
+      throw asWalError(error, this.directory);
+    }
   }
 
   /** Removes those that are not to be kept. */

@@ -8,6 +8,7 @@ import type { SnapshotDisk } from './snapshot_disk.js';
 import {
   beginPieces,
   readSnapshot,
+  SaveFailed,
   type SnapshotPieces,
   type SnapshotSource,
   unlessAborted,
@@ -58,7 +59,10 @@ export class Snapshots {
   readonly #options: ResolvedSnapshot;
   readonly #shelf: SnapshotShelf;
   #loaded: Snapshot | undefined;
+  /** State was loaded of which records were cut: it is of this one on. */
+  #staleFrom: number | undefined;
   #isFound = false;
+  #isStarting = false;
   #busy: { readonly lsn: number; readonly cut: AbortController } | undefined;
   #work: Promise<unknown> | undefined;
 
@@ -78,16 +82,63 @@ export class Snapshots {
     if (this.#isFound) return;
     await this.#shelf.find(true);
     this.#isFound = true;
-    await this.load(signal, this.#options.required);
+    await this.#setAsideForeign();
+    await this.#exclusively(() => this.#load(signal, { isFirst: true }));
+  }
+
+  /**
+   * What a primary had counted was flushed: where its log ends before that, the directory was put
+   * back to the past, and the records that come there now are others.
+   */
+  async #setAsideForeign(): Promise<void> {
+    const { info, native, news } = this.#core;
+    if (info.role !== 'primary') return;
+    const last = native.state[State.CLOSED_LSN] ?? 0;
+    const foreign = this.#shelf.entries.filter(
+      ({ header }) => header?.logId === info.logId && header.lsn > last,
+    );
+    await this.#shelf.setAside(foreign);
+    for (const entry of foreign) {
+      const text = `the snapshot of LSN ${shown(entry).lsn} is set aside: the log ends with ${last}`;
+      news.tell('warn', 'snapshot', text, { ...shown(entry), file: `${entry.path}.foreign` });
+    }
+  }
+
+  /**
+   * Where an application that says nothing else reads on; undefined: from the beginning. Throws
+   * WAL_REBUILD where its state is of records that were cut.
+   */
+  get readFrom(): number | undefined {
+    if (this.#staleFrom !== undefined) {
+      const text = `the loaded state is of records that went, from LSN ${this.#staleFrom} on`;
+      throw new WalError('WAL_REBUILD', text, {
+        lsn: this.#staleFrom,
+        hint: 'Call `log.loadSnapshot()` first; where it gives null, begin with no state at all.',
+      });
+    }
+    return this.#loaded === undefined ? undefined : this.#loaded.lsn + 1;
+  }
+
+  /** The application has said from where its state goes on. */
+  rebuilt(): void {
+    this.#staleFrom = undefined;
   }
 
   /** The newest good one; undefined: there is none, and the log is whole. */
-  async load(signal?: AbortSignal, required = true): Promise<Snapshot | undefined> {
+  async load(signal?: AbortSignal): Promise<Snapshot | undefined> {
     const core = this.#core;
+    // One that was under way at a cut ends first: whoever rebuilds cannot know of it.
+    while (this.#work !== undefined && core.rebuild.pending !== null) {
+      const ends = [core.closing.signal, ...(signal === undefined ? [] : [signal])];
+      await unlessAborted(
+        this.#work.catch(() => undefined),
+        AbortSignal.any(ends),
+      );
+    }
     if (core.applier?.ended === false) {
       throw new TypeError('the log has an applier, which goes on: await its stop() first');
     }
-    return this.#exclusively(() => this.#load(signal, required));
+    return this.#exclusively(() => this.#load(signal, { isFirst: false }));
   }
 
   take(options: unknown): Promise<Snapshot> {
@@ -99,6 +150,8 @@ export class Snapshots {
       const text = `state has to be rebuilt from LSN ${pending.from} on: none is taken before that`;
       throw new WalError('WAL_REBUILD', text, { lsn: pending.from });
     }
+    // Of a state that is not of this log none is taken.
+    if (this.#staleFrom !== undefined) void this.readFrom;
     signal?.throwIfAborted();
     return this.#exclusively(() => this.#take(request, signal));
   }
@@ -111,7 +164,10 @@ export class Snapshots {
 
   /** What lies past that LSN is another history now. */
   wasCut(lsn: number): void {
-    if (this.#loaded !== undefined && this.#loaded.lsn > lsn) this.#loaded = undefined;
+    if (this.#loaded !== undefined && this.#loaded.lsn > lsn) {
+      this.#loaded = undefined;
+      this.#staleFrom = lsn + 1;
+    }
     if (this.#busy === undefined || this.#busy.lsn <= lsn) return;
     const text = `the log was cut behind LSN ${lsn}, below the snapshot of LSN ${this.#busy.lsn}`;
     this.#busy.cut.abort(new WalError('WAL_REBUILD', text, { lsn: lsn + 1 }));
@@ -132,10 +188,17 @@ export class Snapshots {
 
   /** What was asked for, as long as nothing else is under way. */
   async #exclusively<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#work !== undefined) {
+    if (this.#work !== undefined || this.#isStarting) {
       throw new TypeError('a snapshot is being taken or loaded; await that first');
     }
-    const running = this.#core.keepAlive.during(work());
+    // The application may call back in this very turn.
+    this.#isStarting = true;
+    let running: Promise<T>;
+    try {
+      running = this.#core.keepAlive.during(work());
+    } finally {
+      this.#isStarting = false;
+    }
     this.#work = running;
     try {
       return await running;
@@ -155,18 +218,30 @@ export class Snapshots {
 
   // -- loading --
 
-  async #load(signal: AbortSignal | undefined, required: boolean): Promise<Snapshot | undefined> {
+  async #load(
+    signal: AbortSignal | undefined,
+    { isFirst }: { readonly isFirst: boolean },
+  ): Promise<Snapshot | undefined> {
+    /** Of a `load` that was called, and left half of a state. */
+    let half: unknown;
     for (const { name } of this.#shelf.entries) {
       // A cut while one is loaded changes what the others are worth.
       const entry = this.#shelf.entries.find((each) => each.name === name);
       if (entry === undefined) continue;
       const reason = this.#whyNot(entry);
       if (reason !== null) this.#skipped(entry, (await this.#damageOf(entry, signal)) ?? reason);
-      else if (await this.#loadOne(entry, signal)) return this.#noteLoaded(entry);
+      else {
+        const failed = await this.#loadOne(entry, signal);
+        if (failed === undefined) return this.#noteLoaded(entry);
+        half = failed.isCalled ? failed.error : half;
+      }
     }
     this.#loaded = undefined;
     const start = this.#core.native.state[State.START_LSN] ?? 0;
-    if (start > 0 && required) throw this.#missing(start);
+    if (start > 0 && (!isFirst || this.#options.required)) throw this.#missing(start);
+    // Nobody asks an application that has just begun whether its state is empty.
+    if (isFirst && half !== undefined) throw half;
+    this.#staleFrom = undefined;
     return undefined;
   }
 
@@ -185,23 +260,36 @@ export class Snapshots {
     }
   }
 
-  /** false: it is damaged, or was cut away meanwhile. */
-  async #loadOne(entry: SnapshotEntry, given: AbortSignal | undefined): Promise<boolean> {
+  /** undefined: it is loaded; else it is damaged, or was cut away meanwhile. */
+  async #loadOne(
+    entry: SnapshotEntry,
+    given: AbortSignal | undefined,
+  ): Promise<{ readonly isCalled: boolean; readonly error: unknown } | undefined> {
     const lsn = entry.header?.lsn ?? 0;
     const signal = this.#begin(lsn, given);
+    const cut = this.#busy!.cut.signal;
     const { disk } = this.#shelf;
     let stream: Readable | undefined;
     try {
       const content = await verifySnapshot(disk, entry.path, signal);
+      signal.throwIfAborted();
       stream = readSnapshot(disk, entry.path, content);
       stream.on('error', () => undefined);
-      await unlessAborted(Promise.resolve(this.#options.load(stream, lsn, { signal })), signal);
-      if (stream.errored === null) return true;
-      throw stream.errored;
+      const loading = Promise.resolve(this.#options.load(stream, lsn, { signal }));
+      // A cut does not leave it behind: it would go on while another is loaded.
+      const closing = this.#core.closing.signal;
+      const ends = AbortSignal.any(given === undefined ? [closing] : [closing, given]);
+      await unlessAborted(loading, ends);
+      cut.throwIfAborted();
+      if (stream.errored !== null) throw stream.errored;
+      this.#loaded = shown(entry);
+      this.#staleFrom = undefined;
+      return undefined;
     } catch (error) {
-      if (this.#busy?.cut.signal.aborted === true) {
+      const isCalled = stream !== undefined;
+      if (cut.aborted) {
         this.#skipped(entry, 'the log was cut below it');
-        return false;
+        return { isCalled, error };
       }
       signal.throwIfAborted();
       const isOfFile = stream === undefined || stream.errored !== null;
@@ -209,7 +297,7 @@ export class Snapshots {
       const damage = textOf(stream?.errored ?? error);
       this.#shelf.noteDamage(entry, damage);
       this.#skipped(entry, damage);
-      return false;
+      return { isCalled, error: stream?.errored ?? error };
     } finally {
       stream?.destroy();
     }
@@ -217,7 +305,6 @@ export class Snapshots {
 
   #noteLoaded(entry: SnapshotEntry): Snapshot {
     const loaded = shown(entry);
-    this.#loaded = loaded;
     this.#core.events.emit('snapshot', { ...loaded, what: 'loaded', reason: null });
     const text = `the state of LSN ${loaded.lsn} was loaded, ${loaded.bytes} bytes`;
     this.#core.news.tell('info', 'snapshot', text, { ...loaded });
@@ -310,6 +397,11 @@ export class Snapshots {
     const header = { logId, lsn, term: { epoch, opener, incarnation }, takenAt };
     const there = this.#kept().find((entry) => entry.name === snapshotName(header));
     if (there !== undefined) return async () => shown(there);
+    const kept = this.#kept();
+    const oldest = kept[this.#options.keep - 1]?.header?.lsn ?? 0;
+    if (lsn < oldest) {
+      throw new RangeError(`the snapshots that are kept are all of later records than LSN ${lsn}`);
+    }
     const signal = this.#begin(lsn, given);
     const pieces = await this.#ask(lsn, signal);
     try {
@@ -365,7 +457,8 @@ export class Snapshots {
     } catch (error) {
       pieces.letGo();
       if (isCreated) await disk.remove(part).catch(() => undefined);
-      throw signal.aborted ? signal.reason : asWalError(error, path);
+      if (signal.aborted) throw signal.reason;
+      throw error instanceof SaveFailed ? error.cause : asWalError(error, path);
     }
     return this.#taken({ name, path, header, bytes, damage: undefined });
   }

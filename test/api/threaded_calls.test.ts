@@ -29,9 +29,15 @@ function spyOnMessages() {
 }
 
 describe('a log in a thread of its own', () => {
-  it('has every call of a Log', async () => {
+  it('has every call of a Log but those of snapshots, which it refuses at its opening', async () => {
     const log = await openThreaded();
-    expect(methodsOf(log.constructor as never)).toEqual(methodsOf(Log));
+    const ofSnapshots = ['loadSnapshot', 'loadedSnapshot', 'snapshot'];
+    const expected = methodsOf(Log).filter((name) => !ofSnapshots.includes(name));
+    expect(methodsOf(log.constructor as never)).toEqual(expected);
+    expect(expected.length).toBe(methodsOf(Log).length - ofSnapshots.length);
+    const snapshot = { save: async function* () {}, load: () => undefined };
+    const refused = await failureOf(() => openThreaded({ snapshot } as never));
+    expect(refused).toMatchObject({ code: 'WAL_UNSUPPORTED' });
   });
 
   it('commits, without an LSN, what was there before it was opened too', async () => {

@@ -1,6 +1,22 @@
 /** Bugs in snapshots of the application; as in plants.mjs. */
 export const snapshots = [
   {
+    name: 'no_rebuild_while_one_is_taken',
+    like: 'a cut while a snapshot is taken fails the log: its state cannot be loaded again',
+    file: 'src/api/snapshots.ts',
+    find: 'while (this.#work !== undefined && core.rebuild.pending !== null) {',
+    replace: 'while (this.#work !== undefined && core.rebuild.pending === undefined) {',
+    tests: 'test/api/snapshot_ends.test.ts',
+  },
+  {
+    name: 'state_of_what_was_cut',
+    like: 'an application goes on from the beginning with a state that is not empty',
+    file: 'src/api/snapshots.ts',
+    find: 'this.#staleFrom = lsn + 1;',
+    replace: '',
+    tests: 'test/api/snapshot_ends.test.ts',
+  },
+  {
     name: 'snapshot_named_before_it_is_flushed',
     like: 'a file that is renamed before its bytes are on the disk: empty after a power loss',
     file: 'src/api/snapshot_file.ts',
