@@ -99,7 +99,7 @@ export class Snapshots {
     );
     await this.#shelf.setAside(foreign);
     for (const entry of foreign) {
-      const text = `the snapshot of LSN ${shown(entry).lsn} is set aside: the log ends with ${last}`;
+      const text = `snapshot of LSN ${shown(entry).lsn} is set aside: the log ends with ${last}`;
       news.tell('warn', 'snapshot', text, { ...shown(entry), file: `${entry.path}.foreign` });
     }
   }

@@ -29,7 +29,7 @@ function spyOnMessages() {
 }
 
 describe('a log in a thread of its own', () => {
-  it('has every call of a Log but those of snapshots, which it refuses at its opening', async () => {
+  it('has every call of a Log but those of snapshots, which it refuses to have', async () => {
     const log = await openThreaded();
     const ofSnapshots = ['loadSnapshot', 'loadedSnapshot', 'snapshot'];
     const expected = methodsOf(Log).filter((name) => !ofSnapshots.includes(name));
