@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Rebuild } from '../../src/index.js';
+import { TcpProxy } from '../helpers/proxy.js';
 import { codeOf, type openLog, until } from './helpers.js';
-import { pair, promoted, rejoin } from './rejoin_nodes.js';
+import { following, pair, promoted, rejoin } from './rejoin_nodes.js';
 import { Ledger, snapshotsOf } from './snapshot_ledger.js';
 
 const auto = { rejoin: 'auto' } as const;
@@ -39,7 +40,11 @@ describe('a snapshot above a cut', () => {
       rebuilt.push((await a!.loadSnapshot())?.lsn);
     };
     let a: Awaited<ReturnType<typeof openLog>> | undefined;
-    a = await rejoin(dir, b, { ...auto, onRebuild, snapshot: ledger.snapshot });
+    // Not before it is open: a cut while a snapshot is loaded lets the one before be loaded.
+    const way = await TcpProxy.open(1);
+    const follow = { port: way.port };
+    a = await rejoin(dir, b, { ...auto, onRebuild, snapshot: ledger.snapshot, follow });
+    way.target = following(b).port;
     const last = its.length + 1;
     await until(() => a!.status().commitLsn === last, 'it follows');
     await until(() => a!.status().rebuild === null, 'it has rebuilt');
@@ -53,6 +58,7 @@ describe('a snapshot above a cut', () => {
     await a.waitFor(last);
     expect(ledger.lines).toEqual(['1', ...its]);
     await a.close();
+    await way.close();
 
     const after = new Ledger();
     const again = await rejoin(dir, b, { ...auto, snapshot: after.snapshot });

@@ -173,8 +173,11 @@ it('state of records that were cut is not gone on from', async () => {
   await both.a.close();
   const b = await promoted(both.b.dir, 'b', ['two', 'three']);
   const after = new Ledger();
-  const a = await rejoin(both.a.dir, b, { rejoin: 'auto', snapshot: after.snapshot });
+  const way = await TcpProxy.open(1);
+  const follow = { port: way.port };
+  const a = await rejoin(both.a.dir, b, { rejoin: 'auto', snapshot: after.snapshot, follow });
   expect(after.loads).toEqual([2]);
+  way.target = following(b).port;
   await until(() => a.status().commitLsn === 3, 'it follows');
   const stale = await walError(async () => a.apply({}, after.apply));
   expect(stale).toMatchObject({ code: 'WAL_REBUILD', lsn: 2 });
@@ -182,6 +185,7 @@ it('state of records that were cut is not gone on from', async () => {
   a.apply({}, after.apply);
   await a.waitFor(3);
   expect(after.lines).toEqual(['1', 'two', 'three']);
+  await way.close();
 });
 
 it('one that is under way at a cut does not stop the application from rebuilding', async () => {
