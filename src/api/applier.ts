@@ -147,8 +147,9 @@ export class RunningApplier implements Applier {
         if (done === true) return;
         this.#bound = Number.POSITIVE_INFINITY;
         this.#takenLsn = batch.lastLsn;
+        const isHeldUp = this.#visit !== undefined;
         while (this.#visit !== undefined) await this.#visit;
-        if (this.#stopped) return;
+        if (isHeldUp && this.#stopped) return;
         // Cut away meanwhile: the next reading tells.
         if (batch.lastLsn > this.#bound) continue;
         this.#isApplying = true;
