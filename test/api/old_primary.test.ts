@@ -118,6 +118,8 @@ describe('what is known of the old primary', () => {
     await c.connected();
     await pending;
     await until(() => b.status().commitLsn === 1, 'the commit place');
+    const told = (): boolean => b.status().upstream?.rule?.members.length === 2;
+    await until(told, 'the rule with both');
     const { rule } = await askedOf(() => b.promote());
     expect(rule).toMatchObject({ inForce: true, member: true });
     expect(rule?.members).toHaveLength(2);
