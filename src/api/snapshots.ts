@@ -109,14 +109,17 @@ export class Snapshots {
    * WAL_REBUILD where its state is of records that were cut.
    */
   get readFrom(): number | undefined {
-    if (this.#staleFrom !== undefined) {
-      const text = `the loaded state is of records that went, from LSN ${this.#staleFrom} on`;
-      throw new WalError('WAL_REBUILD', text, {
-        lsn: this.#staleFrom,
-        hint: 'Call `log.loadSnapshot()` first; where it gives null, begin with no state at all.',
-      });
-    }
+    this.#requireUncutState();
     return this.#loaded === undefined ? undefined : this.#loaded.lsn + 1;
+  }
+
+  #requireUncutState(): void {
+    if (this.#staleFrom === undefined) return;
+    const text = `the loaded state is of records that went, from LSN ${this.#staleFrom} on`;
+    throw new WalError('WAL_REBUILD', text, {
+      lsn: this.#staleFrom,
+      hint: 'Call `log.loadSnapshot()` first; where it gives null, begin with no state at all.',
+    });
   }
 
   /** The application has said from where its state goes on. */
@@ -151,7 +154,7 @@ export class Snapshots {
       throw new WalError('WAL_REBUILD', text, { lsn: pending.from });
     }
     // Of a state that is not of this log none is taken.
-    if (this.#staleFrom !== undefined) void this.readFrom;
+    this.#requireUncutState();
     signal?.throwIfAborted();
     return this.#exclusively(() => this.#take(request, signal));
   }
