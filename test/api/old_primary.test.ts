@@ -111,6 +111,7 @@ describe('what is known of the old primary', () => {
     const { a, b, proxy } = await pair({ synchronousStandbys: 'ANY 2 (*)' });
     const pending = a.appendAndCommit('one').catch(() => undefined);
     await until(() => b.status().flushLsn === 1, 'the record');
+    await until(() => b.status().upstream?.rule?.members.length === 1, 'the rule with b');
     expect(await askedOf(() => b.promote())).toMatchObject({
       rule: { synchronousStandbys: 'ANY 2 (*)', member: true, inForce: false },
     });
