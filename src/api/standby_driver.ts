@@ -8,6 +8,7 @@ import {
 import type { CandidateSight } from '../referee/candidate.js';
 import type { HeldGroup } from '../referee/held_group.js';
 import { ClosedTimes } from '../replication/closed_times.js';
+import { hasGivenUp } from '../replication/fence.js';
 import { type Judgement, mayGo } from '../replication/rejoin.js';
 import { CascadeHub } from '../transport/cascade_hub.js';
 import type { DialTarget } from '../transport/dial.js';
@@ -188,11 +189,14 @@ export class StandbyDriver implements Driver {
   /**
    * What a standby has to know of another term it hears when it follows its primary. The link may
    * have been made with a member that was a primary when its address was tried, and follows another
-   * one itself by now: what is acknowledged to that one does not count.
+   * one itself by now: what is acknowledged to that one does not count. And whom it was fenced for
+   * may never open that epoch.
    */
   surveyed(answers: readonly MemberAnswer[]): void {
+    const { term } = this.#follower;
+    if (answers.some(({ standing }) => hasGivenUp(standing, term))) this.#follower.release(term);
     const { address, connected } = this.#follower.status();
-    const primary = primaryAmong(answers, this.#follower.term);
+    const primary = primaryAmong(answers, term);
     if (!connected || primary === undefined || showEndpoint(primary.endpoint) === address) return;
     this.#follower.hold(`the primary is ${primary.standing.name}, and not at ${address}`)();
   }

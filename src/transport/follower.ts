@@ -117,6 +117,7 @@ export class Follower implements PrimaryLinkHost {
   readonly #known: KnownCommit;
   readonly #waits = new Waits();
   #storedTerm: Term;
+  #released: Term = { epoch: 0, opener: '', incarnation: 0 };
   #link: PrimaryLink | undefined;
   #busy: Promise<unknown> = Promise.resolve();
   #retryTimer: Timer | undefined;
@@ -319,6 +320,11 @@ export class Follower implements PrimaryLinkHost {
     return this.#storedTerm;
   }
 
+  /** Whom this node is fenced for, by this term, never opens that epoch: another may. */
+  release(fence: Term): void {
+    this.#released = fence;
+  }
+
   get isStreaming(): boolean {
     return this.#link?.isStreaming === true;
   }
@@ -365,6 +371,7 @@ export class Follower implements PrimaryLinkHost {
       isRuleUndercut: info.isRuleUndercut,
       rejoin: this.#options.rejoin ?? 'ask',
       hasReferee: this.#options.hasReferee ?? false,
+      isReleased: compareTerms(this.#storedTerm, this.#released) === 'same',
     };
   }
 
