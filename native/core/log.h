@@ -348,7 +348,7 @@ class Log {
   void reserve_aside(const std::string& path, uint64_t size);
   void write_tail(File& file, const Chain& from);
   // log_control.cc
-  void require_not_older(const Term& term) const;
+  void require_storable(const Term& term) const;
   void store(const std::function<void(Control&)>& change,
              ControlFile::Copies copies = ControlFile::Copies::kBoth);
   void forget_exact();
