@@ -37,6 +37,9 @@ class Bridge : public std::enable_shared_from_this<Bridge> {
   // -- JavaScript's thread --
   bool has_news();
   void deliver(Napi::Env env) { drain(env); }
+  /// What is done, and was not told, nobody of this life hears of any more.
+  void abandon() { abandoned_ = true; }
+  bool abandoned() const { return abandoned_; }
   void on_progress(Completion callback) { progress_ = std::move(callback); }
   /// Runs when the environment ends, after `detach`.
   void on_teardown(std::function<void()> callback) { teardown_ = std::move(callback); }
@@ -65,6 +68,7 @@ class Bridge : public std::enable_shared_from_this<Bridge> {
   std::function<void()> teardown_;
   napi_env env_ = nullptr;
   int holds_ = 0;
+  bool abandoned_ = false;
 };
 
 }  // namespace walmirror

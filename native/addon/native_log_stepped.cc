@@ -89,6 +89,7 @@ void NativeLog::abandon(const Napi::CallbackInfo& info) {
   if (!stepped_ || closed_) return;
   callback_.Reset();
   log_->close();
+  bridge_->abandon();
   bridge_->deliver(env);
   if (!closed_) finish(env);
 }

@@ -33,6 +33,7 @@ void Settlement::tell(Napi::Env env) {
   try {
     if (before) before(env);
     if (failure_) std::rethrow_exception(failure_);
+    if (bridge_->abandoned()) throw WalFailure("WAL_CLOSED", "the log is closed");
     Napi::Value value = result(env);
     if (!kept_open_ && !settled_) resolve(env, value);
   } catch (const Napi::Error& error) {
