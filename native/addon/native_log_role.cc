@@ -53,6 +53,20 @@ Napi::Value NativeLog::begin_at(const Napi::CallbackInfo& info) {
   }
 }
 
+Napi::Value NativeLog::place_at(const Napi::CallbackInfo& info) {
+  uint64_t position = to_uint(info[0], "position");
+  return run_task(info.Env(), [this, position] {
+    Place place = log_->place_at(position);
+    return [place](Napi::Env env) -> Napi::Value {
+      Napi::Object result = Napi::Object::New(env);
+      result.Set("position", number(env, place.position));
+      result.Set("lsn", number(env, place.lsn));
+      result.Set("crc", number(env, place.crc));
+      return result;
+    };
+  });
+}
+
 Napi::Value NativeLog::store_rebuilt(const Napi::CallbackInfo& info) {
   return run_task(info.Env(), [this] {
     log_->store_rebuilt();

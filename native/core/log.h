@@ -229,6 +229,8 @@ class Log {
   ReadOutcome read_into(uint8_t* buffer, uint64_t size, uint64_t from, uint64_t up_to);
   uint64_t locate(uint64_t lsn);
   uint32_t checksum_at(uint64_t position);
+  /// Where a batch ends, the last LSN before that, and its checksum.
+  Place place_at(uint64_t position);
 
   // -- without threads (Surroundings), the owner: what they would do (log_step.cc) --
   enum class Work { kFlushBegins, kFlushEnds, kHousekeeping, kTask };

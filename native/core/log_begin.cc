@@ -1,5 +1,6 @@
 // A standby whose log begins later than the first record: what came before it is in a snapshot
 // (SAFETY 8). A task.
+#include <algorithm>
 #include <cstring>
 
 #include "log.h"
@@ -48,6 +49,7 @@ void Log::begin_at(Chain start, const History& history) {
 /// it: a watermark that the housekeeper stores meanwhile is of the one or of the other.
 void Log::store_beginning(const Chain& start, const History& history) {
   const Term last = history.back().term;
+  const uint64_t had = chain_.lsn;
   control_->update(ControlFile::Copies::kBoth, [&](Control& control) {
     {
       std::lock_guard<std::mutex> guard(mutex_);
@@ -67,6 +69,11 @@ void Log::store_beginning(const Chain& start, const History& history) {
     refresh_control(control);
     control.start_position = start.position;
     control.start_lsn = start.lsn;
+    // An application that has state of this log goes on from none of it.
+    if (had > 0) {
+      control.rebuild_from = 1;
+      control.rebuild_to = std::max(control.rebuild_to, start.lsn);
+    }
     // Of the term of its last batch at least (SAFETY 2.2).
     if (term_may_follow(control.term, last)) control.term = last;
   });

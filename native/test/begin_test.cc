@@ -117,6 +117,8 @@ void check_power_loss(bool padded, bool had_some) {
     CHECK_EQ(standby->closed().position, start.position);
     CHECK_EQ(standby->closed().lsn, start.lsn);
     CHECK_EQ(standby->checksum_at(start.position), start.crc);
+    CHECK_EQ(standby->control().rebuild_from, had_some ? 1 : 0);
+    CHECK_EQ(standby->control().rebuild_to, had_some ? start.lsn : 0);
     check_follows(standby, source);
   }
   {

@@ -435,6 +435,8 @@ export interface NativeLog extends NativeAppends {
   locate(lsn: number): Promise<number>;
   /** crc of the batch that ends at this position; rejects if no batch ends there. */
   checksumAt(position: number): Promise<number>;
+  /** The same, with the last LSN before that. Also where the log begins. */
+  placeAt(position: number): Promise<Place & { readonly crc: number }>;
 
   // -- memory and retention --
   /**
