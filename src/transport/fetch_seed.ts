@@ -57,9 +57,8 @@ export async function fetchSeed(options: FetchSeedOptions, sink: SeedSink): Prom
       environment.clearTimer(timer);
       signal.removeEventListener('abort', onAbort);
       socket.destroy();
-      answer.end();
       // Nothing of it is under way then.
-      void answer.stored.then(settle);
+      void answer.end().then(settle);
     };
     const fail = (error: unknown): void => finish(() => reject(error));
     const onAbort = (): void => fail(signal.reason);
@@ -128,8 +127,9 @@ class Answer implements FrameSink {
   #isLast = false;
   isStoring = false;
   #hasEnded = false;
+  #hasFailed = false;
   /** Resolves when nothing is being stored. */
-  stored: Promise<void> = Promise.resolve();
+  #stored: Promise<void> = Promise.resolve();
 
   constructor(ask: FetchSeedOptions['ask'], sink: SeedSink, events: AnswerEvents) {
     this.#ask = ask;
@@ -137,9 +137,13 @@ class Answer implements FrameSink {
     this.#events = events;
   }
 
-  /** Nothing more is stored. */
-  end(): void {
+  /** Nothing more comes. Resolves when what has come is stored, as far as that goes. */
+  async end(): Promise<void> {
     this.#hasEnded = true;
+    await this.#stored;
+    if (this.#filled === 0 || this.#hasFailed) return;
+    const bytes = this.#filling.subarray(0, this.#filled);
+    await this.#sink.write(bytes, this.#at - this.#filled).catch(() => undefined);
   }
 
   /** All of it has come. */
@@ -186,9 +190,12 @@ class Answer implements FrameSink {
 
   #wait(work: Promise<void>): void {
     this.isStoring = true;
-    this.stored = work.then(
-      () => this.#stored(),
-      (error: unknown) => this.#events.failed(error),
+    this.#stored = work.then(
+      () => this.#goOn(),
+      (error: unknown) => {
+        this.#hasFailed = true;
+        this.#events.failed(error);
+      },
     );
   }
 
@@ -200,7 +207,7 @@ class Answer implements FrameSink {
     this.#wait(this.#sink.write(bytes, offset));
   }
 
-  #stored(): void {
+  #goOn(): void {
     this.isStoring = false;
     if (this.#hasEnded) return;
     // It may have been whole before.

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { WalError } from '../api/errors.js';
-import type { NativeLog } from '../native/native_log.js';
+import { type NativeLog, State } from '../native/native_log.js';
 import { firstPosition } from '../replication/history.js';
 import type { NodeIdentity } from '../replication/identity.js';
 import { maxProtocol } from '../wire/message_type.js';
@@ -95,14 +95,15 @@ async function offerOf(host: SeedGiverHost, ask: SeedAsk, file: SeedFile): Promi
 }
 
 async function sendFile(
-  { environment, seeds }: SeedGiverHost,
+  { environment, seeds, native }: SeedGiverHost,
   file: SeedFile,
   from: number,
   socket: Socket,
   stallMs: number,
 ): Promise<void> {
-  const rate = seeds?.bytesPerSecond ?? 0;
-  const began = environment.now();
+  const pace = new Pace(environment, seeds?.bytesPerSecond ?? 0, () => {
+    return native.state[State.CLOSED_POSITION] ?? 0;
+  });
   let written: Promise<void> = Promise.resolve();
   for (let at = from; at < file.fileBytes && socket.writable; ) {
     const size = Math.min(maxSeedPieceBytes, file.fileBytes - at);
@@ -112,13 +113,11 @@ async function sendFile(
     putSeedPiece(message, at, size, at + size === file.fileBytes);
     await written;
     if (!socket.writable) return;
+    pace.begin();
+    // It is waited for with the next piece; it ends with the connection.
     written = write(socket, message, environment, stallMs);
-    // It is waited for with the next piece; an error ends the connection anyway.
-    written.catch(() => undefined);
     at += size;
-    if (rate === 0) continue;
-    const due = began + ((at - from) * 1000) / rate - environment.now();
-    if (due > 1) await pause(environment, due, undefined);
+    await pace.end(size);
   }
   await written;
 }
@@ -141,4 +140,49 @@ function write(
     socket.once('close', settle);
     socket.write(message, settle);
   });
+}
+
+/** While the log is appended to, sending takes so much of this thread's time, and the rest is its. */
+const shareOfThread = 0.15;
+/** From so many milliseconds on it is paused: a timer takes about one. */
+const leastPauseMs = 2;
+
+/** Holds up the sending, so that what is committed meanwhile has priority, and to its rate. */
+class Pace {
+  readonly #environment: Environment;
+  readonly #rate: number;
+  readonly #appended: () => number;
+  readonly #since: number;
+  #sent = 0;
+  #seen: number;
+  #began = 0;
+  /** Milliseconds that are to be paused. */
+  #due = 0;
+
+  constructor(environment: Environment, rate: number, appended: () => number) {
+    this.#environment = environment;
+    this.#rate = rate;
+    this.#appended = appended;
+    this.#since = environment.now();
+    this.#seen = appended();
+  }
+
+  begin(): void {
+    this.#began = this.#environment.now();
+  }
+
+  async end(bytes: number): Promise<void> {
+    const now = this.#environment.now();
+    this.#sent += bytes;
+    const appended = this.#appended();
+    if (appended !== this.#seen) {
+      this.#due += (now - this.#began) * (1 / shareOfThread - 1);
+      this.#seen = appended;
+    }
+    const late = this.#rate === 0 ? 0 : this.#since + (this.#sent * 1000) / this.#rate - now;
+    const due = Math.max(this.#due, late);
+    if (due < leastPauseMs) return;
+    await pause(this.#environment, due, undefined);
+    this.#due -= this.#environment.now() - now;
+  }
 }
