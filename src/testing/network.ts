@@ -285,10 +285,9 @@ class Pipe {
     if (this.#isStopped) return;
     const waiting = this.#waiting;
     this.#waiting = [];
-    for (const item of waiting) {
-      if (typeof item !== 'string') this.#underWay -= item.length;
-      this.#transmit(item);
-    }
+    // Before all that is on its way: that was sent behind it.
+    this.#moving.unshift(...waiting);
+    for (const _ of waiting) this.#comeNext();
   }
 
   get #isStopped(): boolean {
@@ -297,14 +296,20 @@ class Pipe {
 
   #transmit(item: Uint8Array | End): void {
     if (typeof item !== 'string') this.#underWay += item.length;
+    this.#moving.push(item);
+    this.#comeNext();
+  }
+
+  /** One more of those on their way comes, the first of them. */
+  #comeNext(): void {
     // In order: not before what was sent before it.
     const { now } = this.#network;
     this.#lastArrival = Math.max(now + this.#network.delay(), this.#lastArrival);
     if (this.to.life !== this.#toLife) {
+      this.#moving = [];
       this.#reachNobody();
       return;
     }
-    this.#moving.push(item);
     this.to.after(this.#lastArrival - now, () => this.#arrive(this.#moving.shift()!));
   }
 
