@@ -127,9 +127,9 @@ export class Seeding implements Seeder {
     if (end.position === firstPosition) return;
     const fork = forkPoint({ history: offer.history, end: offer.start }, { history, end });
     if (fork?.position === end.position) return;
-    const text = `the log here ends with LSN ${end.lsn}, and holds records that the primary has not`;
+    const text = `the log here, up to LSN ${end.lsn}, holds records that the primary has not`;
     throw new WalError('WAL_DIVERGED', text, {
-      hint: 'What it holds is never removed unasked: move its directory away, and open an empty one.',
+      hint: 'They are never removed unasked: move the directory away, and open an empty one.',
     });
   }
 

@@ -3,7 +3,7 @@ import { type NativeLog, State } from '../native/native_log.js';
 /** How old the time of the last contact may be that a crash leaves in the control file. */
 const contactPeriod = 10_000;
 
-/** When a standby last heard of its primary: an operator decides by it after a crash (SAFETY 3.5). */
+/** When a standby last heard of its primary, for an operator to decide by (SAFETY 3.5). */
 export class LastContact {
   readonly #native: NativeLog;
   #at: number | null;

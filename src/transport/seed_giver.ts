@@ -142,7 +142,7 @@ function write(
   });
 }
 
-/** While the log is appended to, sending takes so much of this thread's time, and the rest is its. */
+/** While the log is appended to, sending takes so much of this thread's time. */
 const shareOfThread = 0.15;
 /** From so many milliseconds on it is paused: a timer takes about one. */
 const leastPauseMs = 2;

@@ -17,6 +17,10 @@ import {
 } from './seed_nodes.js';
 import { Ledger, names, snapshotsOf } from './snapshot_ledger.js';
 
+function nameOf(log: Parameters<typeof names>[0]): string {
+  return names(log).sort().at(-1)!;
+}
+
 describe('a new standby of a primary that has let go of the beginning of its log', () => {
   it('begins with a snapshot of it, and the same log from there on', async () => {
     const a = await trimmedPrimary();
@@ -99,20 +103,36 @@ describe('a new standby of a primary that has let go of the beginning of its log
     await a.log.close();
   });
 
-  it('is kept waiting by a snapshot that the log does not reach, and promoted by nobody', async () => {
+  it('waits for the log to reach the snapshot that it was given, over restarts too', async () => {
     const a = await trimmedPrimary();
     const proxy = await TcpProxy.open(portOf(a.log));
-    // Nothing of the log comes through: only what is said before it.
     const dir = freshDir();
-    const opening = seededStandby(proxy.port, { dir, listen: { port: 0 } });
+    const first = new AbortController();
+    const opening = seededStandby(proxy.port, { dir, signal: first.signal });
     opening.catch(() => undefined);
-    const isThere = (): boolean => names({ dir }).some((name) => name.endsWith('.snapshot'));
-    proxy.toStandby.drip = 100;
-    await until(isThere, 'the snapshot is there');
-    proxy.toStandby.mode = 'swallow';
+    // It asks who the primary is, is refused, and gets the snapshot: nothing of the log.
+    await until(() => proxy.connections >= 3, 'it is given the snapshot');
+    proxy.target = 1;
+    await until(() => names({ dir }).includes(nameOf(a.log)), 'the snapshot is there');
+    await until(() => proxy.connections >= 4, 'it would follow');
+    first.abort(new Error('enough'));
+    await expect(opening).rejects.toThrow('enough');
+    const before = proxy.connections;
+    let isOpen = false;
+    const again = seededStandby(proxy.port, { dir });
+    again.then(
+      () => (isOpen = true),
+      () => undefined,
+    );
+    await until(() => proxy.connections > before + 2, 'it has tried');
+    expect(isOpen).toBe(false);
+    proxy.target = portOf(a.log);
+    const b = await again;
+    expect(b.ledger.loads).toEqual([180]);
+    await hasAll(b, a.ledger);
+    await b.log.close();
     await proxy.close();
     await a.log.close();
-    await expect(Promise.race([opening, Promise.resolve('waits')])).resolves.toBe('waits');
   });
 });
 
@@ -156,6 +176,18 @@ describe('a standby whose log its primary does not go on with', () => {
     const { applier } = b;
     const again = await reopened(a);
     await grow(again, a.ledger);
+    const before = proxy.connections;
+    proxy.target = portOf(again);
+    // It is refused, and gets the snapshot: nothing of the log as yet.
+    await until(() => proxy.connections >= before + 2, 'it is given the snapshot');
+    proxy.target = 1;
+    await until(() => b.log.status().seeding?.phase === 'log', 'the snapshot is there');
+    expect(b.log.status().seeding).toMatchObject({ lsn: 365 });
+    for (const force of [false, true]) {
+      const promoting = (): Promise<unknown> => b.log.promote({ ...stopped, force });
+      expect(await codeOf(promoting)).toBe('WAL_SNAPSHOT_MISSING');
+    }
+    expect(told).toEqual([]);
     proxy.target = portOf(again);
     await hasAll(b, a.ledger);
     expect(told).toEqual([{ from: 1, to: b.log.status().firstLsn - 1, file: null }]);
