@@ -45,8 +45,8 @@ export interface ResolvedSnapshot {
   readonly load: SnapshotOptions['load'];
   readonly keep: number;
   readonly required: boolean;
-  /** 0: as fast as it goes. */
-  readonly sendRate: number;
+  /** undefined: as fast as it goes. */
+  readonly sendRate: number | undefined;
 }
 
 /** Options of `log.snapshot`. */
@@ -80,7 +80,7 @@ export function resolveSnapshot(value: unknown): ResolvedSnapshot | undefined {
     keep: keep === undefined ? 2 : check.integer(keep, 'snapshot.keep', 2, 16),
     sendRate:
       sendRate === undefined
-        ? 0
+        ? undefined
         : check.integer(sendRate, 'snapshot.sendRate (bytes a second)', 1024 * 1024, 2 ** 40),
     required: required === undefined ? true : check.boolean(required, 'snapshot.required'),
   };

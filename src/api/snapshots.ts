@@ -77,7 +77,7 @@ export class Snapshots {
     this.#options = options;
     this.#shelf = new SnapshotShelf(core.options.dir, disk);
     this.seeding = new Seeding(core, this.#shelf);
-    this.seeds = new SnapshotSeeds(this.#shelf, options.sendRate, () => this.#kept());
+    this.seeds = new SnapshotSeeds(this.#shelf, options.sendRate ?? 0, () => this.#kept());
   }
 
   /** What the state came from; undefined: from nothing, or the log was cut below it since. */
