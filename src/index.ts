@@ -57,11 +57,13 @@ export type { RejoinOptions } from './api/rejoin.js';
 export type { RetentionOptions } from './api/retention_options.js';
 export type { ScrubOptions, ScrubStatus } from './api/scrub.js';
 export type { SecurityOptions } from './api/security_options.js';
+export type { SeedingStatus } from './api/seeding.js';
 export type { ServeStatusOptions } from './api/serve_status.js';
 export type { SetPolicyOptions } from './api/set_policy.js';
 export type { SlotChange, SlotState, SlotStatus } from './api/slots.js';
 export type { SnapshotSource } from './api/snapshot_file.js';
 export type {
+  ReseedMode,
   SnapshotContext,
   SnapshotOptions,
   TakeSnapshotOptions,

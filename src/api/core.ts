@@ -6,6 +6,7 @@ import {
   State,
   type Term,
 } from '../native/native_log.js';
+import { firstPosition } from '../replication/history.js';
 import type { Door } from '../transport/door.js';
 import type { Environment } from '../transport/environment.js';
 import type { MemberDesk } from '../transport/member_desk.js';
@@ -296,7 +297,9 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   }
 
   get rebuildFrom(): number {
-    return this.rebuild.pending?.from ?? Number.POSITIVE_INFINITY;
+    const from = this.rebuild.pending?.from ?? Number.POSITIVE_INFINITY;
+    // What has to be rebuilt from before the log begins is not read from the log.
+    return from <= (this.native.state[State.START_LSN] ?? 0) ? Number.POSITIVE_INFINITY : from;
   }
 
   /** What lay past `fork` is of another history. Before anything of that is visible. */
@@ -315,6 +318,18 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
       lowestSeenLsn: Math.min(lowestSeenLsn, latestSeenLsn),
     };
     if (wasSeen) this.applier?.cutAt(fork.lsn);
+    this.moved.settle();
+  }
+
+  /** The log begins at `start` now, and holds nothing that it held. */
+  wasReplaced(start: Place): void {
+    this.snapshots?.wasReplaced(start.lsn);
+    this.rebuild.wasReplaced(start);
+    // Whoever has read of it goes on nowhere.
+    const fork = { position: firstPosition, lsn: 0 };
+    const seen = { latestSeenLsn: fork.lsn, lowestSeenLsn: fork.lsn };
+    this.cuts = { count: this.cuts.count + 1, latest: fork, lowest: fork, ...seen };
+    this.applier?.cutAt(fork.lsn);
     this.moved.settle();
   }
 

@@ -9,7 +9,7 @@ import {
 } from '../native/native_log.js';
 import type { HeldGroup } from '../referee/held_group.js';
 import { openedTerm, wouldKnowNewer } from '../replication/candidacy.js';
-import { compareTerms } from '../replication/history.js';
+import { compareTerms, firstPosition } from '../replication/history.js';
 import { openingRule } from '../replication/rule.js';
 import { type Environment, processEnvironment } from '../transport/environment.js';
 import { requireBindable } from '../transport/listener.js';
@@ -39,6 +39,7 @@ import { promote } from './promote.js';
 import { setPolicy } from './set_policy.js';
 import { createSlot, dropSlot } from './slot_calls.js';
 import { processDisk, type SnapshotDisk } from './snapshot_disk.js';
+import { StandbyDriver } from './standby_driver.js';
 import { learnIdentity, type StandbyIdentity } from './standby_identity.js';
 import { switchover } from './switchover.js';
 import { takeOver } from './take_over.js';
@@ -68,7 +69,9 @@ export async function openLog(
     const opening = core;
     core.followAgain = () => followAgain(opening);
     core.takeOver = (handover) => takeOver(opening, handover);
+    await core.snapshots?.find();
     await core.keepAlive.during(takeRole(core, opened.follow));
+    await core.keepAlive.during(seeded(core));
     await core.snapshots?.loadFirst(options.signal);
     if (environment.ownsProcess) core.control = await serveControl(core);
     tellOpened(core);
@@ -79,6 +82,15 @@ export async function openLog(
     await abandon(native, core);
     throw WalError.from(error);
   }
+}
+
+/** A standby that has nothing yet, or not all of it, waits for what its state begins with. */
+async function seeded({ driver, snapshots, native, options }: LogCore): Promise<void> {
+  if (snapshots === undefined || !(driver instanceof StandbyDriver)) return;
+  const { signal } = options;
+  const isEmpty = native.state[State.CLOSED_POSITION] === firstPosition;
+  if (isEmpty) await driver.connected(signal);
+  await snapshots.seeding.reached(signal);
 }
 
 /** What opening found, in one line. */

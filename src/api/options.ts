@@ -21,8 +21,11 @@ import {
 } from './retention_options.js';
 import { type ResolvedScrub, resolveScrub, type ScrubOptions } from './scrub.js';
 import { resolveSecurity, type SecurityOptions, securityKeys } from './security_options.js';
+import type { SeedingStatus } from './seeding.js';
 import {
+  type ReseedMode,
   type ResolvedSnapshot,
+  resolveReseed,
   resolveSnapshot,
   type SnapshotOptions,
 } from './snapshot_options.js';
@@ -180,6 +183,14 @@ export interface OpenOptions extends PolicyOptions {
    */
   readonly rejoin?: RejoinMode;
   /**
+   * Of a standby with `snapshot`: what becomes of a log that the primary does not go on with, since
+   * it has let go of what comes next. `never`: it stays, and the link is refused (WAL_LSN_GONE).
+   * `auto`: it is replaced by a snapshot of the primary and the log from there on, where all of it
+   * is a part of the primary's log; `onRebuild` is told. An empty log is always seeded so. Default
+   * `never`.
+   */
+  readonly reseed?: ReseedMode;
+  /**
    * Told from which LSN state has to be rebuilt, where records that may have been read here were
    * removed, since a new primary has others in their place. Nothing of those is shown before what
    * it returns has resolved, and after a crash it is told again; a rejection fails the log. While
@@ -208,10 +219,13 @@ export interface OpenOptions extends PolicyOptions {
   readonly signal?: AbortSignal;
   /** Told in that wait why the primary was not reached, after each attempt. Default: nobody is. */
   readonly onWaiting?: (error: WalError) => void;
+  /** Told how far a snapshot of the primary has come that this standby begins with. */
+  readonly onSeeding?: (seeding: SeedingStatus) => void;
 }
 
 /** Options of `Log.open` for a log that runs in a thread of its own. */
-export interface ThreadedOptions extends Omit<OpenOptions, 'replicationThread' | 'snapshot'> {
+export interface ThreadedOptions
+  extends Omit<OpenOptions, 'replicationThread' | 'snapshot' | 'reseed' | 'onSeeding'> {
   readonly replicationThread: 'worker';
   /**
    * With a referee: where this thread has not run for so many milliseconds, its log is no primary
@@ -253,6 +267,7 @@ export interface ResolvedOptions extends ResolvedRetention {
   readonly members: readonly Endpoint[];
   readonly openAlone: boolean;
   readonly rejoin: RejoinMode;
+  readonly reseed: ReseedMode;
   readonly policy: ResolvedPolicy;
   readonly replicationThread: 'main' | 'worker';
   readonly referee: Referee | undefined;
@@ -261,6 +276,7 @@ export interface ResolvedOptions extends ResolvedRetention {
   readonly logger: Logger | undefined;
   readonly signal: AbortSignal | undefined;
   readonly onWaiting: ((error: WalError) => void) | undefined;
+  readonly onSeeding: ((seeding: SeedingStatus) => void) | undefined;
   readonly onRebuild: RebuildHook | undefined;
   /** What was said by name of the properties that are fixed at creation. */
   readonly fixed: {
@@ -297,12 +313,14 @@ const openKeys = [
   'members',
   'openAlone',
   'rejoin',
+  'reseed',
   'referee',
   'maximumLag',
   'applicationTimeout',
   'logger',
   'signal',
   'onWaiting',
+  'onSeeding',
   'onRebuild',
   'snapshot',
   'acceptMissing',
@@ -341,6 +359,7 @@ export function resolveOpenOptions(input: unknown): ResolvedOptions {
     follow: raw.follow === undefined ? undefined : resolveFollow(raw.follow, name),
     ...resolveMembers(raw, name),
     rejoin: resolveRejoin(raw),
+    reseed: resolveReseed(raw.reseed, raw.snapshot !== undefined),
     policy: resolvePolicy(raw),
     replicationThread:
       raw.replicationThread === undefined
@@ -350,6 +369,7 @@ export function resolveOpenOptions(input: unknown): ResolvedOptions {
     logger: resolveLogger(raw.logger),
     signal: check.abortSignal(raw.signal, 'signal'),
     onWaiting: callback<(error: WalError) => void>(raw.onWaiting, 'onWaiting'),
+    onSeeding: callback<(seeding: SeedingStatus) => void>(raw.onSeeding, 'onSeeding'),
     onRebuild: callback<RebuildHook>(raw.onRebuild, 'onRebuild'),
   };
 }

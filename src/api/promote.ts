@@ -82,6 +82,7 @@ async function promoteNow(core: LogCore, options: unknown): Promise<Promoted> {
   if (!mayBe || standby.role === 'primary') throw notStandby(standby.role);
   if (standby.role !== 'standby' && !force) throw notRejoined(core);
   if (standby.promoting) throw alreadyUnderWay();
+  core.snapshots?.seeding.requireReached();
   const { referee } = core.options;
   // Who is granted the group knows that nobody else acknowledges.
   if (referee !== undefined && !force) throw automationDecides();

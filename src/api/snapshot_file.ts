@@ -223,8 +223,23 @@ async function look(file: SnapshotFile, path: string): Promise<SnapshotContent> 
   }
 }
 
+/** The header alone, of a file that need not be whole, and how many bytes there are. */
+export async function readHeader(
+  disk: SnapshotDisk,
+  path: string,
+): Promise<{ readonly header: SnapshotHeader; readonly bytes: number }> {
+  const file = await disk.open(path);
+  try {
+    const first = Buffer.alloc(headerBytes);
+    if ((await file.read(first, 0)) < headerBytes) throw damaged(path, 'it ends early');
+    return { header: decodeHeader(first), bytes: await file.size() };
+  } finally {
+    await file.close();
+  }
+}
+
 function nameOf(path: string): string {
-  return basename(path, '.part');
+  return basename(path).replace(/\.(part|seed)$/, '');
 }
 
 /** What the application wrote. Ends with WAL_CORRUPT where the file is not any more what it was. */

@@ -4,6 +4,7 @@ import { State } from '../native/native_log.js';
 import { compareTerms } from '../replication/history.js';
 import type { LogCore } from './core.js';
 import { WalError } from './errors.js';
+import { Seeding } from './seeding.js';
 import type { SnapshotDisk } from './snapshot_disk.js';
 import {
   beginPieces,
@@ -17,6 +18,7 @@ import {
 } from './snapshot_file.js';
 import { partName, type SnapshotHeader, snapshotName } from './snapshot_format.js';
 import type { ResolvedSnapshot, TakeSnapshotOptions } from './snapshot_options.js';
+import { SnapshotSeeds } from './snapshot_seeds.js';
 import {
   asWalError,
   isOfHistory,
@@ -58,10 +60,14 @@ export class Snapshots {
   readonly #core: LogCore;
   readonly #options: ResolvedSnapshot;
   readonly #shelf: SnapshotShelf;
+  /** How this node comes by one of its primary. */
+  readonly seeding: Seeding;
+  /** Those that standbys are given. */
+  readonly seeds: SnapshotSeeds;
   #loaded: Snapshot | undefined;
   /** State was loaded of which records were cut: it is of this one on. */
   #staleFrom: number | undefined;
-  #isFound = false;
+  #isFirstLoaded = false;
   #isStarting = false;
   #busy: { readonly lsn: number; readonly cut: AbortController } | undefined;
   #work: Promise<unknown> | undefined;
@@ -70,6 +76,8 @@ export class Snapshots {
     this.#core = core;
     this.#options = options;
     this.#shelf = new SnapshotShelf(core.options.dir, disk);
+    this.seeding = new Seeding(core, this.#shelf);
+    this.seeds = new SnapshotSeeds(this.#shelf, options.sendRate ?? 0, () => this.#kept());
   }
 
   /** What the state came from; undefined: from nothing, or the log was cut below it since. */
@@ -77,12 +85,16 @@ export class Snapshots {
     return this.#loaded;
   }
 
+  /** Looks for those that there are: once, before the log has a role. */
+  async find(): Promise<void> {
+    await this.#shelf.find(true);
+    await this.#setAsideForeign();
+  }
+
   /** Once, as long as the log opens. Throws WAL_SNAPSHOT_MISSING where the state cannot be had. */
   async loadFirst(signal: AbortSignal | undefined): Promise<void> {
-    if (this.#isFound) return;
-    await this.#shelf.find(true);
-    this.#isFound = true;
-    await this.#setAsideForeign();
+    if (this.#isFirstLoaded) return;
+    this.#isFirstLoaded = true;
     await this.#exclusively(() => this.#load(signal, { isFirst: true }));
   }
 
@@ -174,6 +186,26 @@ export class Snapshots {
     if (this.#busy === undefined || this.#busy.lsn <= lsn) return;
     const text = `the log was cut behind LSN ${lsn}, below the snapshot of LSN ${this.#busy.lsn}`;
     this.#busy.cut.abort(new WalError('WAL_REBUILD', text, { lsn: lsn + 1 }));
+  }
+
+  /**
+   * The LSN of the newest snapshot that this node was given, where there is no other for its log
+   * and that ends before it, with LSN `last`.
+   */
+  awaited(last: number): number | undefined {
+    const { native, info } = this.#core;
+    if ((native.state[State.START_LSN] ?? 0) === 0 || this.#kept().length > 0) return undefined;
+    const given = this.#shelf.entries.find(
+      ({ header, damage }) =>
+        damage === undefined && header?.logId === info.logId && header.lsn > last,
+    );
+    return given?.header?.lsn;
+  }
+
+  /** The log begins behind that LSN now, and what was before it is in a snapshot. */
+  wasReplaced(lsn: number): void {
+    this.#staleFrom = Math.min(this.#staleFrom ?? lsn, (this.#loaded?.lsn ?? 0) + 1);
+    this.#loaded = undefined;
   }
 
   /** What is under way has ended: by the signal of the log, say. */

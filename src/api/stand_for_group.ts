@@ -19,6 +19,7 @@ export function standForGroup(core: LogCore, standby: StandbyDriver): void {
     (standby.role === 'standby' || mayReturn(view)) &&
     !standby.promoting &&
     !standby.standsBack &&
+    core.snapshots?.seeding.awaited === undefined &&
     core.failure === undefined;
   const { environment } = core;
   let told = '';

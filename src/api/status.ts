@@ -9,6 +9,7 @@ import type { LogLevel } from './logger.js';
 import type { UpstreamRule } from './old_primary.js';
 import type { WhenMissing } from './policy_options.js';
 import type { ScrubStatus } from './scrub.js';
+import type { SeedingStatus } from './seeding.js';
 import type { SlotStatus } from './slots.js';
 import type { SnapshotStatus } from './snapshots.js';
 
@@ -317,6 +318,8 @@ export interface LogStatus {
   readonly rebuild: { readonly from: number; readonly to: number } | null;
   /** The application's, newest first; null: it has none (`snapshot`). */
   readonly snapshots: readonly SnapshotStatus[] | null;
+  /** How far a snapshot has come that this standby is given; null: none is on its way. */
+  readonly seeding: SeedingStatus | null;
   /** The verification of what lies on the disk. */
   readonly scrub: ScrubStatus;
   /** What opening found. */

@@ -14,9 +14,10 @@ import type { Gate } from './gate.js';
 import type { MemberDesk } from './member_desk.js';
 import { Retention, type SlotKeeper } from './retention.js';
 import { type LinkSecurity, linkSecurity, type TlsOptions } from './security.js';
+import type { SeedShelf } from './seed_shelf.js';
 import { StandbyLink, type StandbyLinkHost } from './standby_link.js';
 import { StandbyRanges } from './standby_ranges.js';
-import { maxFetches, maxStandbys, type ReplicationTiming } from './timing.js';
+import { maxFetches, maxSeeds, maxStandbys, type ReplicationTiming } from './timing.js';
 
 /** A standby came or went. */
 export interface StandbyChange {
@@ -91,6 +92,8 @@ export interface LinksOptions {
   readonly slots?: SlotKeeper | undefined;
   /** The slots that standbys are told when they are let in; they are told nothing without. */
   readonly toTell?: (() => readonly ToldSlot[] | undefined) | undefined;
+  /** Snapshots for standbys that need them; nobody is given one without. */
+  readonly seeds?: SeedShelf | undefined;
   readonly owner: LinksOwner;
 }
 
@@ -116,6 +119,7 @@ export class StandbyLinks implements StandbyLinkHost, DoorKeeper {
   #sessions = 0;
   #rejected = 0;
   #fetches = 0;
+  #seeding = 0;
 
   constructor(options: LinksOptions) {
     this.#options = options;
@@ -302,6 +306,28 @@ export class StandbyLinks implements StandbyLinkHost, DoorKeeper {
 
   endFetch(): void {
     this.#fetches -= 1;
+  }
+
+  beginSeed(link: StandbyLink): boolean {
+    if (this.#seeding >= maxSeeds) return false;
+    this.#seeding += 1;
+    this.served(link);
+    return true;
+  }
+
+  endSeed(): void {
+    this.#seeding -= 1;
+  }
+
+  get seeds(): SeedShelf | undefined {
+    return this.#options.seeds;
+  }
+
+  /** As for one that was let in, and has gone: it is bounded like those. */
+  holdForSeed(nodeId: string, position: number): void {
+    if (this.#admitted.has(nodeId)) return;
+    this.#retention.claim(nodeId, position);
+    this.#retention.away(nodeId, this.environment.now());
   }
 
   admit(link: StandbyLink, progress: Progress): NumberedRule {
