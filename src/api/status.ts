@@ -1,3 +1,4 @@
+import type { ArchiveStatus } from '../archive/archive_status.js';
 import type { NativeCopy, NativeInfo, Role, Term } from '../native/native_log.js';
 import type { LeaseState } from '../referee/lease_keeper.js';
 import type { CommitLevel } from '../replication/level.js';
@@ -317,6 +318,8 @@ export interface LogStatus {
   readonly rebuild: { readonly from: number; readonly to: number } | null;
   /** The application's, newest first; null: it has none (`snapshot`). */
   readonly snapshots: readonly SnapshotStatus[] | null;
+  /** What of the log is archived; null: nothing is to be (`archive`). */
+  readonly archive: ArchiveStatus | null;
   /** The verification of what lies on the disk. */
   readonly scrub: ScrubStatus;
   /** What opening found. */
