@@ -360,7 +360,8 @@ export class Archiver {
     const closed = native.state[State.CLOSED_POSITION] ?? 0;
     native.moveRetain(this.#claim, Math.max(this.#archived?.position ?? 0, closed - maxBytes));
     const wasBehind = this.#isBehind;
-    this.#isBehind = this.#held() > maxBytes / 2;
+    // Told once, not each time that a segment is full.
+    this.#isBehind = this.#held() > maxBytes / (wasBehind ? 4 : 2);
     if (this.#isBehind && !wasBehind) this.#tell('behind');
   }
 
