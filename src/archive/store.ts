@@ -12,8 +12,9 @@ export interface ArchiveStore {
    * Stores an object, unless there is one of that name: whole or not at all, and never over
    * another. When it resolves with 'stored' the object is durable, and every later `get` and
    * `list` finds it; with 'exists' the one that is there is. The content is read once, in order,
-   * as fast as it can be stored, and not necessarily to its end where the object exists. An error
-   * of the content is what it rejects with, and nothing of that name is left.
+   * as fast as it can be stored, and not necessarily to its end where the object exists. A piece
+   * is to be used before the next one is asked for: its memory is used again. An error of the
+   * content is what it rejects with, and nothing of that name is left.
    */
   put(
     name: string,
