@@ -48,10 +48,10 @@ export interface ArchiverHost {
 }
 
 /**
- * Ships sealed segments that lie wholly below the commit position to a store, in their order and one
- * at a time. What the store does not have yet it keeps from being let go of, within `maxBytes`, from
- * when it is made: before anything can let go. What the store has it is asked, at the start and after
- * a cut of the log; nothing of that is remembered elsewhere.
+ * Ships sealed segments that lie wholly below the commit position to a store, in their order and
+ * one at a time. What the store does not have yet it keeps from being let go of, within `maxBytes`,
+ * from when it is made: before anything can let go. What the store has it is asked, at the start
+ * and after a cut of the log; nothing of that is remembered elsewhere.
  */
 export class Archiver {
   readonly #host: ArchiverHost;

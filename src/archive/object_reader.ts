@@ -19,7 +19,7 @@ const { headerBytes, trailerBytes, blockHeaderBytes } = objectFormat;
  * WAL_CORRUPT that says what; an error of the store passes through.
  *
  *   const reader = await ObjectReader.open(name, content, crc32c)
- *   for await (const raw of reader.raw()) ...     // only behind the last one it is known to be good
+ *   for await (const raw of reader.raw()) ...   // only behind the last one it is known to be good
  *   reader.sha256
  */
 export class ObjectReader {

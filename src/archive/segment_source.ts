@@ -76,8 +76,8 @@ export class SegmentSource {
   }
 
   /**
-   * The bytes of the log from one batch on to where another one begins, in the same segment. A piece
-   * is to be used before the next one is asked for, and before anything else is read.
+   * The bytes of the log from one batch on to where another one begins, in the same segment. Each
+   * piece is to be used before the next one is asked for, and before anything else is read.
    */
   async *bytes(from: number, to: number): AsyncGenerator<Buffer> {
     const cuts = this.#host.cuts();

@@ -12,9 +12,9 @@ export interface StoreFile {
   close(): Promise<void>;
 }
 
-/** The calls of the file system that `DirectoryStore` needs: a test gives one that fails. */
+/** The calls of the file system that a `DirectoryStore` makes: a test gives one that fails. */
 export interface StoreDisk {
-  /** Makes the directory where there is none. Refuses what is none, or one that others may write. */
+  /** Makes the directory where there is none. Refuses what is none, and what others may write. */
   prepare(directory: string): Promise<void>;
   /** What has that name. Refuses what is neither, a link to one too. */
   look(path: string): Promise<'file' | 'directory' | 'nothing'>;

@@ -113,7 +113,7 @@ describe('after a failover', () => {
     expect(new Set(epochs)).toEqual(new Set([1, 2]));
   });
 
-  it('two histories never have one name; an old primary that was cut archives the new one', async () => {
+  it('two histories never have one name; an old primary archives the new one', async () => {
     const store = new MemoryStore();
     const { a, b } = await pair({ a: store, b: store });
     await grow(a, 3);
