@@ -1,5 +1,6 @@
 export type { AppendedRange } from './api/append_many.js';
 export type { Applier, ApplyFunction, ApplyOptions } from './api/applier.js';
+export type { ArchiveOptions } from './api/archive_options.js';
 export type { AttachedLog } from './api/attached_log.js';
 export type { LogHandle } from './api/attachments.js';
 export type { Batch, LogRecord } from './api/batch.js';
@@ -86,6 +87,20 @@ export type { SwitchedOver, SwitchoverOptions } from './api/switchover.js';
 export type { ThreadedLog } from './api/threaded_log.js';
 export type { ReadableOptions, WritableOptions } from './api/web_streams.js';
 export type { LogWriteStream, RecordChunk, WriteStreamOptions } from './api/write_stream.js';
+export type {
+  ArchiveChange,
+  ArchiveGap,
+  ArchiveState,
+  ArchiveStatus,
+} from './archive/archive_status.js';
+export { DirectoryStore } from './archive/directory_store.js';
+export type {
+  ArchiveStore,
+  ListOptions,
+  ListPage,
+  PutOptions,
+  StoreCallOptions,
+} from './archive/store.js';
 export type { DamagedRange, Role, Term } from './native/native_log.js';
 export type { StatusPage } from './observe/status_page.js';
 export type { LeaseState } from './referee/lease_keeper.js';

@@ -1,3 +1,4 @@
+import type { Archiver } from '../archive/archiver.js';
 import {
   type NativeInfo,
   type NativeLog,
@@ -66,6 +67,8 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   readonly scrub: LogScrub;
   /** Once it is read: before the log has a role. */
   retention!: LogRetention;
+  /** undefined: the log has none. Like `retention`, before the log has a role. */
+  archive: Archiver | undefined;
   /** undefined: the application has none (`snapshot`). */
   readonly snapshots: Snapshots | undefined;
   /** Readers, the applier, a promotion: whoever waits for something visible. */
@@ -317,6 +320,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
       latestSeenLsn,
       lowestSeenLsn: Math.min(lowestSeenLsn, latestSeenLsn),
     };
+    this.archive?.wasCut();
     if (wasSeen) this.applier?.cutAt(fork.lsn);
     this.moved.settle();
   }

@@ -60,6 +60,7 @@ export function logStatus(core: LogCore): LogStatus {
     rebuild: info.rebuild,
     snapshots: core.snapshots?.status() ?? null,
     seeding: core.snapshots?.seeding.status ?? null,
+    archive: core.archive?.status() ?? null,
     scrub: core.scrub.status(),
     recovery: core.info.recovery,
     events: core.news.recent,

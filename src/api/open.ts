@@ -19,6 +19,7 @@ import { demote } from './demote.js';
 import { WalError } from './errors.js';
 import { fencedError } from './fenced_driver.js';
 import { follow, followAgain } from './follow.js';
+import { claimForArchive } from './log_archive.js';
 import { LogRetention } from './log_retention.js';
 import { logStatus } from './log_status.js';
 import {
@@ -58,6 +59,9 @@ export async function openLog(
   if (options.snapshot !== undefined && !environment.ownsProcess) {
     throw new TypeError('snapshot has no files in a simulation: leave it out');
   }
+  if (options.archive !== undefined && !environment.ownsProcess) {
+    throw new TypeError('archive has no store in a simulation: leave it out');
+  }
   const opened = await openNative(options, environment);
   const native = withOwnProperties(opened.native);
   let core: LogCore | undefined;
@@ -65,6 +69,7 @@ export async function openLog(
     requireRole(native.info(), options);
     requireFixed(native.info(), options);
     core = new LogCore(native, options, environment, disk);
+    core.archive = claimForArchive(core);
     core.retention = await LogRetention.open(core);
     const opening = core;
     core.followAgain = () => followAgain(opening);
@@ -77,6 +82,7 @@ export async function openLog(
     tellOpened(core);
     core.rebuild.opened();
     watchMembers(core);
+    core.archive?.start();
     return core;
   } catch (error) {
     await abandon(native, core);
@@ -126,6 +132,7 @@ async function abandon(native: NativeLog, core: LogCore | undefined): Promise<vo
   core?.appender.abandon();
   await core?.closeDriver();
   if (core !== undefined) core.state = 'closed';
+  await core?.archive?.close();
   await core?.retention?.close();
   await native.close().catch(() => undefined);
   core?.closed();

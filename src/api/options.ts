@@ -1,8 +1,10 @@
 import { basename, resolve } from 'node:path';
+import type { ArchiveStore } from '../archive/store.js';
 import type { Referee } from '../referee/referee.js';
 import type { CommitLevel } from '../replication/level.js';
 import type { RejoinMode } from '../replication/rejoin.js';
 import type { Security } from '../transport/security.js';
+import { type ArchiveOptions, type ResolvedArchive, resolveArchive } from './archive_options.js';
 import { WalError } from './errors.js';
 import { type Logger, resolveLogger } from './logger.js';
 import { isNodeName, maxNameBytes, nodeNameRule } from './node_name.js';
@@ -151,6 +153,11 @@ export interface OpenOptions extends PolicyOptions {
    * one. In the directory `snapshots` in `dir`, the first of several. Default: the log has none.
    */
   readonly snapshot?: SnapshotOptions;
+  /**
+   * Where full segments are stored besides, as soon as they are committed: the path of a directory,
+   * a store, or more of it. What is not stored yet is kept, within `maxBytes`. Default: nowhere.
+   */
+  readonly archive?: string | ArchiveStore | ArchiveOptions;
   /** Feed standbys. With `follow`: from the moment of promotion. Default: not at all. */
   readonly listen?: ListenOptions;
   /** Be a standby of this primary. Default: be a primary. */
@@ -225,7 +232,7 @@ export interface OpenOptions extends PolicyOptions {
 
 /** Options of `Log.open` for a log that runs in a thread of its own. */
 export interface ThreadedOptions
-  extends Omit<OpenOptions, 'replicationThread' | 'snapshot' | 'reseed' | 'onSeeding'> {
+  extends Omit<OpenOptions, 'replicationThread' | 'snapshot' | 'archive' | 'reseed' | 'onSeeding'> {
   readonly replicationThread: 'worker';
   /**
    * With a referee: where this thread has not run for so many milliseconds, its log is no primary
@@ -262,6 +269,8 @@ export interface ResolvedOptions extends ResolvedRetention {
   readonly scrub: ResolvedScrub | undefined;
   /** undefined: the application has none. */
   readonly snapshot: ResolvedSnapshot | undefined;
+  /** undefined: none. */
+  readonly archive: ResolvedArchive | undefined;
   readonly listen: Endpoint | undefined;
   readonly follow: Endpoint | undefined;
   readonly members: readonly Endpoint[];
@@ -323,6 +332,7 @@ const openKeys = [
   'onSeeding',
   'onRebuild',
   'snapshot',
+  'archive',
   'acceptMissing',
   'copyLag',
   'mirrorQuorum',
@@ -355,6 +365,7 @@ export function resolveOpenOptions(input: unknown): ResolvedOptions {
     scrub: resolveScrub(raw.scrub),
     ...resolveRetention(raw),
     snapshot: snapshotOption(raw),
+    archive: resolveArchive(raw),
     listen: raw.listen === undefined ? undefined : resolveListen(raw.listen, name),
     follow: raw.follow === undefined ? undefined : resolveFollow(raw.follow, name),
     ...resolveMembers(raw, name),

@@ -12,7 +12,6 @@ import {
   SaveFailed,
   type SnapshotPieces,
   type SnapshotSource,
-  unlessAborted,
   verifySnapshot,
   writeSnapshot,
 } from './snapshot_file.js';
@@ -26,6 +25,7 @@ import {
   SnapshotShelf,
   termAt,
 } from './snapshot_shelf.js';
+import { unlessAborted } from './unless_aborted.js';
 import * as check from './validate.js';
 import { untilShown } from './wait_for.js';
 

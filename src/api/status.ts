@@ -1,3 +1,4 @@
+import type { ArchiveStatus } from '../archive/archive_status.js';
 import type { NativeCopy, NativeInfo, Role, Term } from '../native/native_log.js';
 import type { LeaseState } from '../referee/lease_keeper.js';
 import type { CommitLevel } from '../replication/level.js';
@@ -320,6 +321,8 @@ export interface LogStatus {
   readonly snapshots: readonly SnapshotStatus[] | null;
   /** How far a snapshot has come that this standby is given; null: none is on its way. */
   readonly seeding: SeedingStatus | null;
+  /** What of the log is archived; null: nothing is to be (`archive`). */
+  readonly archive: ArchiveStatus | null;
   /** The verification of what lies on the disk. */
   readonly scrub: ScrubStatus;
   /** What opening found. */
