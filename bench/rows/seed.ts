@@ -35,7 +35,8 @@ export function seedBenchmark(): Benchmark {
       const runs = measured.map(({ milliseconds }) => stateBytes / 1e3 / milliseconds);
       const kept = median(measured.map(({ alone, beside }) => beside / alone));
       const alone = Math.round(median(measured.map((each) => each.alone)));
-      const note = `${COMMITTERS} committers: ${Math.round(kept * 100)} % of ${alone} commits a second`;
+      const percent = Math.round(kept * 100);
+      const note = `${COMMITTERS} committers: ${percent} % of ${alone} commits a second`;
       const durability = 'Log.open to loaded, of which all is flushed and verified';
       const result = { hash, checkedRecords, processes, note };
       const value = median(runs);

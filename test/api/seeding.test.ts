@@ -74,6 +74,8 @@ describe('a new standby of a primary that has let go of the beginning of its log
     await hasAll(c, a.ledger);
     await a.ledger.write(a.log, 10, 4000);
     await hasAll(c, a.ledger);
+    const flushed = (): boolean => [b, c].every(({ log }) => log.status().flushLsn === 195);
+    await until(flushed, 'both have flushed all');
     expectSameBytes(b.log, c.log);
     for (const { log } of [c, b, a]) await log.close();
   });
