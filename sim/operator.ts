@@ -323,7 +323,7 @@ export class Operator {
     this.#mayBeReplaced = true;
     const over = (error?: unknown): void => {
       // One of which the disk failed may have stored that it is the primary, and open as it.
-      const isThere = member.life === life && log.status().state === 'open';
+      const isThere = member.life === life && member.isRunning && log.status().state === 'open';
       const isRefused = error !== undefined && isThere && member.role !== 'primary';
       if (isRefused) this.#mayBeReplaced = mightBeBefore;
       else if (member !== this.#last) this.#unseen = member;
