@@ -1,5 +1,5 @@
 import { constants, type Stats } from 'node:fs';
-import { type FileHandle, lstat, mkdir, open, readdir, rename, unlink } from 'node:fs/promises';
+import { type FileHandle, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /** An open file of a snapshot. */
@@ -24,6 +24,7 @@ export interface SnapshotDisk {
   /** For reading: a plain file, not a link to one. */
   open(path: string): Promise<SnapshotFile>;
   rename(from: string, to: string): Promise<void>;
+  /** It may be gone already. */
   remove(path: string): Promise<void>;
   syncDirectory(directory: string): Promise<void>;
 }
@@ -62,7 +63,7 @@ export const processDisk: SnapshotDisk = {
     throw new Error(`${path} is no plain file`);
   },
   rename: (from, to) => rename(from, to),
-  remove: (path) => unlink(path),
+  remove: (path) => rm(path, { force: true }),
   syncDirectory,
 };
 
