@@ -396,6 +396,7 @@ export class Log {
     const request = applyRequest(options, apply, core.snapshots);
     core.requireOpen();
     if (core.applier?.ended === false) throw hasApplier();
+    core.snapshots?.goesOn();
     return startApplier(core, beginReading(core, request), apply, request);
   }
 

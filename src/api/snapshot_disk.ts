@@ -1,5 +1,5 @@
 import { constants, type Stats } from 'node:fs';
-import { type FileHandle, lstat, mkdir, open, readdir, rename, unlink } from 'node:fs/promises';
+import { type FileHandle, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /** An open file of a snapshot. */
@@ -26,6 +26,7 @@ export interface SnapshotDisk {
   /** For reading and writing: a plain file that is there, not a link to one. */
   reopen(path: string): Promise<SnapshotFile>;
   rename(from: string, to: string): Promise<void>;
+  /** It may be gone already. */
   remove(path: string): Promise<void>;
   syncDirectory(directory: string): Promise<void>;
 }
@@ -65,7 +66,7 @@ export const processDisk: SnapshotDisk = {
     return plainFile(await open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK), path);
   },
   rename: (from, to) => rename(from, to),
-  remove: (path) => unlink(path),
+  remove: (path) => rm(path, { force: true }),
   syncDirectory,
 };
 

@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
 import { State } from '../native/native_log.js';
 import { compareTerms } from '../replication/history.js';
 import type { LogCore } from './core.js';
@@ -10,6 +9,7 @@ import {
   beginPieces,
   readSnapshot,
   SaveFailed,
+  type SnapshotBody,
   type SnapshotPieces,
   type SnapshotSource,
   verifySnapshot,
@@ -65,8 +65,9 @@ export class Snapshots {
   /** Those that standbys are given. */
   readonly seeds: SnapshotSeeds;
   #loaded: Snapshot | undefined;
-  /** State was loaded of which records were cut: it is of this one on. */
-  #staleFrom: number | undefined;
+  /** Why nothing goes on with the state as it is, and from where on it has to be rebuilt. */
+  #stale: { readonly lsn: number; readonly text: string } | undefined;
+  #isLoading = false;
   #isFirstLoaded = false;
   #isStarting = false;
   #busy: { readonly lsn: number; readonly cut: AbortController } | undefined;
@@ -118,25 +119,26 @@ export class Snapshots {
 
   /**
    * Where an application that says nothing else reads on; undefined: from the beginning. Throws
-   * WAL_REBUILD where its state is of records that were cut.
+   * WAL_REBUILD where its state is of records that were cut, or half of one.
    */
   get readFrom(): number | undefined {
-    this.#requireUncutState();
+    this.#requireSoundState();
     return this.#loaded === undefined ? undefined : this.#loaded.lsn + 1;
   }
 
-  #requireUncutState(): void {
-    if (this.#staleFrom === undefined) return;
-    const text = `the loaded state is of records that went, from LSN ${this.#staleFrom} on`;
+  #requireSoundState(): void {
+    if (this.#stale === undefined) return;
+    const { lsn, text } = this.#stale;
     throw new WalError('WAL_REBUILD', text, {
-      lsn: this.#staleFrom,
+      lsn,
       hint: 'Call `log.loadSnapshot()` first; where it gives null, begin with no state at all.',
     });
   }
 
-  /** The application has said from where its state goes on. */
-  rebuilt(): void {
-    this.#staleFrom = undefined;
+  /** The application goes on, and has said from where where the state was not sound. */
+  goesOn(): void {
+    if (this.#isLoading) throw new TypeError('a snapshot is being loaded; await that first');
+    this.#stale = undefined;
   }
 
   /** The newest good one; undefined: there is none, and the log is whole. */
@@ -166,7 +168,7 @@ export class Snapshots {
       throw new WalError('WAL_REBUILD', text, { lsn: pending.from });
     }
     // Of a state that is not of this log none is taken.
-    this.#requireUncutState();
+    this.#requireSoundState();
     signal?.throwIfAborted();
     return this.#exclusively(() => this.#take(request, signal));
   }
@@ -181,7 +183,8 @@ export class Snapshots {
   wasCut(lsn: number): void {
     if (this.#loaded !== undefined && this.#loaded.lsn > lsn) {
       this.#loaded = undefined;
-      this.#staleFrom = lsn + 1;
+      const text = `the loaded state is of records that went, from LSN ${lsn + 1} on`;
+      this.#stale = { lsn: lsn + 1, text };
     }
     if (this.#busy === undefined || this.#busy.lsn <= lsn) return;
     const text = `the log was cut behind LSN ${lsn}, below the snapshot of LSN ${this.#busy.lsn}`;
@@ -204,8 +207,9 @@ export class Snapshots {
 
   /** The log begins behind that LSN now, and what was before it is in a snapshot. */
   wasReplaced(lsn: number): void {
-    this.#staleFrom = Math.min(this.#staleFrom ?? lsn, (this.#loaded?.lsn ?? 0) + 1);
     this.#loaded = undefined;
+    this.#stale = { lsn: 1, text: `the log begins behind LSN ${lsn} now, with a snapshot` };
+    this.#busy?.cut.abort(new WalError('WAL_REBUILD', this.#stale.text, { lsn: 1 }));
   }
 
   /** What is under way has ended: by the signal of the log, say. */
@@ -276,7 +280,7 @@ export class Snapshots {
     if (start > 0 && (!isFirst || this.#options.required)) throw this.#missing(start);
     // Nobody asks an application that has just begun whether its state is empty.
     if (isFirst && half !== undefined) throw half;
-    this.#staleFrom = undefined;
+    this.#stale = undefined;
     return undefined;
   }
 
@@ -304,37 +308,42 @@ export class Snapshots {
     const signal = this.#begin(lsn, given);
     const cut = this.#busy!.cut.signal;
     const { disk } = this.#shelf;
-    let stream: Readable | undefined;
+    let body: SnapshotBody | undefined;
     try {
       const content = await verifySnapshot(disk, entry.path, signal);
       signal.throwIfAborted();
-      stream = readSnapshot(disk, entry.path, content);
+      body = readSnapshot(disk, entry.path, content);
+      const { stream } = body;
       stream.on('error', () => undefined);
+      this.#loaded = undefined;
+      this.#stale = { lsn: 1, text: 'the state is what a `load` has left that did not end well' };
+      this.#isLoading = true;
       const loading = Promise.resolve(this.#options.load(stream, lsn, { signal }));
       // A cut does not leave it behind: it would go on while another is loaded.
       const closing = this.#core.closing.signal;
       const ends = AbortSignal.any(given === undefined ? [closing] : [closing, given]);
       await unlessAborted(loading, ends);
       cut.throwIfAborted();
-      if (stream.errored !== null) throw stream.errored;
+      if (body.fault() !== undefined) throw body.fault();
       this.#loaded = shown(entry);
-      this.#staleFrom = undefined;
+      this.#stale = undefined;
       return undefined;
     } catch (error) {
-      const isCalled = stream !== undefined;
+      const isCalled = body !== undefined;
       if (cut.aborted) {
         this.#skipped(entry, 'the log was cut below it');
         return { isCalled, error };
       }
       signal.throwIfAborted();
-      const isOfFile = stream === undefined || stream.errored !== null;
-      if (!isOfFile) throw error;
-      const damage = textOf(stream?.errored ?? error);
+      const fault = body === undefined ? error : body.fault();
+      if (fault === undefined) throw error;
+      const damage = textOf(fault);
       this.#shelf.noteDamage(entry, damage);
       this.#skipped(entry, damage);
-      return { isCalled, error: stream?.errored ?? error };
+      return { isCalled, error: fault };
     } finally {
-      stream?.destroy();
+      this.#isLoading = false;
+      body?.stream.destroy();
     }
   }
 
@@ -431,7 +440,7 @@ export class Snapshots {
     const takenAt = core.environment.wallClock();
     const header = { logId, lsn, term: { epoch, opener, incarnation }, takenAt };
     const there = this.#kept().find((entry) => entry.name === snapshotName(header));
-    if (there !== undefined) return async () => shown(there);
+    if (there !== undefined) return () => this.#givenAgain(there, this.#begin(lsn, given));
     const kept = this.#kept();
     const oldest = kept[this.#options.keep - 1]?.header?.lsn ?? 0;
     if (lsn < oldest) {
@@ -446,6 +455,20 @@ export class Snapshots {
       throw error;
     }
     return () => this.#write(header, pieces, signal);
+  }
+
+  /** Verified, as one is that was just taken: it may have decayed since. */
+  async #givenAgain(entry: SnapshotEntry, signal: AbortSignal): Promise<Snapshot> {
+    try {
+      await verifySnapshot(this.#shelf.disk, entry.path, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      this.#shelf.noteDamage(entry, textOf(error));
+      throw asWalError(error, entry.path);
+    }
+    // A cut aborts the signal, which was looked at before the last piece.
+    signal.throwIfAborted();
+    return shown(entry);
   }
 
   /** In this turn, and the first piece too where `save` returns at once. */

@@ -12,7 +12,7 @@ export const snapshots = [
     name: 'state_of_what_was_cut',
     like: 'an application goes on from the beginning with a state that is not empty',
     file: 'src/api/snapshots.ts',
-    find: 'this.#staleFrom = lsn + 1;',
+    find: 'this.#stale = { lsn: lsn + 1, text };',
     replace: '',
     tests: 'test/api/snapshot_ends.test.ts',
   },
