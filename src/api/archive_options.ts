@@ -15,7 +15,7 @@ export interface ArchiveOptions {
   readonly maxBytes?: number;
   /**
    * Bytes of the log a second that are archived at most, 64 KiB or more, while less than half of
-   * `maxBytes` waits; past that it goes as fast as it can. Default 64 MiB.
+   * `maxBytes` waits; past that it goes as fast as it can. Default 32 MiB.
    */
   readonly rate?: number;
 }
@@ -55,7 +55,7 @@ function resolveOf(raw: Record<string, unknown>): ResolvedArchive {
         : check.integer(maxBytes, 'archive.maxBytes', 1, most),
     rate:
       rate === undefined
-        ? 64 * MIB
+        ? 32 * MIB
         : check.integer(rate, 'archive.rate (bytes a second)', 64 * 1024, most),
   };
 }

@@ -322,12 +322,15 @@ export class Archiver {
   /** One call of the store at a time: whatever hangs, nothing piles up behind it. */
   async #during<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const { environment, closing } = this.#host;
+    closing.throwIfAborted();
     const abort = new AbortController();
-    const signal = AbortSignal.any([abort.signal, closing]);
+    const onClosing = (): void => abort.abort(closing.reason);
+    closing.addEventListener('abort', onClosing, { once: true });
     this.#call = { abort, movedAt: environment.now() };
     try {
-      return await unlessAborted(work(signal), closing);
+      return await unlessAborted(work(abort.signal), closing);
     } finally {
+      closing.removeEventListener('abort', onClosing);
       this.#call = undefined;
     }
   }

@@ -40,7 +40,7 @@ export const objectFormat = {
   trailerBytes: 64,
   blockHeaderBytes: 12,
   /** What is written; a reader takes any from the least to the most. */
-  blockBytes: 256 * 1024,
+  blockBytes: 1024 * 1024,
   leastBlockBytes: 4096,
   mostBlockBytes: 1024 * 1024,
 } as const;

@@ -4,8 +4,8 @@ import { type BatchHead, BatchWalk } from './batch_walk.js';
 import type { SegmentFacts } from './object_format.js';
 
 const block = 4096;
-/** Bytes read at once; more where a single batch is longer. */
-const chunkBytes = 1024 * 1024;
+/** Bytes read at once; more where a single batch is longer, fewer where segments are smaller. */
+const chunkBytes = 4 * 1024 * 1024;
 
 export interface SegmentSourceHost {
   readonly native: Pick<NativeLog, 'info' | 'readInto' | 'locate'>;
@@ -35,7 +35,8 @@ export class SegmentSource {
   constructor(host: SegmentSourceHost) {
     this.#host = host;
     this.#info = host.native.info();
-    this.#buffer = host.allocateAligned(chunkBytes);
+    const { segmentBytes } = this.#info;
+    this.#buffer = host.allocateAligned(Math.min(chunkBytes, segmentBytes));
   }
 
   /** The engine is not called any more when it resolves: whoever reads on is refused. */
