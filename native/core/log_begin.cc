@@ -64,7 +64,7 @@ void Log::store_beginning(const Chain& start, const History& history) {
       start_lsn_ = start.lsn;
       if (term_may_follow(term_, last)) term_ = last;
     }
-    // The rule in force stays: what was acknowledged under it is still for its members to tell. That
+    // The rule in force stays: what was acknowledged under it is for its members to tell yet. That
     // of an earlier term goes with the records of that term (refresh_control).
     refresh_control(control);
     control.start_position = start.position;
