@@ -64,8 +64,8 @@ void Log::store_beginning(const Chain& start, const History& history) {
       start_lsn_ = start.lsn;
       if (term_may_follow(term_, last)) term_ = last;
     }
-    // It was of records that are not there any more.
-    control.forget_rule();
+    // The rule in force stays: what was acknowledged under it is for its members to tell yet. That
+    // of an earlier term goes with the records of that term (refresh_control).
     refresh_control(control);
     control.start_position = start.position;
     control.start_lsn = start.lsn;

@@ -198,6 +198,25 @@ TEST(ALogDoesNotBeginWhereItReachesNorElsewhereThanASegmentDoes) {
   check_follows(standby, source);
 }
 
+TEST(ALogThatBeginsLaterIsPromotedByTheRuleThatItKnew) {
+  Source source = make_source(false);
+  auto files = std::make_shared<MemoryFileSystem>();
+  Rule rule;
+  rule.level = CommitLevel::kRemoteFlush;
+  rule.standbys = "ANY 1 (b, c)";
+  rule.members = {Id{1}, Id{2}};
+  {
+    Owner standby(source.options, files);
+    receive(standby, source, source.start_of(1).position + 3000);
+    standby->store_rule(rule);
+    Chain start = source.start_of((source.end() - 1) / source.segment_bytes);
+    standby->begin_at(start, source.before(start.position));
+    CHECK(standby->control().rule && *standby->control().rule == rule);
+  }
+  Owner again(source.options, files);
+  CHECK(again->control().rule && *again->control().rule == rule);
+}
+
 TEST(APrimaryDoesNotBeginElsewhere) {
   Source source = make_source(false);
   LogOptions options = small_options("q");

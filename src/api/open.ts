@@ -95,7 +95,8 @@ async function seeded({ driver, snapshots, native, options }: LogCore): Promise<
   if (snapshots === undefined || !(driver instanceof StandbyDriver)) return;
   const { signal } = options;
   const isEmpty = native.state[State.CLOSED_POSITION] === firstPosition;
-  if (isEmpty) await driver.connected(signal);
+  // Where trying again does not help, there is nothing to wait for.
+  if (isEmpty || snapshots.seeding.awaited !== undefined) await driver.connected(signal);
   await snapshots.seeding.reached(signal);
 }
 

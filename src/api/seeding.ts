@@ -43,10 +43,15 @@ export class Seeding implements Seeder {
     return lsn === undefined ? null : { phase: 'log', lsn, bytes: 0, totalBytes: 0 };
   }
 
-  /** Whether what it has of the log may go for it: nothing, or the owner said so. */
+  /**
+   * Whether what it has of the log may go for it: nothing, or what is of no use without more, or
+   * the owner said so. Not of an old primary, which judges first what it alone has.
+   */
   get isAllowed(): boolean {
     const { native, options } = this.#core;
-    return options.reseed === 'auto' || native.state[State.CLOSED_POSITION] === firstPosition;
+    if (native.info().role !== 'standby') return false;
+    const isEmpty = native.state[State.CLOSED_POSITION] === firstPosition;
+    return options.reseed === 'auto' || isEmpty || this.awaited !== undefined;
   }
 
   /** The LSN that the log has to reach before there is state for it; undefined: it has. */

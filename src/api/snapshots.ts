@@ -548,7 +548,10 @@ export class Snapshots {
     const kept = this.#kept();
     if (kept.length < this.#options.keep) return taken;
     try {
-      await this.#shelf.keepOnly(kept);
+      // One that this node was just given: its log may be about to begin with it.
+      const last = this.#core.native.state[State.CLOSED_LSN] ?? 0;
+      const given = this.#shelf.entries.filter(({ header }) => (header?.lsn ?? 0) > last);
+      await this.#shelf.keepOnly([...kept, ...given]);
     } catch (error) {
       const why = `older snapshots could not be removed: ${(error as Error).message}`;
       news.tell('warn', 'snapshot', why, {});

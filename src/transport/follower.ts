@@ -209,9 +209,9 @@ export class Follower implements PrimaryLinkHost {
     this.#link?.drop(new WalError('WAL_CLOSED', reason));
     return () => {
       this.#held -= 1;
-      if (this.#held === 0 && this.#link === undefined && this.#retryTimer === undefined) {
-        this.#seek();
-      }
+      const isIdle = this.#link === undefined && this.#retryTimer === undefined;
+      // What ends a seeding comes before anything else is followed: `notSeeded`.
+      if (this.#held === 0 && isIdle && !this.#seeds.isUnderWay) this.#seek();
     };
   }
 
@@ -487,7 +487,7 @@ export class Follower implements PrimaryLinkHost {
     const final = !isSeeded && this.#needsOperator(error);
     this.#options.events.onDisconnected?.({ code, reason: message, final });
     if (this.native.state[State.FAILED] !== 0) this.#fail(ownFailure(this.native));
-    else if (isSeeded) void this.#seeds.take(this.target);
+    else if (isSeeded) this.#seeds.take(this.target);
     else if (error.code === 'WAL_COMMITTED_LOST') this.#fail(error);
     else this.#retry(error);
   }
@@ -511,6 +511,7 @@ export class Follower implements PrimaryLinkHost {
     if (how === 'leave') this.#contact.store();
     this.#flushWaits?.resolve();
     this.#wakeAll();
+    await this.#seeds.ended();
     await this.#busy.catch(() => undefined);
     this.#waits.rejectAll(new WalError('WAL_CLOSED', 'the standby stopped following'));
   }
@@ -549,9 +550,9 @@ export class Follower implements PrimaryLinkHost {
   async #begin(beginning: Beginning, seeder: Seeder): Promise<void> {
     const { start, crc, history } = beginning;
     this.#requireFollowing();
-    this.#requireFree();
     await this.#flushed(this.#closed().position);
     this.#requireFollowing();
+    this.#requireFree();
     await this.native.beginAt(start.position, start.lsn, crc, history);
     const { term } = this.native.info();
     if (compareTerms(term, this.#storedTerm) === 'newer') this.#storedTerm = term;
@@ -627,6 +628,7 @@ export class Follower implements PrimaryLinkHost {
     this.#reason = error.message;
     this.environment.clearTimer(this.#retryTimer);
     this.environment.clearTimer(this.#tickTimer);
+    this.#seeds.abort(error);
     this.#link?.drop(error);
     this.#flushWaits?.resolve();
     this.#wakeAll();

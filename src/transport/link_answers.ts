@@ -23,9 +23,14 @@ export interface AnswerHost<Link> extends RangeHost, SeedGiverHost {
   /** One more of those that repair a copy; false: there are as many as can be. */
   beginFetch(link: Link): boolean;
   endFetch(): void;
-  /** One more of those that are given a snapshot; false: there are as many as can be. */
-  beginSeed(link: Link): boolean;
-  endSeed(): void;
+  /** Why nobody is fed now; undefined: who comes is. */
+  refusal(): WalError | undefined;
+  /**
+   * One more of those that are given a snapshot, in the place of an earlier connection of the same
+   * node; false: there are as many as can be.
+   */
+  beginSeed(link: Link, nodeId: string): boolean;
+  endSeed(link: Link): void;
 }
 
 /** How long a peer may take nothing of a snapshot, as a multiple of `dead`. */
@@ -56,11 +61,17 @@ export async function answerSeed<Link extends AskingLink>(
   host: AnswerHost<Link>,
   ask: SeedAsk,
 ): Promise<void> {
-  if (!host.beginSeed(link)) {
+  // Who is fenced, or follows nobody, may have what no primary has.
+  const refusal = host.refusal();
+  if (refusal !== undefined) {
+    link.refuse(refusal.code, refusal.message);
+    return;
+  }
+  if (!host.beginSeed(link, ask.nodeId)) {
     link.refuse('WAL_PEER_REFUSED', 'the peer seeds as many standbys as it can');
     return;
   }
-  onceClosed(link.socket, () => host.endSeed());
+  onceClosed(link.socket, () => host.endSeed(link));
   await answered(link, async () => {
     await giveSeed(host, ask, link.socket, stallTimes * host.timing.dead);
     if (!link.isOver) link.finish('it got a snapshot', host.timing.dead);

@@ -38,20 +38,25 @@ export async function giveSeed(
   stallMs: number,
 ): Promise<void> {
   requireSameLog(host, ask);
-  const { seeds } = host;
-  // Before it is looked up how far the log reaches back.
-  const claim = host.native.retain(0);
   let file: SeedFile | undefined;
+  let offer: SeedOffer | undefined;
   try {
-    file = await seeds?.open(ask.have);
-    if (file === undefined) throw nothingToGive(seeds);
-    const offer = await offerOf(host, ask, file);
-    host.holdForSeed(ask.nodeId, offer.start.position);
-    if (!socket.writable) return;
+    // Before it is looked up how far the log reaches back. However slowly a peer takes what it is
+    // sent, it holds no more than `holdForSeed` lets it.
+    const claim = host.native.retain(0);
+    try {
+      file = await host.seeds?.open(ask.have);
+      if (file === undefined) throw nothingToGive(host.seeds);
+      offer = await offerOf(host, ask, file);
+      // The role may be over by then: nobody would let go of it.
+      if (!socket.writable) return;
+      host.holdForSeed(ask.nodeId, offer.start.position);
+    } finally {
+      host.native.release(claim);
+    }
     socket.write(encodeSeedOffer(offer));
     await sendFile(host, file, offer.from, socket, stallMs);
   } finally {
-    host.native.release(claim);
     await file?.close();
   }
 }
@@ -146,6 +151,8 @@ function write(
 const shareOfThread = 0.15;
 /** From so many milliseconds on it is paused: a timer takes about one. */
 const leastPauseMs = 2;
+/** A thread that stood still once does not hold it up for longer: the standby would give it up. */
+const mostPauseMs = 1000;
 
 /** Holds up the sending, so that what is committed meanwhile has priority, and to its rate. */
 class Pace {
@@ -180,7 +187,8 @@ class Pace {
       this.#seen = appended;
     }
     const late = this.#rate === 0 ? 0 : this.#since + (this.#sent * 1000) / this.#rate - now;
-    const due = Math.max(this.#due, late);
+    this.#due = Math.min(this.#due, mostPauseMs);
+    const due = Math.min(Math.max(this.#due, late), mostPauseMs);
     if (due < leastPauseMs) return;
     await pause(this.#environment, due, undefined);
     this.#due -= this.#environment.now() - now;

@@ -33,6 +33,7 @@ export class SeedTaker {
   readonly #seeder: Seeder | undefined;
   readonly #host: SeedTakerHost;
   #ending: AbortController | undefined;
+  #taking: Promise<void> | undefined;
 
   constructor(seeder: Seeder | undefined, host: SeedTakerHost) {
     this.#seeder = seeder;
@@ -43,12 +44,27 @@ export class SeedTaker {
     return this.#seeder?.isAllowed === true;
   }
 
+  /** Nothing is to be followed as long as it is: it may replace the log. */
+  get isUnderWay(): boolean {
+    return this.#taking !== undefined;
+  }
+
   /** Ends the one that is under way: `notSeeded` is told so. */
   abort(reason: Error): void {
     this.#ending?.abort(reason);
   }
 
-  async take(target: DialTarget): Promise<void> {
+  /** Resolves when none is under way: no file is written, and no socket open, for it. */
+  async ended(): Promise<void> {
+    await this.#taking;
+  }
+
+  /** While none is under way. */
+  take(target: DialTarget): void {
+    this.#taking = this.#take(target);
+  }
+
+  async #take(target: DialTarget): Promise<void> {
     const seeder = this.#seeder!;
     const ending = new AbortController();
     this.#ending = ending;
@@ -56,11 +72,17 @@ export class SeedTaker {
       const beginning = await seeder.fetch(target, ending.signal);
       ending.signal.throwIfAborted();
       await this.#host.begin(beginning, seeder);
-      this.#ending = undefined;
-      this.#host.seeded();
     } catch (error) {
-      this.#ending = undefined;
+      this.#end();
       this.#host.notSeeded(error);
+      return;
     }
+    this.#end();
+    this.#host.seeded();
+  }
+
+  #end(): void {
+    this.#ending = undefined;
+    this.#taking = undefined;
   }
 }

@@ -119,7 +119,8 @@ export class StandbyLinks implements StandbyLinkHost, DoorKeeper {
   #sessions = 0;
   #rejected = 0;
   #fetches = 0;
-  #seeding = 0;
+  /** By the id of the node that is given a snapshot. */
+  readonly #seeding = new Map<string, StandbyLink>();
 
   constructor(options: LinksOptions) {
     this.#options = options;
@@ -308,15 +309,18 @@ export class StandbyLinks implements StandbyLinkHost, DoorKeeper {
     this.#fetches -= 1;
   }
 
-  beginSeed(link: StandbyLink): boolean {
-    if (this.#seeding >= maxSeeds) return false;
-    this.#seeding += 1;
+  beginSeed(link: StandbyLink, nodeId: string): boolean {
+    const before = this.#seeding.get(nodeId);
+    if (before === undefined && this.#seeding.size >= maxSeeds) return false;
+    this.#seeding.set(nodeId, link);
+    // The network may have lost it without a word.
+    before?.drop('the standby has a newer connection');
     this.served(link);
     return true;
   }
 
-  endSeed(): void {
-    this.#seeding -= 1;
+  endSeed(link: StandbyLink): void {
+    for (const [nodeId, each] of this.#seeding) if (each === link) this.#seeding.delete(nodeId);
   }
 
   get seeds(): SeedShelf | undefined {
