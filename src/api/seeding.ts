@@ -1,5 +1,5 @@
 import { type Place, State } from '../native/native_log.js';
-import { firstPosition, forkPoint } from '../replication/history.js';
+import { compareTerms, firstPosition, forkPoint, showTerm } from '../replication/history.js';
 import type { DialTarget } from '../transport/dial.js';
 import { fetchSeed } from '../transport/fetch_seed.js';
 import type { Beginning, Seeder } from '../transport/seed_taker.js';
@@ -128,7 +128,12 @@ export class Seeding implements Seeder {
   /** What goes is the beginning of what comes: all of it is in the snapshot. */
   #requireContinued(offer: SeedOffer): void {
     const end = this.#end;
-    const { history } = this.#core.native.info();
+    const { history, term } = this.#core.native.info();
+    const order = compareTerms(offer.term, term);
+    if (order === 'older' || order === 'split') {
+      const known = `this standby knows ${showTerm(term)}`;
+      throw new WalError('WAL_FENCED', `the peer is of term ${showTerm(offer.term)}, ${known}`);
+    }
     if (end.position === firstPosition) return;
     const fork = forkPoint({ history: offer.history, end: offer.start }, { history, end });
     if (fork?.position === end.position) return;

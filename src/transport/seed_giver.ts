@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { WalError } from '../api/errors.js';
-import { type NativeLog, State } from '../native/native_log.js';
+import { type NativeLog, State, type Term } from '../native/native_log.js';
 import { firstPosition } from '../replication/history.js';
 import type { NodeIdentity } from '../replication/identity.js';
 import { maxProtocol } from '../wire/message_type.js';
@@ -20,6 +20,8 @@ export interface SeedGiverHost {
   readonly native: NativeLog;
   readonly environment: Environment;
   readonly identity: NodeIdentity;
+  /** Of those that are fed. */
+  readonly term: Term;
   /** undefined: the node has no snapshots. */
   readonly seeds: SeedShelf | undefined;
   /** The log from `position` on is kept for this node, until it follows or for a while. */
@@ -71,11 +73,14 @@ function requireSameLog({ identity }: SeedGiverHost, ask: SeedAsk): void {
 }
 
 function nothingToGive(seeds: SeedShelf | undefined): WalError {
+  if (seeds === undefined) {
+    const text = 'the peer keeps no snapshots of its state: it was opened without `snapshot`';
+    return new WalError('WAL_LSN_GONE', text);
+  }
+  // It may have one later.
   const text =
-    seeds === undefined
-      ? 'the peer keeps no snapshots of its state: it was opened without `snapshot`'
-      : 'the peer has no good snapshot of its state yet: take one there with `log.snapshot()`';
-  return new WalError('WAL_LSN_GONE', text);
+    'the peer has no good snapshot of its state yet: take one there with `log.snapshot()`';
+  return new WalError('WAL_PEER_REFUSED', text);
 }
 
 async function offerOf(host: SeedGiverHost, ask: SeedAsk, file: SeedFile): Promise<SeedOffer> {
@@ -90,6 +95,7 @@ async function offerOf(host: SeedGiverHost, ask: SeedAsk, file: SeedFile): Promi
   const { lsn, crc } = await native.placeAt(position);
   const isSame = ask.have !== undefined && isSameSnapshot(ask.have, file.id);
   return {
+    term: host.term,
     start: { position, lsn },
     crc,
     history: history.filter((entry) => entry.position < position),

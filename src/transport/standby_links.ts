@@ -323,6 +323,10 @@ export class StandbyLinks implements StandbyLinkHost, DoorKeeper {
     for (const [nodeId, each] of this.#seeding) if (each === link) this.#seeding.delete(nodeId);
   }
 
+  get term(): Term {
+    return this.#owner.term();
+  }
+
   get seeds(): SeedShelf | undefined {
     return this.#options.seeds;
   }

@@ -58,6 +58,8 @@ export interface SnapshotId {
 }
 
 export interface SeedOffer {
+  /** Of the peer: one that is older than what the standby knows has been replaced. */
+  readonly term: Term;
   /** The first batch of a segment: where the log is to begin, and the last LSN before it. */
   readonly start: Place;
   /** crc of the batch that ends there. */
@@ -111,6 +113,7 @@ export function decodeSeedAsk(bytes: Uint8Array, start: number, end: number): Se
 
 export function encodeSeedOffer(offer: SeedOffer): Uint8Array {
   const fields = begin(MessageType.SEED_OFFER, maxMessageBytes);
+  putTerm(fields, offer.term);
   putPlace(fields, offer.start);
   fields.u32(offer.crc);
   putHistory(fields, offer.history);
@@ -130,6 +133,7 @@ export function decodeSeedOffer(bytes: Uint8Array, start: number, end: number): 
   }
   const fields = open(bytes, start, stop);
   const offer = {
+    term: getTerm(fields),
     start: getPlace(fields),
     crc: fields.u32(),
     history: getHistory(fields),

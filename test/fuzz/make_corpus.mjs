@@ -84,7 +84,7 @@ const messages = {
     ...{ end: { position: 4096, lsn: 0 }, have: { lsn: 40, term, takenAt: 9, bytes: 200 } },
   }),
   seed_offer: seed.encodeSeedOffer({
-    ...{ start: place, crc: 9, history, fileBytes: 400, from: 200 },
+    ...{ term, start: place, crc: 9, history, fileBytes: 400, from: 200 },
     snapshot: { lsn: 40, term, takenAt: 9 },
   }),
   seed_piece: filled(16 + 40, (bytes) => seed.putSeedPiece(bytes, 200, 40, true)),

@@ -48,6 +48,7 @@ function giver(onOpen: () => void, reading: Promise<void>) {
   const host = {
     ...{ native, seeds, environment: processEnvironment, identity: { logId, salt } },
     holdForSeed: (_: string, position: number) => held.push(position),
+    term: { epoch: 1, opener: 'e'.repeat(32), incarnation: 1 },
   } as unknown as SeedGiverHost;
   return { host, claims, held };
 }

@@ -19,6 +19,7 @@ const ask: SeedAsk = {
   have: { ...snapshot, bytes: 2 ** 41 },
 };
 const offer = {
+  term,
   start: { position: 2 ** 42 + 4096, lsn: 2 ** 32 },
   crc: 0xffff_ffff,
   history: [{ epoch: 1, opener: id('b'), incarnation: 1, position: 4096, lsn: 0 }],
