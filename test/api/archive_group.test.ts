@@ -188,4 +188,39 @@ describe('after a failover', () => {
     await old.close();
     await expectArchived(store, logId, dirB);
   });
+
+  it('a primary that is fenced while it runs, and cut, archives the new history', async () => {
+    const store = new MemoryStore();
+    const { a, b } = await pair({ a: store });
+    await grow(a, 2);
+    await hasAll(b, a);
+    await b.close();
+    await grow(a, 5);
+    const before = await allArchived(a);
+    const newer = await openLog({
+      ...{ dir: b.dir, name: 'b', follow: { port: 1 }, listen: { port: 0 } },
+    });
+    await newer.promote({ ...stopped, force: true });
+    await grow(newer, 6);
+    // Somebody who follows the new one comes to a.
+    const teller = await openLog({ name: 'c', follow: following(newer) });
+    await teller.connected();
+    await teller.close();
+    const again = openLog({ dir: teller.dir, name: 'c', follow: following(a) });
+    await until(() => a.status().role === 'fenced', 'a is fenced');
+    await (await again).close();
+    expect(archiveOf(a).state).toBe('paused');
+    await a.rejoin({ follow: following(newer), rejoin: 'auto' });
+    await a.connected();
+    await hasAll(a, newer);
+    const after = await allArchived(a);
+    expect(after).toMatchObject({ firstLsn: 1, gap: null, error: null });
+    expect(after.archivedLsn).toBeGreaterThan(before.archivedLsn! - 2 * perSegment);
+    const { logId } = newer.status();
+    const [dirA, dirB] = [a.dir, newer.dir];
+    await newer.close();
+    await a.close();
+    expect(await expectArchived(store, logId, dirA)).toBeGreaterThanOrEqual(8);
+    expect(await expectArchived(store, logId, dirB)).toBeGreaterThanOrEqual(8);
+  });
 });
