@@ -3,7 +3,7 @@ import type { Rebuild } from '../../src/index.js';
 import { TcpProxy } from '../helpers/proxy.js';
 import { codeOf, type openLog, until } from './helpers.js';
 import { following, pair, promoted, rejoin } from './rejoin_nodes.js';
-import { Ledger, snapshotsOf } from './snapshot_ledger.js';
+import { Ledger, names, snapshotsOf } from './snapshot_ledger.js';
 
 const auto = { rejoin: 'auto' } as const;
 
@@ -63,6 +63,9 @@ describe('a snapshot above a cut', () => {
     const after = new Ledger();
     const again = await rejoin(dir, b, { ...auto, snapshot: after.snapshot });
     expect(after.loads).toEqual([1]);
+    // For good: a history forgets its oldest terms.
+    expect(snapshotsOf(again).map(({ lsn }) => lsn)).toEqual([1]);
+    expect(names(again).some((name) => /^0{15}3-.*\.snapshot\.foreign$/.test(name))).toBe(true);
     again.apply({}, after.apply);
     await again.waitFor(last);
     expect(after.lines).toEqual(['1', ...its]);

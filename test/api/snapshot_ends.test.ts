@@ -132,6 +132,38 @@ describe('an opening', () => {
     expect(after.lines).toEqual(lines);
   });
 
+  it('sets aside what lies past the end of a standby that was put back to the past', async () => {
+    const both = await pair();
+    await both.a.appendAndCommit('1');
+    await until(() => both.b.status().flushLsn === 1, 'b has it');
+    await both.a.close();
+    const { dir } = both.b;
+    await both.b.close();
+    const backup = freshDir();
+    cpSync(dir, backup, { recursive: true, filter: (path) => !path.endsWith('.sock') });
+    const options = { dir, name: 'b', follow: { port: 1 } };
+    const lost = await openLog({ ...options, snapshot: new Ledger().snapshot });
+    const { term } = await lost.promote({ primaryStopped: true, force: true });
+    for (const text of ['lost', 'too']) await lost.appendAndCommit(text);
+    await lost.snapshot({ lsn: 3 });
+    await lost.close();
+    cpSync(backup, dir, { recursive: true });
+
+    const restored = await openLog({ ...options, snapshot: new Ledger().snapshot });
+    // The same one, of other records.
+    expect((await restored.promote({ primaryStopped: true, force: true })).term).toEqual(term);
+    for (const text of ['other', 'two', 'three']) await restored.appendAndCommit(text);
+    expect(snapshotsOf(restored)).toEqual([]);
+    expect(names(restored)).toEqual([expect.stringMatching(/^0{15}3-.*\.snapshot\.foreign$/)]);
+    await restored.close();
+    const last = new Ledger();
+    const again = await openLog({ dir, name: 'b', snapshot: last.snapshot });
+    expect(last.loads).toEqual([]);
+    again.apply({}, last.apply);
+    await again.waitFor(4);
+    expect(last.lines).toEqual(['1', 'other', 'two', 'three']);
+  });
+
   it('sets aside what lies past the end of a log that was put back to the past', async () => {
     const ledger = new Ledger();
     const log = await openLog({ ...small, snapshot: ledger.snapshot });
