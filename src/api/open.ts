@@ -17,6 +17,7 @@ import { claimToOpen } from './claims.js';
 import { LogCore } from './core.js';
 import { demote } from './demote.js';
 import { WalError } from './errors.js';
+import { cutShortByClose } from './failure.js';
 import { fencedError } from './fenced_driver.js';
 import { follow, followAgain } from './follow.js';
 import { claimForArchive } from './log_archive.js';
@@ -130,10 +131,18 @@ function withOwnProperties(native: NativeLog): NativeLog {
 }
 
 async function abandon(native: NativeLog, core: LogCore | undefined): Promise<void> {
-  core?.appender.abandon();
-  await core?.closeDriver();
-  if (core !== undefined) core.state = 'closed';
-  await core?.archive?.close();
+  if (core !== undefined) {
+    core.appender.abandon();
+    // A standby may be taking over, or be fenced, as long as the state is loaded.
+    core.state = 'closing';
+    core.rebuild.close();
+    core.closing.abort(cutShortByClose());
+    core.moved.rejectAll(cutShortByClose());
+    await core.roleChange;
+    await core.closeDriver();
+    core.state = 'closed';
+    await core.archive?.close();
+  }
   await core?.retention?.close();
   await native.close().catch(() => undefined);
   core?.closed();

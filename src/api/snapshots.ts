@@ -69,6 +69,7 @@ export class Snapshots {
   #stale: { readonly lsn: number; readonly text: string } | undefined;
   #isLoading = false;
   #isFirstLoaded = false;
+  #isReady = false;
   #isStarting = false;
   #busy: { readonly lsn: number; readonly cut: AbortController } | undefined;
   #work: Promise<unknown> | undefined;
@@ -86,10 +87,15 @@ export class Snapshots {
     return this.#loaded;
   }
 
+  /** The state that the log opens with is there. */
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
   /** Looks for those that there are: once, before the log has a role. */
   async find(): Promise<void> {
     await this.#shelf.find(true);
-    await this.#setAsideForeign();
+    await this.#setAsidePastTheEnd();
   }
 
   /** Once, as long as the log opens. Throws WAL_SNAPSHOT_MISSING where the state cannot be had. */
@@ -97,23 +103,34 @@ export class Snapshots {
     if (this.#isFirstLoaded) return;
     this.#isFirstLoaded = true;
     await this.#exclusively(() => this.#load(signal, { isFirst: true }));
+    this.#isReady = true;
   }
 
   /**
-   * What a primary had counted was flushed: where its log ends before that, the directory was put
-   * back to the past, and the records that come there now are others.
+   * What had counted was flushed: where the log ends before that, it was cut, or the directory was
+   * put back to the past. The records that come there now are others, and may be of a term that is
+   * called the same: of a primary that is opened again, of a standby that is promoted again. But
+   * for the one that a standby was given to begin with, and is promoted by nobody without.
    */
-  async #setAsideForeign(): Promise<void> {
-    const { info, native, news } = this.#core;
-    if (info.role !== 'primary') return;
+  async #setAsidePastTheEnd(): Promise<void> {
+    const { info, native } = this.#core;
     const last = native.state[State.CLOSED_LSN] ?? 0;
-    const foreign = this.#shelf.entries.filter(
-      ({ header }) => header?.logId === info.logId && header.lsn > last,
+    // What cannot be read now may be read later.
+    const isOurs = ({ header }: SnapshotEntry): boolean =>
+      header === undefined || header.logId === info.logId;
+    const awaited = info.role === 'standby' ? this.awaited(last) : undefined;
+    const past = this.#shelf.entries.filter(
+      (each) => isOurs(each) && shown(each).lsn > last && each.header?.lsn !== (awaited ?? 0),
     );
-    await this.#shelf.setAside(foreign);
-    for (const entry of foreign) {
-      const text = `snapshot of LSN ${shown(entry).lsn} is set aside: the log ends with ${last}`;
-      news.tell('warn', 'snapshot', text, { ...shown(entry), file: `${entry.path}.foreign` });
+    await this.#setAside(past, `the log ends with LSN ${last}`);
+  }
+
+  async #setAside(entries: readonly SnapshotEntry[], reason: string): Promise<void> {
+    await this.#shelf.setAside(entries);
+    for (const entry of entries) {
+      const text = `the snapshot of LSN ${shown(entry).lsn} is set aside: ${reason}`;
+      const where = { ...shown(entry), file: `${entry.path}.foreign` };
+      this.#core.news.tell('warn', 'snapshot', text, where);
     }
   }
 
@@ -145,7 +162,7 @@ export class Snapshots {
   async load(signal?: AbortSignal): Promise<Snapshot | undefined> {
     const core = this.#core;
     // One that was under way at a cut ends first: whoever rebuilds cannot know of it.
-    while (this.#work !== undefined && core.rebuild.pending !== null) {
+    while (this.#work !== undefined && this.#isAfterCut) {
       const ends = [core.closing.signal, ...(signal === undefined ? [] : [signal])];
       await unlessAborted(
         this.#work.catch(() => undefined),
@@ -156,6 +173,11 @@ export class Snapshots {
       throw new TypeError('the log has an applier, which goes on: await its stop() first');
     }
     return this.#exclusively(() => this.#load(signal, { isFirst: false }));
+  }
+
+  /** State is to be rebuilt, or what is under way is of records that went. */
+  get #isAfterCut(): boolean {
+    return this.#core.rebuild.pending !== null || this.#busy?.cut.signal.aborted === true;
   }
 
   take(options: unknown): Promise<Snapshot> {
@@ -268,8 +290,14 @@ export class Snapshots {
       const entry = this.#shelf.entries.find((each) => each.name === name);
       if (entry === undefined) continue;
       const reason = this.#whyNot(entry);
-      if (reason !== null) this.#skipped(entry, (await this.#damageOf(entry, signal)) ?? reason);
-      else {
+      if (reason !== null) {
+        const damage = await this.#damageOf(entry, signal);
+        this.#skipped(entry, damage ?? reason);
+        // The history forgets its oldest terms, and could not tell for ever.
+        if (isFirst && damage === undefined && this.#isReplaced(entry)) {
+          await this.#setAside([entry], reason);
+        }
+      } else {
         const failed = await this.#loadOne(entry, signal);
         if (failed === undefined) return this.#noteLoaded(entry);
         half = failed.isCalled ? failed.error : half;
@@ -384,6 +412,12 @@ export class Snapshots {
     if (header.lsn + 1 < first) return `the log begins with LSN ${first}`;
     if (isOfHistory(header, native.info().history)) return null;
     return 'a new primary has other records there';
+  }
+
+  #isReplaced({ header }: SnapshotEntry): boolean {
+    const { native, info } = this.#core;
+    if (header === undefined || header.logId !== info.logId) return false;
+    return !isOfHistory(header, native.info().history);
   }
 
   #kept(): readonly SnapshotEntry[] {

@@ -4,7 +4,7 @@ export const snapshots = [
     name: 'no_rebuild_while_one_is_taken',
     like: 'a cut while a snapshot is taken fails the log: its state cannot be loaded again',
     file: 'src/api/snapshots.ts',
-    find: 'while (this.#work !== undefined && core.rebuild.pending !== null) {',
+    find: 'while (this.#work !== undefined && this.#isAfterCut) {',
     replace: 'while (this.#work !== undefined && core.rebuild.pending === undefined) {',
     tests: 'test/api/snapshot_ends.test.ts',
   },
