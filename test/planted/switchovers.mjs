@@ -115,6 +115,22 @@ export const switchovers = [
     tests: 'test/replication/candidacy.test.ts',
   },
   {
+    name: 'back_alone_without_asking',
+    like: 'a demoted primary that went on alone takes those that were away for told',
+    file: 'src/replication/candidacy.ts',
+    find: 'if (rule.degraded && !isOwn) {',
+    replace: 'if (rule.degraded && isOwn) return [];\n  if (rule.degraded) {',
+    tests: 'test/replication/candidacy.test.ts',
+  },
+  {
+    name: 'opens_alone_without_asking',
+    like: 'a primary that went on alone is opened again by the word of who need not know',
+    file: 'src/replication/candidacy.ts',
+    find: '!waitsForStandbys(rule)) return true;',
+    replace: '!waitsForStandbys(rule) || rule.degraded) return true;',
+    tests: 'test/replication/candidacy.test.ts',
+  },
+  {
     name: 'answer_lost_is_failure',
     like: 'a switchover whose answer is lost is told to have failed, and is made again',
     file: 'src/api/switchover.ts',
