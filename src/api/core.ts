@@ -333,7 +333,7 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
     const fork = { position: firstPosition, lsn: 0 };
     const seen = { latestSeenLsn: fork.lsn, lowestSeenLsn: fork.lsn };
     this.cuts = { count: this.cuts.count + 1, latest: fork, lowest: fork, ...seen };
-    this.applier?.cutAt(fork.lsn);
+    this.applier?.cutAt(0);
     this.moved.settle();
   }
 
