@@ -435,8 +435,8 @@ export class Log {
 
   /**
    * Says that no record below `lsn` is needed here any more: whole segments below it are
-   * recycled, as far as no reader and no standby needs them and they are committed; with `snapshot`,
-   * as far as it lies below all that are kept, and there are enough. Resolves when that is done.
+   * recycled, as far as no reader and no standby needs them and they are committed; with
+   * `snapshot`, below all that are kept, if there are enough. Resolves when that is done.
    */
   async trim(lsn: number): Promise<void> {
     const core = this.#core;
