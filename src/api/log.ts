@@ -419,8 +419,8 @@ export class Log {
 
   /**
    * Loads the newest good snapshot, as opening does: for state that has to be rebuilt (`rebuild`).
-   * null: there is none, and the log is whole. Not while an applier runs. Rejects with what `load`
-   * throws, the signal's reason, WAL_SNAPSHOT_MISSING, WAL_CLOSED; the state may be half of one then.
+   * null: there is none, and the log is whole. Not while an applier runs. Rejects, with maybe half a
+   * state there, with what `load` throws, the signal's reason, WAL_SNAPSHOT_MISSING, WAL_CLOSED.
    */
   async loadSnapshot(options?: WaitOptions): Promise<Snapshot | null> {
     const signal = waitSignal(options, 'loadSnapshot');
