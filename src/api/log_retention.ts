@@ -110,6 +110,8 @@ export class LogRetention {
     this.#ages?.note(core.driver.commit.position, core.environment.now());
     await this.slots.tick();
     if (!this.#mayGoOn) return;
+    // Which snapshot is good shows when one is loaded.
+    if (core.snapshots?.isReady === false) return;
     // An old primary may have to go back to before what it has committed itself.
     if (core.driver.role === 'fenced') return;
     // What its primary keeps for others a standby hears while it follows.

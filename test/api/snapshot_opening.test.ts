@@ -1,10 +1,11 @@
+import { readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import type { Logger, LogLine } from '../../src/api/logger.js';
 import type { SnapshotOptions } from '../../src/index.js';
 import { isPrimary, RefereedGroup } from './failover_nodes.js';
 import { anyOne } from './group_nodes.js';
-import { until } from './helpers.js';
+import { openLog, small, until } from './helpers.js';
 import { Ledger } from './snapshot_ledger.js';
 
 const ttlMs = 1500;
@@ -52,6 +53,42 @@ it('a standby is no candidate before its state is loaded', async () => {
   end(undefined);
   const b = await opening;
   await until(() => isPrimary(b), 'it takes the place of a');
+});
+
+it('a standby lets go of no log before its state is loaded', async () => {
+  const primary = await openLog({ ...small, name: 'p', listen: { port: 0 } });
+  const follow = { port: primary.status().listening!.port };
+  const ledger = new Ledger();
+  const { snapshot } = ledger;
+  const first = await openLog({ name: 's', follow, snapshot });
+  for (const lsn of [30, 60]) {
+    await ledger.write(primary, 30, 30_000);
+    await until(() => first.status().commitLsn === lsn, 'it has all');
+    await first.snapshot({ lsn });
+  }
+  await ledger.write(primary, 30, 30_000);
+  await first.close();
+  const { dir } = first;
+  const segments = (): string[] => readdirSync(dir).filter((name) => name.endsWith('.wal'));
+  const oldest = segments().sort()[0]!;
+  let end = (): void => undefined;
+  const ends = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  let isLoading = false;
+  const load: SnapshotOptions['load'] = () => {
+    isLoading = true;
+    return ends;
+  };
+  const retention = { bytes: 0 };
+  const opening = openLog({ dir, name: 's', follow, retention, snapshot: { ...snapshot, load } });
+  await until(() => isLoading, 'it loads');
+  await sleep(2500);
+  expect(segments()).toContain(oldest);
+  end();
+  const again = await opening;
+  await until(() => again.status().firstLsn > 1, 'it lets go of some');
+  expect(again.status().firstLsn).toBeLessThanOrEqual(31);
 });
 
 it('an opening whose load fails beside a group that goes on leaves nothing open', async () => {
