@@ -303,7 +303,7 @@ export class Member {
         try {
           lsn = log.append(data);
           this.lastLsn = lsn;
-          oracle.appendedAs(payload, lsn, epoch);
+          oracle.appendedAs(payload, lsn, epoch, this.name);
         } catch (error) {
           if (!(error instanceof WalError)) throw error;
           oracle.refused(payload);
@@ -333,7 +333,7 @@ export class Member {
     const payload = `${this.name}${life}.last.${this.#number++}`;
     const lsn = log.append(padded(payload, 0));
     this.lastLsn = lsn;
-    this.#host.oracle.appendedAs(payload, lsn, epoch);
+    this.#host.oracle.appendedAs(payload, lsn, epoch, this.name);
     const { level } = await log.commit(lsn);
     this.#host.acknowledged(this, { payload, lsn, level, isOwnLevel: false, epoch });
     return lsn;
