@@ -131,14 +131,20 @@ export class Member {
     this.#firstLsn = lsn;
   }
 
-  /** The process ends, in order: also one that is only opening its log. */
+  /** The process ends, in order, also one that is only opening its log; or its machine does. */
   async stop(): Promise<void> {
-    const { log } = this;
+    const { log, machine } = this;
     const opening = this.#opening;
     this.lost();
+    if (!machine.isOn) return;
+    let unheard = (): void => undefined;
+    const gone = new Promise<void>((resolve) => {
+      unheard = machine.atEnd(resolve);
+    });
     opening?.giveUp.abort();
-    await opening?.opening;
-    await log?.close().catch(() => undefined);
+    await Promise.race([opening?.opening, gone]);
+    await Promise.race([log?.close().catch(() => undefined), gone]);
+    unheard();
   }
 
   /** The process is gone. */
