@@ -162,7 +162,7 @@ export class Group implements MemberHost {
       this.#highestEpoch = epoch;
       if (epoch > 1) counts.promotions += 1;
     }
-    if (epoch < oracle.keptEpoch) return;
+    if (oracle.mayLack(epoch, member.name)) return;
     demand(
       last >= oracle.highestKept,
       () =>
@@ -180,7 +180,7 @@ export class Group implements MemberHost {
     oracle.settled(payload, 'acknowledged', isKept, epoch);
     if (level === 'off') return;
     this.counts.checks += 1;
-    oracle.acknowledgedIn(epoch, member.name);
+    oracle.acknowledgedIn(epoch, member.name, needsOthers);
     if (!isOwnLevel) this.#requireLease(member, lsn, epoch);
     const own = member.machine.disk.durable(dir, lsn);
     demand(

@@ -131,14 +131,20 @@ export class Member {
     this.#firstLsn = lsn;
   }
 
-  /** The process ends, in order: also one that is only opening its log. */
+  /** The process ends, in order, also one that is only opening its log; or its machine does. */
   async stop(): Promise<void> {
-    const { log } = this;
+    const { log, machine } = this;
     const opening = this.#opening;
     this.lost();
+    if (!machine.isOn) return;
+    let unheard = (): void => undefined;
+    const gone = new Promise<void>((resolve) => {
+      unheard = machine.atEnd(resolve);
+    });
     opening?.giveUp.abort();
-    await opening?.opening;
-    await log?.close().catch(() => undefined);
+    await Promise.race([opening?.opening, gone]);
+    await Promise.race([log?.close().catch(() => undefined), gone]);
+    unheard();
   }
 
   /** The process is gone. */
@@ -303,7 +309,7 @@ export class Member {
         try {
           lsn = log.append(data);
           this.lastLsn = lsn;
-          oracle.appendedAs(payload, lsn, epoch);
+          oracle.appendedAs(payload, lsn, epoch, this.name);
         } catch (error) {
           if (!(error instanceof WalError)) throw error;
           oracle.refused(payload);
@@ -333,7 +339,7 @@ export class Member {
     const payload = `${this.name}${life}.last.${this.#number++}`;
     const lsn = log.append(padded(payload, 0));
     this.lastLsn = lsn;
-    this.#host.oracle.appendedAs(payload, lsn, epoch);
+    this.#host.oracle.appendedAs(payload, lsn, epoch, this.name);
     const { level } = await log.commit(lsn);
     this.#host.acknowledged(this, { payload, lsn, level, isOwnLevel: false, epoch });
     return lsn;

@@ -41,6 +41,8 @@ export class Operator {
   #nextTry = 0;
   #ticks = 0;
   #past: unknown;
+  /** The last that led when the referee was put back. */
+  #ledBefore: Member | undefined;
   #seesToPast = false;
   #looksAfterPast = false;
   #refusal = '';
@@ -127,7 +129,10 @@ export class Operator {
     if (group.referee === undefined || this.#past === undefined || this.#seesToPast) return;
     group.isRefereePast = true;
     this.#seesToPast = true;
+    this.#ledBefore = this.#last;
+    const { epoch } = group.referee;
     group.referee.restore(this.#past);
+    group.oracle.forgets(group.referee.epoch, epoch);
     this.#simulation.after(ms, () => {
       this.#seeToPast().catch((error: unknown) => group.fail(error));
     });
@@ -180,14 +185,14 @@ export class Operator {
   /** It says what it would do, and by which word. */
   #answerAsks(): void {
     const { now } = this.#simulation;
-    const { members, plan, counts } = this.#group;
+    const { members, plan, counts, oracle } = this.#group;
     for (const member of members) {
       const status = member.isRunning ? member.log?.status() : undefined;
       const state = status?.rejoin;
       if (state === null && member.role === 'fenced') this.#bringBack(member);
       if (state?.state === 'waiting' && this.#isStuck()) this.#restartInOrder(member);
-      // Who has not heard of it takes the word of a referee that grants an epoch again.
-      if (state?.state === 'split' && !this.#group.isRefereePast) {
+      // An epoch that a referee forgot it may have granted again, to who has not heard of it.
+      if (state?.state === 'split' && !oracle.wasForgotten(status?.term.epoch ?? 0)) {
         throw new Violation(`a split: ${this.#group.describe()}`);
       }
       if (state?.state !== 'asks' && state?.state !== 'refused') {
@@ -336,11 +341,17 @@ export class Operator {
 
   // -- a referee of the past --
 
+  /** Of two that were granted one epoch it is the one who had it first: only that is acknowledged. */
+  get #ledLast(): Member | undefined {
+    const before = this.#ledBefore;
+    return before?.epoch === this.#last?.epoch ? before : this.#last;
+  }
+
   /** Who led goes on alone, by force where it has to be; then the others come back. */
   async #seeToPast(): Promise<void> {
     const { members, referee } = this.#group;
     const simulation = this.#simulation;
-    const last = this.#last ?? members[0]!;
+    const last = this.#ledLast ?? members[0]!;
     for (const { machine } of members) machine.resume();
     await Promise.all(members.map((member) => member.stop()));
     if (referee === undefined) return;

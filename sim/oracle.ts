@@ -9,6 +9,8 @@ export function demand(holds: boolean, what: () => string): asserts holds {
 
 interface Appended {
   readonly lsn: number;
+  /** By whom. */
+  readonly where: string;
   outcome: 'under way' | 'acknowledged' | 'refused' | 'unknown';
 }
 
@@ -25,29 +27,33 @@ export class Oracle {
   /** What was acknowledged as safe against the loss of the primary, by LSN. */
   readonly #kept = new Map<number, string>();
   #highestKept = 0;
-  /** In which something was acknowledged as safe. */
+  /** In which something was acknowledged as safe, and by whom. */
   #keptEpoch = 0;
-  /** Who acknowledged in an epoch. */
-  readonly #acknowledger = new Map<number, string>();
+  #keptBy = '';
+  /** Who acknowledged in an epoch, and who did so by the word of standbys. */
+  readonly #acknowledgers = new Map<number, Set<string>>();
+  readonly #confirmed = new Map<number, string>();
+  /** How often the referee has forgotten that it granted an epoch. */
+  readonly #forgotten = new Map<number, number>();
   appends = 0;
   acknowledged = 0;
   rebuilds = 0;
 
   /** A primary gave out this LSN. One that was replaced, and does not know, may give it too. */
-  appendedAs(payload: string, lsn: number, epoch: number): void {
+  appendedAs(payload: string, lsn: number, epoch: number, where: string): void {
     this.appends += 1;
     demand(!this.#appended.has(payload), () => `${payload} was appended twice`);
     demand(
-      lsn > this.#highestKept || epoch < this.#keptEpoch,
+      lsn > this.#highestKept || this.mayLack(epoch, where),
       () =>
         `${payload} was given LSN ${lsn}, and up to ${this.#highestKept} is acknowledged already`,
     );
-    this.#appended.set(payload, { lsn, outcome: 'under way' });
+    this.#appended.set(payload, { lsn, where, outcome: 'under way' });
   }
 
   refused(payload: string): void {
     demand(!this.#appended.has(payload), () => `${payload} has an LSN, and was refused`);
-    this.#appended.set(payload, { lsn: 0, outcome: 'refused' });
+    this.#appended.set(payload, { lsn: 0, where: '', outcome: 'refused' });
   }
 
   settled(
@@ -69,14 +75,48 @@ export class Oracle {
     );
     this.#kept.set(appended.lsn, payload);
     this.#highestKept = Math.max(this.#highestKept, appended.lsn);
-    this.#keptEpoch = Math.max(this.#keptEpoch, epoch);
+    if (epoch < this.#keptEpoch) return;
+    this.#keptEpoch = epoch;
+    this.#keptBy = appended.where;
   }
 
-  /** At most one node acknowledges in an epoch. */
-  acknowledgedIn(epoch: number, where: string): void {
-    const other = this.#acknowledger.get(epoch) ?? where;
-    demand(other === where, () => `${where} and ${other} acknowledge, both in epoch ${epoch}`);
-    this.#acknowledger.set(epoch, where);
+  /** Whether it was replaced and cannot know: what was acknowledged since it need not have. */
+  mayLack(epoch: number, where: string): boolean {
+    if (epoch !== this.#keptEpoch) return epoch < this.#keptEpoch;
+    return where !== this.#keptBy && this.wasForgotten(epoch);
+  }
+
+  /** The referee was put back: it may grant each epoch after `from` once more, up to `to`. */
+  forgets(from: number, to: number): void {
+    for (let epoch = from + 1; epoch <= to; epoch++) {
+      this.#forgotten.set(epoch, (this.#forgotten.get(epoch) ?? 0) + 1);
+    }
+  }
+
+  wasForgotten(epoch: number): boolean {
+    return this.#forgotten.has(epoch);
+  }
+
+  /**
+   * At most one node acknowledges in an epoch: one more, of its own disk alone, each time that the
+   * referee has forgotten the epoch, since who has seen no more than the referee was put back to
+   * cannot know (docs/failover.md). Standbys have stored whose epoch it is.
+   */
+  acknowledgedIn(epoch: number, where: string, byStandbys: boolean): void {
+    const all = this.#acknowledgers.get(epoch) ?? new Set();
+    this.#acknowledgers.set(epoch, all.add(where));
+    const most = 1 + (this.#forgotten.get(epoch) ?? 0);
+    demand(
+      all.size <= most,
+      () => `${[...all].join(' and ')} acknowledge, all in epoch ${epoch}, granted ${most} times`,
+    );
+    if (!byStandbys) return;
+    const other = this.#confirmed.get(epoch) ?? where;
+    demand(
+      other === where,
+      () => `standbys confirm what ${where} and ${other} acknowledge, both in epoch ${epoch}`,
+    );
+    this.#confirmed.set(epoch, where);
   }
 
   get highestKept(): number {

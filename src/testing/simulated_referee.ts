@@ -69,6 +69,12 @@ export class SimulatedReferee {
     return { nodeId, epoch: parseRecord('leader', leader.value).epoch, endsMs: lease.endsMs };
   }
 
+  /** Of the last grant, whoever holds the group now; 0: there was none. */
+  get epoch(): number {
+    const leader = this.#store.now.entries.get('leader');
+    return leader === undefined ? 0 : parseRecord('leader', leader.value).epoch;
+  }
+
   /** All that it knows, for `restore`. */
   backup(): unknown {
     return this.#store.backup();

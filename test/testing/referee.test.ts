@@ -90,7 +90,9 @@ describe('a simulated referee', () => {
     a.goOff('all');
     await sim.run(10_000);
     expect(other.status().role).toBe('primary');
+    expect(referee.epoch).toBe(2);
     referee.restore(past);
+    expect(referee.epoch).toBe(1);
     await sim.run(5000);
     expect(other.status().referee?.lease).not.toBe('held');
     expect(other.status().referee?.reason).toMatch(/does not know what it knew/);
