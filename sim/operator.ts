@@ -186,7 +186,10 @@ export class Operator {
       const state = status?.rejoin;
       if (state === null && member.role === 'fenced') this.#bringBack(member);
       if (state?.state === 'waiting' && this.#isStuck()) this.#restartInOrder(member);
-      if (state?.state === 'split') throw new Violation(`a split: ${this.#group.describe()}`);
+      // Who has not heard of it takes the word of a referee that grants an epoch again.
+      if (state?.state === 'split' && !this.#group.isRefereePast) {
+        throw new Violation(`a split: ${this.#group.describe()}`);
+      }
       if (state?.state !== 'asks' && state?.state !== 'refused') {
         this.#askedSince.delete(member);
         continue;
@@ -319,7 +322,9 @@ export class Operator {
     const mightBeBefore = this.#mayBeReplaced;
     this.#mayBeReplaced = true;
     const over = (error?: unknown): void => {
-      const isRefused = error !== undefined && member.life === life && member.role !== 'primary';
+      // One of which the disk failed may have stored that it is the primary, and open as it.
+      const isThere = member.life === life && member.isRunning && log.status().state === 'open';
+      const isRefused = error !== undefined && isThere && member.role !== 'primary';
       if (isRefused) this.#mayBeReplaced = mightBeBefore;
       else if (member !== this.#last) this.#unseen = member;
       this.#refusal = error === undefined ? '' : String((error as Error).message);

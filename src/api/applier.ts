@@ -67,6 +67,7 @@ export class RunningApplier implements Applier {
   #error: unknown;
   /** A batch past it, which is being applied, is of a history that was cut. */
   #bound = Number.POSITIVE_INFINITY;
+  #wasCut = false;
   #takenLsn: number;
   #isApplying = false;
   /** The end of the batch that is being applied, where somebody waits for it. */
@@ -105,6 +106,7 @@ export class RunningApplier implements Applier {
 
   /** The log was cut behind this record: what lies past it is not what was applied. */
   cutAt(lsn: number): void {
+    this.#wasCut = true;
     this.#bound = Math.min(this.#bound, lsn);
     this.#appliedLsn = Math.min(this.#appliedLsn, lsn);
   }
@@ -112,7 +114,8 @@ export class RunningApplier implements Applier {
   /** Where it has had a record past this one, which was cut: when it has ended over that. */
   async endOf(lsn: number): Promise<void> {
     const taken = Math.max(this.#takenLsn, this.#reader.sentLsn ?? 0);
-    if (taken > lsn) await this.done.catch(() => undefined);
+    // One that was begun since has had nothing of what went: it goes on.
+    if (this.#wasCut && taken > lsn) await this.done.catch(() => undefined);
   }
 
   /** Does this while no batch is being applied; the next one waits for what it returns. */

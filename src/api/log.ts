@@ -419,8 +419,8 @@ export class Log {
 
   /**
    * Loads the newest good snapshot, as opening does: for state that has to be rebuilt (`rebuild`).
-   * null: there is none, and the log is whole. Not while an applier runs. Rejects, with maybe half a
-   * state there, with what `load` throws, the signal's reason, WAL_SNAPSHOT_MISSING, WAL_CLOSED.
+   * null: there is none, and the log is whole. Not while an applier runs. Rejects with what `load`
+   * throws, the signal's reason, WAL_SNAPSHOT_MISSING, WAL_CLOSED.
    */
   async loadSnapshot(options?: WaitOptions): Promise<Snapshot | null> {
     const signal = waitSignal(options, 'loadSnapshot');
@@ -436,7 +436,7 @@ export class Log {
   /**
    * Says that no record below `lsn` is needed here any more: whole segments below it are
    * recycled, as far as no reader and no standby needs them and they are committed; with
-   * `snapshot`, below all that are kept, once there are `keep`. Resolves when that is done.
+   * `snapshot`, below all that are kept, if there are enough. Resolves when that is done.
    */
   async trim(lsn: number): Promise<void> {
     const core = this.#core;

@@ -14,6 +14,7 @@ import {
   snapshotFormat,
   snapshotName,
 } from './snapshot_format.js';
+import { unlessAborted } from './unless_aborted.js';
 import { shown } from './validate.js';
 
 /** So much of a snapshot is in memory at once. */
@@ -59,23 +60,6 @@ export function beginPieces(source: SnapshotSource): SnapshotPieces {
 export interface SnapshotContent {
   readonly header: SnapshotHeader;
   readonly trailer: SnapshotTrailer;
-}
-
-/** Ends with the work, or with the signal: work that hangs is left behind. */
-export async function unlessAborted<T>(work: T | Promise<T>, signal: AbortSignal): Promise<T> {
-  // Left behind, it may fail yet: nobody hears of that.
-  Promise.resolve(work).catch(() => undefined);
-  signal.throwIfAborted();
-  let onAbort = (): void => undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason);
-    signal.addEventListener('abort', onAbort, { once: true });
-  });
-  try {
-    return await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
 }
 
 /**
@@ -225,8 +209,23 @@ async function look(file: SnapshotFile, path: string): Promise<SnapshotContent> 
   }
 }
 
+/** The header alone, of a file that need not be whole, and how many bytes there are. */
+export async function readHeader(
+  disk: SnapshotDisk,
+  path: string,
+): Promise<{ readonly header: SnapshotHeader; readonly bytes: number }> {
+  const file = await disk.open(path);
+  try {
+    const first = Buffer.alloc(headerBytes);
+    if ((await file.read(first, 0)) < headerBytes) throw damaged(path, 'it ends early');
+    return { header: decodeHeader(first), bytes: await file.size() };
+  } finally {
+    await file.close();
+  }
+}
+
 function nameOf(path: string): string {
-  return basename(path, '.part');
+  return basename(path).replace(/\.(part|seed)$/, '');
 }
 
 /** What the application wrote, as a stream. */

@@ -3,6 +3,7 @@ import { State } from '../native/native_log.js';
 import { compareTerms } from '../replication/history.js';
 import type { LogCore } from './core.js';
 import { WalError } from './errors.js';
+import { Seeding } from './seeding.js';
 import type { SnapshotDisk } from './snapshot_disk.js';
 import {
   beginPieces,
@@ -11,12 +12,12 @@ import {
   type SnapshotBody,
   type SnapshotPieces,
   type SnapshotSource,
-  unlessAborted,
   verifySnapshot,
   writeSnapshot,
 } from './snapshot_file.js';
 import { partName, type SnapshotHeader, snapshotName } from './snapshot_format.js';
 import type { ResolvedSnapshot, TakeSnapshotOptions } from './snapshot_options.js';
+import { SnapshotSeeds } from './snapshot_seeds.js';
 import {
   asWalError,
   isOfHistory,
@@ -24,6 +25,7 @@ import {
   SnapshotShelf,
   termAt,
 } from './snapshot_shelf.js';
+import { unlessAborted } from './unless_aborted.js';
 import * as check from './validate.js';
 import { untilShown } from './wait_for.js';
 
@@ -58,11 +60,15 @@ export class Snapshots {
   readonly #core: LogCore;
   readonly #options: ResolvedSnapshot;
   readonly #shelf: SnapshotShelf;
+  /** How this node comes by one of its primary. */
+  readonly seeding: Seeding;
+  /** Those that standbys are given. */
+  readonly seeds: SnapshotSeeds;
   #loaded: Snapshot | undefined;
   /** Why nothing goes on with the state as it is, and from where on it has to be rebuilt. */
   #stale: { readonly lsn: number; readonly text: string } | undefined;
   #isLoading = false;
-  #isFound = false;
+  #isFirstLoaded = false;
   #isReady = false;
   #isStarting = false;
   #busy: { readonly lsn: number; readonly cut: AbortController } | undefined;
@@ -72,6 +78,8 @@ export class Snapshots {
     this.#core = core;
     this.#options = options;
     this.#shelf = new SnapshotShelf(core.options.dir, disk);
+    this.seeding = new Seeding(core, this.#shelf);
+    this.seeds = new SnapshotSeeds(this.#shelf, options.sendRate ?? 0, () => this.#kept());
   }
 
   /** What the state came from; undefined: from nothing, or the log was cut below it since. */
@@ -84,12 +92,16 @@ export class Snapshots {
     return this.#isReady;
   }
 
+  /** Looks for those that there are: once, before the log has a role. */
+  async find(): Promise<void> {
+    await this.#shelf.find(true);
+    await this.#setAsidePastTheEnd();
+  }
+
   /** Once, as long as the log opens. Throws WAL_SNAPSHOT_MISSING where the state cannot be had. */
   async loadFirst(signal: AbortSignal | undefined): Promise<void> {
-    if (this.#isFound) return;
-    await this.#shelf.find(true);
-    this.#isFound = true;
-    await this.#setAsidePastTheEnd();
+    if (this.#isFirstLoaded) return;
+    this.#isFirstLoaded = true;
     await this.#exclusively(() => this.#load(signal, { isFirst: true }));
     this.#isReady = true;
   }
@@ -97,7 +109,8 @@ export class Snapshots {
   /**
    * What had counted was flushed: where the log ends before that, it was cut, or the directory was
    * put back to the past. The records that come there now are others, and may be of a term that is
-   * called the same: of a primary that is opened again, of a standby that is promoted again.
+   * called the same: of a primary that is opened again, of a standby that is promoted again. But
+   * for the one that a standby was given to begin with, and is promoted by nobody without.
    */
   async #setAsidePastTheEnd(): Promise<void> {
     const { info, native } = this.#core;
@@ -105,7 +118,10 @@ export class Snapshots {
     // What cannot be read now may be read later.
     const isOurs = ({ header }: SnapshotEntry): boolean =>
       header === undefined || header.logId === info.logId;
-    const past = this.#shelf.entries.filter((each) => isOurs(each) && shown(each).lsn > last);
+    const awaited = info.role === 'standby' ? this.awaited(last) : undefined;
+    const past = this.#shelf.entries.filter(
+      (each) => isOurs(each) && shown(each).lsn > last && each.header?.lsn !== (awaited ?? 0),
+    );
     await this.#setAside(past, `the log ends with LSN ${last}`);
   }
 
@@ -195,6 +211,27 @@ export class Snapshots {
     if (this.#busy === undefined || this.#busy.lsn <= lsn) return;
     const text = `the log was cut behind LSN ${lsn}, below the snapshot of LSN ${this.#busy.lsn}`;
     this.#busy.cut.abort(new WalError('WAL_REBUILD', text, { lsn: lsn + 1 }));
+  }
+
+  /**
+   * The LSN of the newest snapshot that this node was given, where there is no other for its log
+   * and that ends before it, with LSN `last`.
+   */
+  awaited(last: number): number | undefined {
+    const { native, info } = this.#core;
+    if ((native.state[State.START_LSN] ?? 0) === 0 || this.#kept().length > 0) return undefined;
+    const given = this.#shelf.entries.find(
+      ({ header, damage }) =>
+        damage === undefined && header?.logId === info.logId && header.lsn > last,
+    );
+    return given?.header?.lsn;
+  }
+
+  /** The log begins behind that LSN now, and what was before it is in a snapshot. */
+  wasReplaced(lsn: number): void {
+    this.#loaded = undefined;
+    this.#stale = { lsn: 1, text: `the log begins behind LSN ${lsn} now, with a snapshot` };
+    this.#busy?.cut.abort(new WalError('WAL_REBUILD', this.#stale.text, { lsn: 1 }));
   }
 
   /** What is under way has ended: by the signal of the log, say. */
@@ -545,7 +582,10 @@ export class Snapshots {
     const kept = this.#kept();
     if (kept.length < this.#options.keep) return taken;
     try {
-      await this.#shelf.keepOnly(kept);
+      // One that this node was just given: its log may be about to begin with it.
+      const last = this.#core.native.state[State.CLOSED_LSN] ?? 0;
+      const given = this.#shelf.entries.filter(({ header }) => (header?.lsn ?? 0) > last);
+      await this.#shelf.keepOnly([...kept, ...given]);
     } catch (error) {
       const why = `older snapshots could not be removed: ${(error as Error).message}`;
       news.tell('warn', 'snapshot', why, {});

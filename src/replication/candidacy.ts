@@ -111,7 +111,9 @@ function mayKnowLater(term: Term, opened: Term | undefined): boolean {
  *
  * A primary that was demoted has all that was acknowledged in its term. What it cannot know is
  * whether another was promoted since: so `k` have to answer, of whom one was asked for that; and
- * whom it has handed over to. The primary of the rule that a referee has recorded need ask nobody.
+ * whom it has handed over to. So also where it went on alone: those who were away were not told,
+ * and are promoted by the rule before. The primary of the rule that a referee has recorded need ask
+ * nobody.
  *
  * `recorded`: that a referee granted it the group by, which says who may lead. The other rules that
  * are known say who has to be asked: one that was told, and had not come to the referee when its
@@ -212,9 +214,7 @@ function doubtsByRule(
   isGranted: boolean,
 ): readonly Doubt[] {
   if (rule.synchronousStandbys === null || !waitsForStandbys(rule)) return [];
-  // Nobody else was promoted under it, but by force.
-  if (rule.degraded && isOwn) return [];
-  if (rule.degraded) {
+  if (rule.degraded && !isOwn) {
     const text = 'the last primary went on alone, and may have acknowledged what nobody else has';
     return [{ kind: 'degraded', text, missing: [] }];
   }
@@ -265,8 +265,8 @@ export function wouldKnowNewer(
   isAnyMissing: boolean,
 ): boolean {
   if (answered.length === 0) return false;
-  // By the rule alone anybody may have been promoted then, or nobody.
-  if (rule?.synchronousStandbys == null || !waitsForStandbys(rule) || rule.degraded) return true;
+  // By the rule alone anybody may have been promoted then.
+  if (rule?.synchronousStandbys == null || !waitsForStandbys(rule)) return true;
   const isNew = term.epoch === 1 && term.incarnation === 1;
   if (rule.members.length === 0) return isNew || !isAnyMissing;
   const there = rule.members.filter((id) => answered.includes(id));

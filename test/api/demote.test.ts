@@ -61,6 +61,26 @@ describe('a demotion', () => {
     expect((await a.promote({ ...stopped, force: true })).forced).toContain('newer primary');
   });
 
+  it('is not taken back unasked by one that went on alone, unheard of', async () => {
+    const group = await Group.make(2);
+    const a = await group.primary('a', { ...anyOne, whenMissing: 'degrade', syncTimeout: 50 });
+    const b = await group.standby('b', 'a');
+    await a.appendAndCommit('one');
+    await until(() => b.status().upstream?.rule?.members.length === 1, 'b knows the rule');
+    await b.close();
+    expect((await a.appendAndCommit('two')).level).toBe('local');
+    expect(a.status().policy?.degraded).not.toBeNull();
+    await a.demote();
+    const error = await walError(() => a.promote(stopped));
+    expect(error.code).toBe('WAL_PROMOTION_REFUSED');
+    expect(error.message).toContain('knows of a newer primary');
+    const again = await openLog({ ...group.of('b'), follow: { port: group.ports.a } });
+    const { term, forced } = await a.promote(stopped);
+    expect(forced).toBeNull();
+    await until(() => again.status().term.epoch === term.epoch, 'b knows of it');
+    await until(() => again.status().flushLsn === 2, 'b has what was acknowledged without it');
+  });
+
   it('ends commits that standbys do not meet as unknown, after its time', async () => {
     const group = await Group.make(2);
     const { a, b } = await group.started(['b']);

@@ -13,7 +13,7 @@ import {
   witnesses,
   wouldKnowNewer,
 } from '../../src/replication/candidacy.js';
-import { fenceTerm, mayFence } from '../../src/replication/fence.js';
+import { fenceTerm, hasGivenUp, mayFence } from '../../src/replication/fence.js';
 import type { FenceGrant, Standing } from '../../src/replication/standing.js';
 
 const id = (name: string): string => name.padEnd(32, '0');
@@ -84,10 +84,15 @@ describe('a primary that is started again', () => {
 
   it('has to hear from somebody, whatever its rule', () => {
     const local = { synchronousCommit: 'local', synchronousStandbys: null, members: [] } as const;
-    for (const more of [local, { degraded: true }]) {
-      expect(wouldKnowNewer(of(more), [], false)).toBe(false);
-      expect(wouldKnowNewer(of(more), [c], true)).toBe(true);
-    }
+    expect(wouldKnowNewer(of(local), [], false)).toBe(false);
+    expect(wouldKnowNewer(of(local), [c], true)).toBe(true);
+  });
+
+  it('asks those whom it went on without: another is promoted by the rule that they know', () => {
+    const alone = { degraded: true, synchronousStandbys: 'ANY 2 (*)' };
+    expect(wouldKnowNewer(of(alone), [b], true)).toBe(false);
+    expect(wouldKnowNewer(of(alone), [b, d], true)).toBe(true);
+    expect(wouldKnowNewer(of({ ...alone, members: [] }, 2), [b, c], true)).toBe(false);
   });
 });
 
@@ -241,8 +246,11 @@ describe('who has to answer before a promotion', () => {
     const any2 = rule([b, c, d], { synchronousStandbys: 'ANY 2 (*)' });
     expect(kinds(standing(a, { rule: any2 }), standing(b))).toEqual(['too_few']);
     expect(kinds(standing(a, { rule: any2 }), standing(b), standing(d))).toEqual([]);
-    // It went on alone itself.
-    expect(kinds(standing(a, { rule: rule([b, c], { degraded: true }) }))).toEqual([]);
+    // Whom it went on without was not told, and is promoted by the rule before.
+    const alone = { rule: rule([b, c], { degraded: true }) };
+    expect(kinds(standing(a, alone))).toEqual(['too_few']);
+    expect(kinds(standing(a, alone), standing(d, { rule: null }))).toEqual(['too_few']);
+    expect(kinds(standing(a, alone), standing(c))).toEqual([]);
     const given = standing(a, { term: fenceTerm(2, b), primary: 'b' });
     expect(kinds(given, standing(c))).toEqual(['handed_over']);
     expect(kinds(given, standing(b))).toEqual([]);
@@ -404,5 +412,19 @@ describe('a fence', () => {
     expect(mayFence(fenceTerm(2, b), 3, c)).toBe(true);
     // It has opened the epoch: the fence is over.
     expect(mayFence(term(2, b), 2, b)).toBe(false);
+  });
+
+  it('is over when its candidate, and nobody else, tells of another that opened the epoch', () => {
+    const fence = fenceTerm(3, c);
+    const follows = standing(c, { term: term(3, b) });
+    expect(hasGivenUp(follows, fence)).toBe(true);
+    expect(hasGivenUp({ ...follows, nodeId: a }, fence)).toBe(false);
+    expect(hasGivenUp({ ...follows, nodeId: b }, fence)).toBe(false);
+    // It may open the epoch yet, or has done so; of a newer one it may have been both.
+    for (const known of [term(2), fenceTerm(3, c), fenceTerm(3, b), term(3, c), term(4, b)]) {
+      expect(hasGivenUp({ ...follows, term: known }, fence)).toBe(false);
+    }
+    // Nobody is bound by a term that was opened.
+    expect(hasGivenUp(follows, term(3, c))).toBe(false);
   });
 });
