@@ -20,8 +20,8 @@ export const snapshots = [
     name: 'half_a_state_gone_on_from',
     like: 'a load fails half-way, and the log is applied to what it left',
     file: 'src/api/snapshots.ts',
-    find: 'this.#stale = { lsn: 1, text:',
-    replace: 'void { lsn: 1, text:',
+    find: "this.#stale = { lsn: 1, text: 'the state",
+    replace: "void { lsn: 1, text: 'the state",
     tests: 'test/api/snapshot_loads.test.ts',
   },
   {
