@@ -66,14 +66,13 @@ export function strike(simulation: Simulation, group: Group, fault: Fault): void
     case 'hold':
       network.hold(member.name, other.name, fault.ms);
       break;
-    case 'slow-disk': {
-      const { flush } = machine.diskTimes;
+    case 'slow-disk':
       machine.diskTimes.flush = random.pick([20, 200, 1_500]);
+      // Of two that overlap the later one began on a disk that was slow already.
       later(() => {
-        machine.diskTimes.flush = flush;
+        machine.diskTimes.flush = group.plan.flushMs;
       });
       break;
-    }
     case 'write-fails':
     case 'flush-fails':
       if (!member.isRunning) break;

@@ -327,7 +327,9 @@ export class Operator {
     const mightBeBefore = this.#mayBeReplaced;
     this.#mayBeReplaced = true;
     const over = (error?: unknown): void => {
-      const isRefused = error !== undefined && member.life === life && member.role !== 'primary';
+      // One of which the disk failed may have stored that it is the primary, and open as it.
+      const isThere = member.life === life && member.isRunning && log.status().state === 'open';
+      const isRefused = error !== undefined && isThere && member.role !== 'primary';
       if (isRefused) this.#mayBeReplaced = mightBeBefore;
       else if (member !== this.#last) this.#unseen = member;
       this.#refusal = error === undefined ? '' : String((error as Error).message);

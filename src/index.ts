@@ -1,5 +1,6 @@
 export type { AppendedRange } from './api/append_many.js';
 export type { Applier, ApplyFunction, ApplyOptions } from './api/applier.js';
+export type { ArchiveOptions } from './api/archive_options.js';
 export type { AttachedLog } from './api/attached_log.js';
 export type { LogHandle } from './api/attachments.js';
 export type { Batch, LogRecord } from './api/batch.js';
@@ -57,11 +58,13 @@ export type { RejoinOptions } from './api/rejoin.js';
 export type { RetentionOptions } from './api/retention_options.js';
 export type { ScrubOptions, ScrubStatus } from './api/scrub.js';
 export type { SecurityOptions } from './api/security_options.js';
+export type { SeedingStatus } from './api/seeding.js';
 export type { ServeStatusOptions } from './api/serve_status.js';
 export type { SetPolicyOptions } from './api/set_policy.js';
 export type { SlotChange, SlotState, SlotStatus } from './api/slots.js';
 export type { SnapshotSource } from './api/snapshot_file.js';
 export type {
+  ReseedMode,
   SnapshotContext,
   SnapshotOptions,
   TakeSnapshotOptions,
@@ -84,6 +87,20 @@ export type { SwitchedOver, SwitchoverOptions } from './api/switchover.js';
 export type { ThreadedLog } from './api/threaded_log.js';
 export type { ReadableOptions, WritableOptions } from './api/web_streams.js';
 export type { LogWriteStream, RecordChunk, WriteStreamOptions } from './api/write_stream.js';
+export type {
+  ArchiveChange,
+  ArchiveGap,
+  ArchiveState,
+  ArchiveStatus,
+} from './archive/archive_status.js';
+export { DirectoryStore } from './archive/directory_store.js';
+export type {
+  ArchiveStore,
+  ListOptions,
+  ListPage,
+  PutOptions,
+  StoreCallOptions,
+} from './archive/store.js';
 export type { DamagedRange, Role, Term } from './native/native_log.js';
 export type { StatusPage } from './observe/status_page.js';
 export type { LeaseState } from './referee/lease_keeper.js';

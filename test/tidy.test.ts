@@ -97,6 +97,10 @@ describe('layers', () => {
       ...['api/errors', 'api/validate', 'native', 'replication/rule'],
       ...['transport/environment', 'transport/plaintext'],
     ],
+    archive: [
+      ...['api/errors', 'api/unless_aborted', 'api/validate', 'native', 'replication/backoff'],
+      'transport/environment',
+    ],
     observe: ['api'],
     web: [],
     cli: ['api', 'control', 'native', 'observe', 'referee', 'replication/level'],

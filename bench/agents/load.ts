@@ -13,6 +13,11 @@ export class Load {
     this.#done = Promise.all(all);
   }
 
+  /** Commits that were acknowledged so far. */
+  get committed(): number {
+    return this.#committed;
+  }
+
   /** Resolves when so many more commits were acknowledged. */
   async committedMore(count: number): Promise<void> {
     const target = this.#committed + count;

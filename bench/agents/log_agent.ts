@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   Log,
   type OpenOptions,
+  type SnapshotOptions,
   type SwitchedOver,
   type ThreadedLog,
   type TlsOptions,
@@ -50,6 +51,8 @@ export interface OpenRequest {
   readonly threaded?: boolean | undefined;
   /** Trim all the time, so that segments are recycled. */
   readonly trim: boolean;
+  /** The application has state of so many bytes. */
+  readonly stateBytes?: number;
 }
 
 export interface Opened {
@@ -112,8 +115,24 @@ function toOptions(request: OpenRequest): OpenOptions {
     ...(openAlone === undefined ? {} : { openAlone }),
     ...(followPort === undefined ? {} : { follow: { host: HOST, port: followPort, ...tls } }),
     ...(rejoin === undefined ? {} : { rejoin }),
+    ...(request.stateBytes === undefined ? {} : { snapshot: stateOf(request.stateBytes) }),
     ...(request.group === undefined ? {} : groupOptions(request.group)),
     ...(synchronous ? { synchronousCommit: 'remote_flush', synchronousStandbys: 'ANY 1 (*)' } : {}),
+  };
+}
+
+/** State that is always the same, and of which nothing is kept when it is loaded. */
+function stateOf(bytes: number): SnapshotOptions {
+  const piece = Buffer.alloc(256 * 1024, 'state');
+  return {
+    async *save() {
+      for (let at = 0; at < bytes; at += piece.length) yield piece.subarray(0, bytes - at);
+    },
+    async load(stream) {
+      let loaded = 0;
+      for await (const each of stream) loaded += each.length;
+      if (loaded !== bytes) throw new Error(`${loaded} bytes of state, and not ${bytes}`);
+    },
   };
 }
 
@@ -199,6 +218,20 @@ const handlers = {
   /** Commits without end, whenever this log is the primary. */
   load({ committers, size }: { readonly committers: number; readonly size: number }): void {
     load = new Load(theLog(), new RecordSource(size), committers);
+  },
+
+  committed: (): number => load?.committed ?? 0,
+
+  /** Lets go of all that two snapshots do not need, the second one being of the last record. */
+  async snapshotTwice({ bytes, size }: { bytes: number; size: number }): Promise<number> {
+    const target = theLog();
+    for (let round = 0; round < 2; round += 1) {
+      const lsn = await handlers.fill({ bytes, size });
+      await target.snapshot({ lsn });
+    }
+    const { commitLsn } = target.status();
+    await target.trim(commitLsn);
+    return commitLsn;
   },
 
   async committedMore({ count }: { readonly count: number }): Promise<void> {

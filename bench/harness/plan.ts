@@ -32,6 +32,7 @@ export interface Plan {
   readonly catchUpBytes: number;
   readonly recoverBytes: number;
   readonly divergedBytes: number;
+  readonly stateBytes: number;
   readonly behindBytes: number;
   /** Repetitions of what is measured once a process: catch-up, recovery. */
   readonly rounds: number;
@@ -61,6 +62,7 @@ export function fullPlan({ seconds, runs }: { seconds: number; runs: number }): 
     catchUpBytes: GIB,
     recoverBytes: 4 * GIB,
     divergedBytes: GIB,
+    stateBytes: GIB,
     behindBytes: 2 * GIB,
     rounds: runs,
     checkedBytes: 64 * MIB,
@@ -79,6 +81,7 @@ export function quickPlan(): Plan {
     catchUpBytes: 8 * MIB,
     recoverBytes: 8 * MIB,
     divergedBytes: 8 * MIB,
+    stateBytes: 16 * MIB,
     behindBytes: 8 * MIB,
     rounds: 1,
     checkedBytes: 4 * MIB,

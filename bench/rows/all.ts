@@ -8,6 +8,7 @@ import { memoryBenchmark } from './memory.js';
 import { microBenchmarks } from './micro.js';
 import { recoverBenchmark } from './recover.js';
 import { rejoinBenchmark } from './rejoin.js';
+import { seedBenchmark } from './seed.js';
 import { switchoverBenchmarks } from './switchover.js';
 
 export function ownBenchmarks(): Benchmark[] {
@@ -18,6 +19,7 @@ export function ownBenchmarks(): Benchmark[] {
     catchUpBenchmark(),
     recoverBenchmark(),
     rejoinBenchmark(),
+    seedBenchmark(),
     ...switchoverBenchmarks(),
     ...(hasEtcd() ? [failoverBenchmark()] : []),
     memoryBenchmark(),

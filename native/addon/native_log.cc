@@ -51,6 +51,8 @@ void NativeLog::define(Napi::Env env, Napi::Object exports) {
                       InstanceMethod<&Self::ingest>("ingest"),
                       InstanceMethod<&Self::received>("received"),
                       InstanceMethod<&Self::truncate>("truncate"),
+                      InstanceMethod<&Self::begin_at>("beginAt"),
+                      InstanceMethod<&Self::place_at>("placeAt"),
                       InstanceMethod<&Self::store_role>("storeRole"),
                       InstanceMethod<&Self::store_rebuilt>("storeRebuilt"),
                       InstanceMethod<&Self::store_rule>("storeRule"),

@@ -101,6 +101,8 @@ class NativeLog : public Napi::ObjectWrap<NativeLog> {
   Napi::Value ingest(const Napi::CallbackInfo& info);
   Napi::Value received(const Napi::CallbackInfo& info);
   Napi::Value truncate(const Napi::CallbackInfo& info);
+  Napi::Value place_at(const Napi::CallbackInfo& info);
+  Napi::Value begin_at(const Napi::CallbackInfo& info);
   Napi::Value store_role(const Napi::CallbackInfo& info);
   Napi::Value store_rebuilt(const Napi::CallbackInfo& info);
   Napi::Value store_rule(const Napi::CallbackInfo& info);

@@ -27,6 +27,46 @@ Napi::Value NativeLog::store_role(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value NativeLog::begin_at(const Napi::CallbackInfo& info) {
+  Chain start;
+  start.position = to_uint(info[0], "position");
+  start.lsn = to_uint(info[1], "lsn");
+  start.crc = static_cast<uint32_t>(to_uint(info[2], "crc"));
+  History history = to_history(info[3]);
+  // Whatever happens, the owner's fields are the owner's again.
+  auto over = [this](Napi::Env) {
+    cutting_ = false;
+    if (!closed_) refresh();
+  };
+  cutting_ = true;
+  try {
+    return run_task(
+        info.Env(),
+        [this, start, history] {
+          log_->begin_at(start, history);
+          return [](Napi::Env env) { return env.Undefined(); };
+        },
+        over);
+  } catch (...) {
+    cutting_ = false;
+    throw;
+  }
+}
+
+Napi::Value NativeLog::place_at(const Napi::CallbackInfo& info) {
+  uint64_t position = to_uint(info[0], "position");
+  return run_task(info.Env(), [this, position] {
+    Place place = log_->place_at(position);
+    return [place](Napi::Env env) -> Napi::Value {
+      Napi::Object result = Napi::Object::New(env);
+      result.Set("position", number(env, place.position));
+      result.Set("lsn", number(env, place.lsn));
+      result.Set("crc", number(env, place.crc));
+      return result;
+    };
+  });
+}
+
 Napi::Value NativeLog::store_rebuilt(const Napi::CallbackInfo& info) {
   return run_task(info.Env(), [this] {
     log_->store_rebuilt();

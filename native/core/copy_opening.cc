@@ -16,6 +16,11 @@ bool is_ours(const std::string& name) {
          name.ends_with(".wal") || name.ends_with(".wal.new") || name.ends_with(".spare");
 }
 
+/// What is there beside a log: the application's snapshots, tails that were set aside.
+bool is_beside_a_log(const std::string& name) {
+  return name == "snapshots" || name.ends_with(".diverged") || name.ends_with(".diverged.new");
+}
+
 }  // namespace
 
 bool is_of_the_disk(const WalFailure& failure) {
@@ -23,7 +28,7 @@ bool is_of_the_disk(const WalFailure& failure) {
          failure.code == "WAL_CORRUPT";
 }
 
-void refuse_other_files(FileSystem& files, const std::string& directory) {
+void refuse_other_files(FileSystem& files, const std::string& directory, bool is_copy) {
   for (const std::string& name : files.list(directory)) {
     // Before the control file is there, a crashed creation leaves only spares.
     if (name.ends_with(".wal")) {
@@ -31,7 +36,7 @@ void refuse_other_files(FileSystem& files, const std::string& directory) {
           .at(directory + "/control", 0, 0)
           .advise(kRestoreControl);
     }
-    if (!is_ours(name)) {
+    if (!is_ours(name) && !(is_copy && is_beside_a_log(name))) {
       throw WalFailure("WAL_NOT_A_LOG", directory + " holds other files: " + name)
           .advise("Use an empty directory, or one that holds a log.");
     }
@@ -45,7 +50,7 @@ GivenCopy look_at_copy(FileSystem& files, const std::string& directory) {
     copy.exists = files.prepare_directory(directory, false);
     if (!copy.exists) return copy;
     bool controlled = files.exists(directory + "/control");
-    if (!controlled) refuse_other_files(files, directory);
+    if (!controlled) refuse_other_files(files, directory, true);
     if (!controlled && files.list(directory).empty()) return copy;
     copy.lock = files.lock(directory + "/lock");
     std::unique_ptr<ControlFile> control = ControlFile::open(files, directory, true);

@@ -31,8 +31,9 @@ bool is_of_the_disk(const WalFailure& failure);
 GivenCopy look_at_copy(FileSystem& files, const std::string& directory);
 
 /// Throws WAL_CORRUPT where segments are there without a control file, WAL_NOT_A_LOG for anything
-/// else.
-void refuse_other_files(FileSystem& files, const std::string& directory);
+/// else. `is_copy`: it is to be filled from others, so that what lies beside a log may be there:
+/// the snapshots of the application, tails that were set aside. No new log is begun over them.
+void refuse_other_files(FileSystem& files, const std::string& directory, bool is_copy);
 
 /// Whether `other` holds nothing that the line of `newest` lacks: it says itself that a copy which
 /// is in there was in when it was last told, or its generation is one that the newest followed.

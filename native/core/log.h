@@ -220,12 +220,17 @@ class Log {
   /// WAL_COMMITTED_LOST where it would go below the commit position, unless it is `kReturning`, and
   /// always below what a quorum is known to have committed.
   std::string truncate(uint64_t position, const std::string& side_file, Cut how = Cut::kUnseen);
+  /// A standby's log begins anew at the first batch of a segment, past all that it has: what came
+  /// before is somewhere else. `history`: of that, not empty. All that is there is recycled.
+  void begin_at(Chain start, const History& history);
   /// The application was told what it has to rebuild.
   void store_rebuilt();
   void trim(uint64_t position);
   ReadOutcome read_into(uint8_t* buffer, uint64_t size, uint64_t from, uint64_t up_to);
   uint64_t locate(uint64_t lsn);
   uint32_t checksum_at(uint64_t position);
+  /// Where a batch ends, the last LSN before that, and its checksum.
+  Place place_at(uint64_t position);
 
   // -- without threads (Surroundings), the owner: what they would do (log_step.cc) --
   enum class Work { kFlushBegins, kFlushEnds, kHousekeeping, kTask };
@@ -348,7 +353,7 @@ class Log {
   void reserve_aside(const std::string& path, uint64_t size);
   void write_tail(File& file, const Chain& from);
   // log_control.cc
-  void require_not_older(const Term& term) const;
+  void require_storable(const Term& term) const;
   void store(const std::function<void(Control&)>& change,
              ControlFile::Copies copies = ControlFile::Copies::kBoth);
   void forget_exact();
@@ -357,6 +362,11 @@ class Log {
   void cut(const Chain& end, Cut how);
   void finish_cut(const Chain& end);
   Scrubber::Facts facts() const;
+  // log_begin.cc
+  void require_may_begin(const Chain& start, const History& history) const;
+  void store_beginning(const Chain& start, const History& history);
+  void take_beginning(const Chain& start);
+  void write_first_header(const Chain& start);
   Chain chain_at(uint64_t position);
   void name_lsn(uint64_t position, WalFailure& failure);
 

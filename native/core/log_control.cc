@@ -87,12 +87,17 @@ static void keep_rule(Control& control, const Term& term) {
   }
 }
 
-/// Who has stored a term has promised it: what comes late of an older one changes nothing.
-void Log::require_not_older(const Term& term) const {
-  uint64_t known = control().term.epoch;
-  if (term.epoch >= known || PLANTED(older_term_stored)) return;
-  throw WalFailure("WAL_FENCED", "epoch " + std::to_string(known) + " is stored, epoch " +
-                                     std::to_string(term.epoch) + " is below it");
+/// Who has stored a term has promised it: what comes late of an older one changes nothing, nor does
+/// what another wanted to open, or this node itself, of an epoch that it knows to be opened.
+void Log::require_storable(const Term& term) const {
+  const Term known = control().term;
+  if (term.epoch < known.epoch && !PLANTED(older_term_stored))
+    throw WalFailure("WAL_FENCED", "epoch " + std::to_string(known.epoch) + " is stored, epoch " +
+                                       std::to_string(term.epoch) + " is below it");
+  bool is_of_another = term.epoch == known.epoch && term.opener != known.opener;
+  if (is_of_another && known.incarnation != 0 && !PLANTED(epoch_opened_twice))
+    throw WalFailure("WAL_FENCED", "epoch " + std::to_string(known.epoch) +
+                                       " is stored as opened by another node");
 }
 
 /// For the opening of a term, and for the word that it was forced. Throws WAL_NO_SPACE.
@@ -108,7 +113,7 @@ void Log::make_room_to_open() {
 
 void Log::store_term(const Term& term, const std::optional<Rule>& rule) {
   if (rule) require_fits(*rule);
-  require_not_older(term);
+  require_storable(term);
   wait_until_flushed();
   // First: of a term that cannot begin nothing is stored.
   if (!PLANTED(term_stored_without_room)) make_room_to_open();
@@ -130,7 +135,7 @@ void Log::store_term(const Term& term, const std::optional<Rule>& rule) {
 
 void Log::store_role(Role role, const Term& term, const std::string& primary,
                      const std::string& address) {
-  require_not_older(term);
+  require_storable(term);
   if (role == Role::kStandby) forget_exact();
   if (role != Role::kPrimary && !PLANTED(fenced_still_appends)) appending_ = false;
   store([&](Control& control) {

@@ -79,7 +79,7 @@ void Log::create_or_open(const LogOptions& options) {
   if (!files_->prepare_directory(directory_, options.create)) {
     throw WalFailure("WAL_NOT_FOUND", "there is no log in " + directory_);
   }
-  if (!files_->exists(directory_ + "/control")) refuse_other_files(*files_, directory_);
+  if (!files_->exists(directory_ + "/control")) refuse_other_files(*files_, directory_, false);
   lock_ = files_->lock(directory_ + "/lock");
   control_ = ControlFile::open(*files_, directory_, false);
   if (control_ != nullptr) {
@@ -92,7 +92,7 @@ void Log::create_or_open(const LogOptions& options) {
 /// In a directory that is locked. One without a control file is fresh, or what a creation that
 /// crashed left.
 void Log::create_log(const LogOptions& options) {
-  refuse_other_files(*files_, directory_);
+  refuse_other_files(*files_, directory_, false);
   if (!options.create) throw WalFailure("WAL_NOT_FOUND", "there is no log in " + directory_);
   Control control = fresh_control(options, *surroundings_);
   LogIdentity identity{control.log_id, control.salt, control.segment_bytes, control.align};

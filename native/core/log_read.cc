@@ -214,11 +214,12 @@ uint64_t Log::locate(uint64_t lsn) {
   return locate_on_disk(identity_, *segments_, lsn, flushed().position);
 }
 
-uint32_t Log::checksum_at(uint64_t position) {
+uint32_t Log::checksum_at(uint64_t position) { return place_at(position).crc; }
+
+Place Log::place_at(uint64_t position) {
   if (position > flushed().position)
     throw WalFailure("WAL_DIVERGED", "the log ends before that position");
-  if (position == kFirstBatch) return 0;
-  return chain_at(position).crc;
+  return chain_at(position).place();
 }
 
 }  // namespace walmirror

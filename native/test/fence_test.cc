@@ -76,6 +76,22 @@ TEST(ATermBelowTheOneThatIsStoredIsRefusedAndChangesNothing) {
   CHECK(owner->term() == term_of(3, 0xcc, 1));
 }
 
+/// SAFETY 3.4: who follows the opener of an epoch opens none of its own, by its word for good.
+TEST(AnEpochThatAnotherHasOpenedIsNotStoredForAThird) {
+  Owner owner(small_options(), std::make_shared<MemoryFileSystem>());
+  const Id own = owner->control().node_id;
+  // Of candidates the one that has opened it is taken.
+  owner->store_role(Role::kStandby, {3, own, 0}, "c", "");
+  owner->store_role(Role::kStandby, term_of(3, 0xbb, 1), "b", "");
+  CHECK_FAILS("WAL_FENCED", owner->store_term({3, own, 1}));
+  CHECK_FAILS("WAL_FENCED", owner->store_role(Role::kStandby, {3, own, 0}, "c", ""));
+  CHECK_FAILS("WAL_FENCED", owner->store_role(Role::kStandby, term_of(3, 0xcc, 1), "c", ""));
+  CHECK(owner->term() == term_of(3, 0xbb, 1));
+  CHECK(owner->control().role == Role::kStandby);
+  owner->store_role(Role::kStandby, term_of(3, 0xbb, 2), "b", "");
+  owner->store_term({4, own, 1});
+}
+
 TEST(AFenceForgetsTheRuleOfATermOfItsOwnThatNeverBegan) {
   Owner owner(small_options(), std::make_shared<MemoryFileSystem>());
   owner->store_role(Role::kStandby, term_of(1, 0xaa, 1), "a", "");

@@ -190,6 +190,43 @@ TEST(OpeningWithoutTheControlFileOfACopyTakesTheOperatorsWord) {
   }
 }
 
+/// On a disk in the place of one that failed, say: while the log is open, all but the control file
+/// may be written there before it is filled.
+TEST(OpeningFillsADirectoryThatHoldsOnlyWhatLiesBesideALog) {
+  const std::vector<std::string> beside{"slots", "slots.new", "snapshots", "1-1-1.diverged",
+                                        "1-1-1.diverged.new"};
+  for (const std::string& left : beside) {
+    auto disks = std::make_shared<Disks>(kBoth);
+    live(options_on(kBoth), disks, 1, 20);
+    for (const std::string& file : disks->list("a")) disks->remove("a/" + file);
+    disks->open("a/" + left, OpenMode::kCreate, false);
+    Owner owner(accepting(options_on(kBoth), "a"), disks);
+    check_records(owner.log(), 1, 20);
+    CHECK_EQ(state_of(owner.log(), "a"), "in");
+    CHECK(disks->exists("a/" + left) || left.ends_with(".new"));
+    owner->close();
+  }
+  auto disks = std::make_shared<Disks>(kBoth);
+  live(options_on(kBoth), disks, 1, 20);
+  for (const std::string& file : disks->list("a")) disks->remove("a/" + file);
+  disks->open("a/letter", OpenMode::kCreate, false);
+  CHECK(message_of(accepting(options_on(kBoth), "a"), disks).starts_with("WAL_NOT_A_LOG"));
+}
+
+TEST(OpeningBeginsNoNewLogOverSnapshotsOrTailsOfAnother) {
+  for (const char* left : {"a/snapshots", "a/1-1-1.diverged"}) {
+    for (const std::vector<std::string>& names : {kBoth, std::vector<std::string>{"a"}}) {
+      auto disks = std::make_shared<Disks>(kBoth);
+      disks->open(left, OpenMode::kCreate, false);
+      CHECK(message_of(options_on(names), disks).starts_with("WAL_NOT_A_LOG"));
+    }
+  }
+  // Which says nothing of a log that is not there.
+  auto disks = std::make_shared<Disks>(kBoth);
+  disks->open("a/slots", OpenMode::kCreate, false);
+  CHECK_EQ(message_of(options_on(kBoth), disks), "opened");
+}
+
 TEST(OpeningNeedsEveryCopyOfTheNewestGeneration) {
   const std::vector<std::string> all{"a", "b", "c"};
   auto disks = std::make_shared<Disks>(all);

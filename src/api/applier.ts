@@ -8,13 +8,13 @@ import * as check from './validate.js';
 /** The running applier of a log, as `Log.apply` returns it. */
 export interface Applier {
   /**
-   * Resolves when the applier was stopped or the log was closed. Rejects with what the callback
-   * threw, or with the failure of the log.
+   * Resolves when the applier was stopped or the log was closed; not while a snapshot waits for the
+   * first piece of the state. Rejects with what the callback threw, or with the failure of the log.
    */
   readonly done: Promise<void>;
   /** LSN of the last record that was applied. */
   readonly appliedLsn: number;
-  /** Takes no further batch; resolves when a running callback has ended. */
+  /** Takes no further batch; resolves as `done` does, when a running callback has ended. */
   stop(): Promise<void>;
 }
 
@@ -31,13 +31,11 @@ export interface ApplyOptions {
 export function applyRequest(
   options: unknown,
   apply: unknown,
-  snapshots?: { readonly readFrom: number | undefined; rebuilt(): void },
+  snapshots?: { readonly readFrom: number | undefined },
 ): ReadRequest {
   const raw = check.optionsObject(options, 'apply', ['from', 'signal']);
   check.callback(apply, 'apply(options, fn)');
-  const request = readRequest({ ...raw, from: raw.from ?? snapshots?.readFrom });
-  snapshots?.rebuilt();
-  return request;
+  return readRequest({ ...raw, from: raw.from ?? snapshots?.readFrom });
 }
 
 export function hasApplier(): TypeError {
@@ -69,6 +67,7 @@ export class RunningApplier implements Applier {
   #error: unknown;
   /** A batch past it, which is being applied, is of a history that was cut. */
   #bound = Number.POSITIVE_INFINITY;
+  #wasCut = false;
   #takenLsn: number;
   #isApplying = false;
   /** The end of the batch that is being applied, where somebody waits for it. */
@@ -107,6 +106,7 @@ export class RunningApplier implements Applier {
 
   /** The log was cut behind this record: what lies past it is not what was applied. */
   cutAt(lsn: number): void {
+    this.#wasCut = true;
     this.#bound = Math.min(this.#bound, lsn);
     this.#appliedLsn = Math.min(this.#appliedLsn, lsn);
   }
@@ -114,7 +114,8 @@ export class RunningApplier implements Applier {
   /** Where it has had a record past this one, which was cut: when it has ended over that. */
   async endOf(lsn: number): Promise<void> {
     const taken = Math.max(this.#takenLsn, this.#reader.sentLsn ?? 0);
-    if (taken > lsn) await this.done.catch(() => undefined);
+    // One that was begun since has had nothing of what went: it goes on.
+    if (this.#wasCut && taken > lsn) await this.done.catch(() => undefined);
   }
 
   /** Does this while no batch is being applied; the next one waits for what it returns. */
@@ -163,9 +164,11 @@ export class RunningApplier implements Applier {
       this.#error = error;
       throw error;
     } finally {
-      this.#ended = true;
       this.#endApplying();
       void this.#reader.return();
+      // Whoever is let in has the state to himself, also where another applier would begin.
+      while (this.#visit !== undefined) await this.#visit;
+      this.#ended = true;
       this.#onApplied();
     }
   }

@@ -92,6 +92,7 @@ async function finish(core: LogCore): Promise<void> {
   const closed = core.driver.close();
   await core.door?.close();
   await closed;
+  await core.archive?.close();
   await core.retention.close();
   // From here on no report of the engine may be answered by calling it.
   core.state = 'closed';

@@ -1,3 +1,4 @@
+import type { Archiver } from '../archive/archiver.js';
 import {
   type NativeInfo,
   type NativeLog,
@@ -6,6 +7,7 @@ import {
   State,
   type Term,
 } from '../native/native_log.js';
+import { firstPosition } from '../replication/history.js';
 import type { Door } from '../transport/door.js';
 import type { Environment } from '../transport/environment.js';
 import type { MemberDesk } from '../transport/member_desk.js';
@@ -65,6 +67,8 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   readonly scrub: LogScrub;
   /** Once it is read: before the log has a role. */
   retention!: LogRetention;
+  /** undefined: the log has none. Like `retention`, before the log has a role. */
+  archive: Archiver | undefined;
   /** undefined: the application has none (`snapshot`). */
   readonly snapshots: Snapshots | undefined;
   /** Readers, the applier, a promotion: whoever waits for something visible. */
@@ -296,7 +300,9 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
   }
 
   get rebuildFrom(): number {
-    return this.rebuild.pending?.from ?? Number.POSITIVE_INFINITY;
+    const from = this.rebuild.pending?.from ?? Number.POSITIVE_INFINITY;
+    // What has to be rebuilt from before the log begins is not read from the log.
+    return from <= (this.native.state[State.START_LSN] ?? 0) ? Number.POSITIVE_INFINITY : from;
   }
 
   /** What lay past `fork` is of another history. Before anything of that is visible. */
@@ -314,7 +320,20 @@ export class LogCore implements AppenderHost, ReaderHost, ClosesAtExit {
       latestSeenLsn,
       lowestSeenLsn: Math.min(lowestSeenLsn, latestSeenLsn),
     };
+    this.archive?.wasCut();
     if (wasSeen) this.applier?.cutAt(fork.lsn);
+    this.moved.settle();
+  }
+
+  /** The log begins at `start` now, and holds nothing that it held. */
+  wasReplaced(start: Place): void {
+    this.snapshots?.wasReplaced(start.lsn);
+    this.rebuild.wasReplaced(start);
+    // Whoever has read of it goes on nowhere.
+    const fork = { position: firstPosition, lsn: 0 };
+    const seen = { latestSeenLsn: fork.lsn, lowestSeenLsn: fork.lsn };
+    this.cuts = { count: this.cuts.count + 1, latest: fork, lowest: fork, ...seen };
+    this.applier?.cutAt(0);
     this.moved.settle();
   }
 

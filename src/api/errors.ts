@@ -47,7 +47,7 @@ export const errorCodes = {
     hint: 'Close the log there, or end that process, first.',
   },
   WAL_NOT_FOUND: {
-    meaning: 'There is no log in the directory.',
+    meaning: 'There is no log in the directory, or no such object in the archive.',
     hint: 'Look at the path; `Log.open` and `walmirror primary` create a log.',
   },
   WAL_NOT_A_LOG: {
@@ -92,6 +92,14 @@ export const errorCodes = {
     hint:
       'Put back the files of `snapshots` from a backup. Where the state comes from elsewhere, ' +
       'pass `required: false` in `snapshot`, and apply from its LSN on.',
+  },
+  WAL_ARCHIVE_CONFLICT: {
+    meaning:
+      'The archive holds something else under the name of a segment, or a damaged one. Nothing ' +
+      'was overwritten, and nothing more is archived.',
+    hint:
+      'Look at the file that the message names, keep it aside, and open the log again: what is ' +
+      'not in the archive is stored anew, as far as the log still has it.',
   },
   WAL_IS_STANDBY: {
     meaning: 'The log is a standby, or its directory was last used as one.',

@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events';
+import type { ArchiveChange } from '../archive/archive_status.js';
 import type { Role, Term } from '../native/native_log.js';
 import type { LeaseState } from '../referee/lease_keeper.js';
 import type { WalError } from './errors.js';
@@ -63,6 +64,8 @@ export interface LogEvents {
    * history, which `reason` says.
    */
   snapshot: [snapshot: SnapshotChange];
+  /** What has become of the archive. */
+  archive: [change: ArchiveChange];
   /** A flush took a second or more. */
   slowFlush: [flush: { readonly milliseconds: number }];
   /** Bytes on the disk do not verify; what is known of them. */
@@ -129,6 +132,7 @@ const names: Readonly<Record<LogEventName, true>> = {
   copyDropped: true,
   copyRestored: true,
   snapshot: true,
+  archive: true,
   slowFlush: true,
   damage: true,
   repaired: true,

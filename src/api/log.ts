@@ -396,6 +396,7 @@ export class Log {
     const request = applyRequest(options, apply, core.snapshots);
     core.requireOpen();
     if (core.applier?.ended === false) throw hasApplier();
+    core.snapshots?.goesOn();
     return startApplier(core, beginReading(core, request), apply, request);
   }
 
@@ -435,8 +436,7 @@ export class Log {
   /**
    * Says that no record below `lsn` is needed here any more: whole segments below it are
    * recycled, as far as no reader and no standby needs them and they are committed; with
-   * `snapshot`, as far as it lies below all that are kept, and there are as many as are to be.
-   * Resolves when that is done.
+   * `snapshot`, below all that are kept, if there are enough. Resolves when that is done.
    */
   async trim(lsn: number): Promise<void> {
     const core = this.#core;

@@ -59,6 +59,8 @@ export function logStatus(core: LogCore): LogStatus {
     rejoin: core.rejoin,
     rebuild: info.rebuild,
     snapshots: core.snapshots?.status() ?? null,
+    seeding: core.snapshots?.seeding.status ?? null,
+    archive: core.archive?.status() ?? null,
     scrub: core.scrub.status(),
     recovery: core.info.recovery,
     events: core.news.recent,

@@ -1,3 +1,4 @@
+import { type ArchiveChange, describeArchive } from '../archive/archive_status.js';
 import type { LogEmitter } from './events.js';
 import type { Logger, LogLevel } from './logger.js';
 import { describeChange, type SlotChange } from './slots.js';
@@ -37,6 +38,7 @@ export class Narrator {
     this.#followRebuild(events);
     this.#followStandbys(events);
     this.#followDisks(events);
+    events.on('archive', (change) => this.#archiveChanged(change));
     events.on('slot', (change) => this.#slotChanged(change));
   }
 
@@ -125,6 +127,12 @@ export class Narrator {
     this.tell(level, 'slot', describeChange(change), {
       ...{ slot: name, change: change.change, heldBytes, awayMs },
     });
+  }
+
+  #archiveChanged(change: ArchiveChange): void {
+    const urgency = { working: 'info', behind: 'warn', failing: 'warn' } as const;
+    const level = urgency[change.change as keyof typeof urgency] ?? 'error';
+    this.tell(level, 'archive', describeArchive(change), { ...change });
   }
 
   #followDisks(events: LogEmitter): void {

@@ -9,7 +9,7 @@ import {
 } from '../native/native_log.js';
 import type { HeldGroup } from '../referee/held_group.js';
 import { openedTerm, wouldKnowNewer } from '../replication/candidacy.js';
-import { compareTerms } from '../replication/history.js';
+import { compareTerms, firstPosition } from '../replication/history.js';
 import { openingRule } from '../replication/rule.js';
 import { type Environment, processEnvironment } from '../transport/environment.js';
 import { requireBindable } from '../transport/listener.js';
@@ -17,8 +17,10 @@ import { claimToOpen } from './claims.js';
 import { LogCore } from './core.js';
 import { demote } from './demote.js';
 import { WalError } from './errors.js';
+import { cutShortByClose } from './failure.js';
 import { fencedError } from './fenced_driver.js';
 import { follow, followAgain } from './follow.js';
+import { claimForArchive } from './log_archive.js';
 import { LogRetention } from './log_retention.js';
 import { logStatus } from './log_status.js';
 import {
@@ -39,6 +41,7 @@ import { promote } from './promote.js';
 import { setPolicy } from './set_policy.js';
 import { createSlot, dropSlot } from './slot_calls.js';
 import { processDisk, type SnapshotDisk } from './snapshot_disk.js';
+import { StandbyDriver } from './standby_driver.js';
 import { learnIdentity, type StandbyIdentity } from './standby_identity.js';
 import { switchover } from './switchover.js';
 import { takeOver } from './take_over.js';
@@ -57,6 +60,9 @@ export async function openLog(
   if (options.snapshot !== undefined && !environment.ownsProcess) {
     throw new TypeError('snapshot has no files in a simulation: leave it out');
   }
+  if (options.archive !== undefined && !environment.ownsProcess) {
+    throw new TypeError('archive has no store in a simulation: leave it out');
+  }
   const opened = await openNative(options, environment);
   const native = withOwnProperties(opened.native);
   let core: LogCore | undefined;
@@ -64,21 +70,35 @@ export async function openLog(
     requireRole(native.info(), options);
     requireFixed(native.info(), options);
     core = new LogCore(native, options, environment, disk);
+    core.archive = claimForArchive(core);
     core.retention = await LogRetention.open(core);
     const opening = core;
     core.followAgain = () => followAgain(opening);
     core.takeOver = (handover) => takeOver(opening, handover);
+    await core.snapshots?.find();
     await core.keepAlive.during(takeRole(core, opened.follow));
+    await core.keepAlive.during(seeded(core));
     await core.snapshots?.loadFirst(options.signal);
     if (environment.ownsProcess) core.control = await serveControl(core);
     tellOpened(core);
     core.rebuild.opened();
     watchMembers(core);
+    core.archive?.start();
     return core;
   } catch (error) {
     await abandon(native, core);
     throw WalError.from(error);
   }
+}
+
+/** A standby that has nothing yet, or not all of it, waits for what its state begins with. */
+async function seeded({ driver, snapshots, native, options }: LogCore): Promise<void> {
+  if (snapshots === undefined || !(driver instanceof StandbyDriver)) return;
+  const { signal } = options;
+  const isEmpty = native.state[State.CLOSED_POSITION] === firstPosition;
+  // Where trying again does not help, there is nothing to wait for.
+  if (isEmpty || snapshots.seeding.awaited !== undefined) await driver.connected(signal);
+  await snapshots.seeding.reached(signal);
 }
 
 /** What opening found, in one line. */
@@ -111,9 +131,18 @@ function withOwnProperties(native: NativeLog): NativeLog {
 }
 
 async function abandon(native: NativeLog, core: LogCore | undefined): Promise<void> {
-  core?.appender.abandon();
-  await core?.closeDriver();
-  if (core !== undefined) core.state = 'closed';
+  if (core !== undefined) {
+    core.appender.abandon();
+    // A standby may be taking over, or be fenced, as long as the state is loaded.
+    core.state = 'closing';
+    core.rebuild.close();
+    core.closing.abort(cutShortByClose());
+    core.moved.rejectAll(cutShortByClose());
+    await core.roleChange;
+    await core.closeDriver();
+    core.state = 'closed';
+    await core.archive?.close();
+  }
   await core?.retention?.close();
   await native.close().catch(() => undefined);
   core?.closed();

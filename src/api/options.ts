@@ -1,8 +1,10 @@
 import { basename, resolve } from 'node:path';
+import type { ArchiveStore } from '../archive/store.js';
 import type { Referee } from '../referee/referee.js';
 import type { CommitLevel } from '../replication/level.js';
 import type { RejoinMode } from '../replication/rejoin.js';
 import type { Security } from '../transport/security.js';
+import { type ArchiveOptions, type ResolvedArchive, resolveArchive } from './archive_options.js';
 import { WalError } from './errors.js';
 import { type Logger, resolveLogger } from './logger.js';
 import { isNodeName, maxNameBytes, nodeNameRule } from './node_name.js';
@@ -21,8 +23,11 @@ import {
 } from './retention_options.js';
 import { type ResolvedScrub, resolveScrub, type ScrubOptions } from './scrub.js';
 import { resolveSecurity, type SecurityOptions, securityKeys } from './security_options.js';
+import type { SeedingStatus } from './seeding.js';
 import {
+  type ReseedMode,
   type ResolvedSnapshot,
+  resolveReseed,
   resolveSnapshot,
   type SnapshotOptions,
 } from './snapshot_options.js';
@@ -148,6 +153,11 @@ export interface OpenOptions extends PolicyOptions {
    * one. In the directory `snapshots` in `dir`, the first of several. Default: the log has none.
    */
   readonly snapshot?: SnapshotOptions;
+  /**
+   * Where full segments are stored besides, as soon as they are committed: the path of a directory,
+   * a store, or more of it. What is not stored yet is kept, within `maxBytes`. Default: nowhere.
+   */
+  readonly archive?: string | ArchiveStore | ArchiveOptions;
   /** Feed standbys. With `follow`: from the moment of promotion. Default: not at all. */
   readonly listen?: ListenOptions;
   /** Be a standby of this primary. Default: be a primary. */
@@ -180,6 +190,14 @@ export interface OpenOptions extends PolicyOptions {
    */
   readonly rejoin?: RejoinMode;
   /**
+   * Of a standby with `snapshot`: what becomes of a log that the primary does not go on with, since
+   * it has let go of what comes next. `never`: it stays, and the link is refused (WAL_LSN_GONE).
+   * `auto`: it is replaced by a snapshot of the primary and the log from there on, where all of it
+   * is a part of the primary's log; `onRebuild` is told. An empty log is always seeded so. Default
+   * `never`.
+   */
+  readonly reseed?: ReseedMode;
+  /**
    * Told from which LSN state has to be rebuilt, where records that may have been read here were
    * removed, since a new primary has others in their place. Nothing of those is shown before what
    * it returns has resolved, and after a crash it is told again; a rejection fails the log. While
@@ -208,10 +226,13 @@ export interface OpenOptions extends PolicyOptions {
   readonly signal?: AbortSignal;
   /** Told in that wait why the primary was not reached, after each attempt. Default: nobody is. */
   readonly onWaiting?: (error: WalError) => void;
+  /** Told how far a snapshot of the primary has come that this standby begins with. */
+  readonly onSeeding?: (seeding: SeedingStatus) => void;
 }
 
 /** Options of `Log.open` for a log that runs in a thread of its own. */
-export interface ThreadedOptions extends Omit<OpenOptions, 'replicationThread' | 'snapshot'> {
+export interface ThreadedOptions
+  extends Omit<OpenOptions, 'replicationThread' | 'snapshot' | 'archive' | 'reseed' | 'onSeeding'> {
   readonly replicationThread: 'worker';
   /**
    * With a referee: where this thread has not run for so many milliseconds, its log is no primary
@@ -248,11 +269,14 @@ export interface ResolvedOptions extends ResolvedRetention {
   readonly scrub: ResolvedScrub | undefined;
   /** undefined: the application has none. */
   readonly snapshot: ResolvedSnapshot | undefined;
+  /** undefined: none. */
+  readonly archive: ResolvedArchive | undefined;
   readonly listen: Endpoint | undefined;
   readonly follow: Endpoint | undefined;
   readonly members: readonly Endpoint[];
   readonly openAlone: boolean;
   readonly rejoin: RejoinMode;
+  readonly reseed: ReseedMode;
   readonly policy: ResolvedPolicy;
   readonly replicationThread: 'main' | 'worker';
   readonly referee: Referee | undefined;
@@ -261,6 +285,7 @@ export interface ResolvedOptions extends ResolvedRetention {
   readonly logger: Logger | undefined;
   readonly signal: AbortSignal | undefined;
   readonly onWaiting: ((error: WalError) => void) | undefined;
+  readonly onSeeding: ((seeding: SeedingStatus) => void) | undefined;
   readonly onRebuild: RebuildHook | undefined;
   /** What was said by name of the properties that are fixed at creation. */
   readonly fixed: {
@@ -297,14 +322,17 @@ const openKeys = [
   'members',
   'openAlone',
   'rejoin',
+  'reseed',
   'referee',
   'maximumLag',
   'applicationTimeout',
   'logger',
   'signal',
   'onWaiting',
+  'onSeeding',
   'onRebuild',
   'snapshot',
+  'archive',
   'acceptMissing',
   'copyLag',
   'mirrorQuorum',
@@ -337,10 +365,12 @@ export function resolveOpenOptions(input: unknown): ResolvedOptions {
     scrub: resolveScrub(raw.scrub),
     ...resolveRetention(raw),
     snapshot: snapshotOption(raw),
+    archive: resolveArchive(raw),
     listen: raw.listen === undefined ? undefined : resolveListen(raw.listen, name),
     follow: raw.follow === undefined ? undefined : resolveFollow(raw.follow, name),
     ...resolveMembers(raw, name),
     rejoin: resolveRejoin(raw),
+    reseed: resolveReseed(raw.reseed, raw.snapshot !== undefined),
     policy: resolvePolicy(raw),
     replicationThread:
       raw.replicationThread === undefined
@@ -350,6 +380,7 @@ export function resolveOpenOptions(input: unknown): ResolvedOptions {
     logger: resolveLogger(raw.logger),
     signal: check.abortSignal(raw.signal, 'signal'),
     onWaiting: callback<(error: WalError) => void>(raw.onWaiting, 'onWaiting'),
+    onSeeding: callback<(seeding: SeedingStatus) => void>(raw.onSeeding, 'onSeeding'),
     onRebuild: callback<RebuildHook>(raw.onRebuild, 'onRebuild'),
   };
 }

@@ -98,6 +98,7 @@ export class PrimaryDriver implements Driver {
       door: core.door,
       desk: core.desk,
       slots: core.retention.slots,
+      seeds: core.snapshots?.seeds,
       events: {
         onCommitMoved: () => this.#acknowledged(),
         onStandby: (change) => this.#standbyChanged(change),

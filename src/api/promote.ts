@@ -82,6 +82,7 @@ async function promoteNow(core: LogCore, options: unknown): Promise<Promoted> {
   if (!mayBe || standby.role === 'primary') throw notStandby(standby.role);
   if (standby.role !== 'standby' && !force) throw notRejoined(core);
   if (standby.promoting) throw alreadyUnderWay();
+  core.snapshots?.seeding.requireReached();
   const { referee } = core.options;
   // Who is granted the group knows that nobody else acknowledges.
   if (referee !== undefined && !force) throw automationDecides();
@@ -217,6 +218,8 @@ async function takeRole(core: LogCore, standby: Promotable, plan: Plan): Promise
     }
     const { win = (candidacy) => winEpoch(core, standby, candidacy) } = plan;
     const won = await win({ ...plan, grant, begin });
+    // Its log may have been replaced since: there is nothing to tell before it is followed again.
+    core.snapshots?.seeding.requireReached();
     // However long the application takes, members are answered meanwhile.
     if (core.rebuild.pending !== null) await core.rebuild.told(plan.signal);
     // A fence for another candidate comes before this, or finds a primary.
@@ -259,6 +262,8 @@ async function openEpoch(
   try {
     await standby.stop();
     won.requireMine();
+    // What it followed until now may have replaced its log.
+    core.snapshots?.seeding.requireReached();
     // What is shown as a primary is built on.
     if (core.rebuild.pending !== null) await core.rebuild.told(signal);
     if (endpointAsked !== undefined && !isElsewhere) await reopenDoor(core, endpointAsked);

@@ -83,6 +83,15 @@ export class RebuildNotice {
     return true;
   }
 
+  /** The log begins at `start` now: what an application has of the one before does not go on. */
+  wasReplaced(start: Place): void {
+    const { rebuild } = this.#core.native.info();
+    if (rebuild === null) return;
+    this.#pending = { ...rebuild, file: null };
+    this.#hold = start;
+    if (this.#isOpen) void this.#tell();
+  }
+
   /** Resolves when nothing is left to tell. */
   told(signal: AbortSignal | undefined): Promise<void> {
     const core = this.#core;
@@ -114,6 +123,8 @@ export class RebuildNotice {
 
   async #tellOnce(rebuild: Rebuild): Promise<void> {
     const core = this.#core;
+    // Of a log that was seeded there is state once it reaches the snapshot.
+    await core.snapshots?.seeding.reached(this.#closed.signal);
     // What is being applied of the old history is through first.
     await core.applier?.endOf(rebuild.from - 1);
     core.events.emit('rebuild', rebuild);

@@ -1,5 +1,5 @@
 import { constants, type Stats } from 'node:fs';
-import { type FileHandle, lstat, mkdir, open, readdir, rename, unlink } from 'node:fs/promises';
+import { type FileHandle, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /** An open file of a snapshot. */
@@ -23,12 +23,16 @@ export interface SnapshotDisk {
   create(path: string): Promise<SnapshotFile>;
   /** For reading: a plain file, not a link to one. */
   open(path: string): Promise<SnapshotFile>;
+  /** For reading and writing: a plain file that is there, not a link to one. */
+  reopen(path: string): Promise<SnapshotFile>;
   rename(from: string, to: string): Promise<void>;
+  /** It may be gone already. */
   remove(path: string): Promise<void>;
   syncDirectory(directory: string): Promise<void>;
 }
 
-const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
+const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } =
+  constants;
 
 /** The real one. */
 export const processDisk: SnapshotDisk = {
@@ -56,15 +60,21 @@ export const processDisk: SnapshotDisk = {
   },
   async open(path) {
     // Of what is no plain file an opening could wait for ever.
-    const handle = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-    if ((await handle.stat()).isFile()) return fileOf(handle);
-    await handle.close();
-    throw new Error(`${path} is no plain file`);
+    return plainFile(await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK), path);
+  },
+  async reopen(path) {
+    return plainFile(await open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK), path);
   },
   rename: (from, to) => rename(from, to),
-  remove: (path) => unlink(path),
+  remove: (path) => rm(path, { force: true }),
   syncDirectory,
 };
+
+async function plainFile(handle: FileHandle, path: string): Promise<SnapshotFile> {
+  if ((await handle.stat()).isFile()) return fileOf(handle);
+  await handle.close();
+  throw new Error(`${path} is no plain file`);
+}
 
 function requireDirectory(stats: Stats, directory: string): void {
   if (!stats.isDirectory()) throw new Error(`${directory} is no directory`);

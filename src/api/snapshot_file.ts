@@ -14,6 +14,7 @@ import {
   snapshotFormat,
   snapshotName,
 } from './snapshot_format.js';
+import { unlessAborted } from './unless_aborted.js';
 import { shown } from './validate.js';
 
 /** So much of a snapshot is in memory at once. */
@@ -42,13 +43,15 @@ export function beginPieces(source: SnapshotSource): SnapshotPieces {
   let isFirst = true;
   return {
     first,
-    next: () => {
-      const piece = isFirst ? first : Promise.resolve(pieces.next());
+    // What is thrown at once is a rejection too.
+    next: async () => {
+      const piece = isFirst ? first : pieces.next();
       isFirst = false;
       return piece;
     },
     letGo: () => {
-      Promise.resolve(pieces.return?.()).catch(() => undefined);
+      const end = async (): Promise<unknown> => pieces.return?.();
+      end().catch(() => undefined);
     },
   };
 }
@@ -57,23 +60,6 @@ export function beginPieces(source: SnapshotSource): SnapshotPieces {
 export interface SnapshotContent {
   readonly header: SnapshotHeader;
   readonly trailer: SnapshotTrailer;
-}
-
-/** Ends with the work, or with the signal: work that hangs is left behind. */
-export async function unlessAborted<T>(work: T | Promise<T>, signal: AbortSignal): Promise<T> {
-  // Left behind, it may fail yet: nobody hears of that.
-  Promise.resolve(work).catch(() => undefined);
-  signal.throwIfAborted();
-  let onAbort = (): void => undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason);
-    signal.addEventListener('abort', onAbort, { once: true });
-  });
-  try {
-    return await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
 }
 
 /**
@@ -223,39 +209,79 @@ async function look(file: SnapshotFile, path: string): Promise<SnapshotContent> 
   }
 }
 
-function nameOf(path: string): string {
-  return basename(path, '.part');
+/** The header alone, of a file that need not be whole, and how many bytes there are. */
+export async function readHeader(
+  disk: SnapshotDisk,
+  path: string,
+): Promise<{ readonly header: SnapshotHeader; readonly bytes: number }> {
+  const file = await disk.open(path);
+  try {
+    const first = Buffer.alloc(headerBytes);
+    if ((await file.read(first, 0)) < headerBytes) throw damaged(path, 'it ends early');
+    return { header: decodeHeader(first), bytes: await file.size() };
+  } finally {
+    await file.close();
+  }
 }
 
-/** What the application wrote. Ends with WAL_CORRUPT where the file is not any more what it was. */
+function nameOf(path: string): string {
+  return basename(path).replace(/\.(part|seed)$/, '');
+}
+
+/** What the application wrote, as a stream. */
+export interface SnapshotBody {
+  /** Ends with WAL_CORRUPT where the file is not any more what it was. */
+  readonly stream: Readable;
+  /**
+   * What was found wrong with the file while it was read. The stream alone does not tell: who reads
+   * it may destroy it with an error of its own, as `pipeline` does.
+   */
+  fault(): unknown;
+}
+
 export function readSnapshot(
   disk: SnapshotDisk,
   path: string,
   { trailer }: SnapshotContent,
-): Readable {
-  return Readable.from(bodyOf(disk, path, trailer), { objectMode: false });
+): SnapshotBody {
+  let fault: unknown;
+  const ofFile = async <T>(work: Promise<T>): Promise<T> => {
+    try {
+      return await work;
+    } catch (error) {
+      fault = error;
+      throw error;
+    }
+  };
+  const stream = Readable.from(bodyOf(disk, path, trailer, ofFile), { objectMode: false });
+  return { stream, fault: () => fault };
 }
 
-async function* bodyOf(disk: SnapshotDisk, path: string, { bytes, sha256 }: SnapshotTrailer) {
-  const file = await disk.open(path);
+async function* bodyOf(
+  disk: SnapshotDisk,
+  path: string,
+  { bytes, sha256 }: SnapshotTrailer,
+  ofFile: <T>(work: Promise<T>) => Promise<T>,
+) {
+  const file = await ofFile(disk.open(path));
   try {
     const hash = createHash('sha256');
-    const first = Buffer.alloc(headerBytes);
-    await file.read(first, 0);
-    hash.update(first);
+    const read = async (piece: Buffer, position: number): Promise<Buffer> => {
+      if ((await file.read(piece, position)) < piece.length) throw damaged(path, 'it ends early');
+      hash.update(piece);
+      return piece;
+    };
+    await ofFile(read(Buffer.alloc(headerBytes), 0));
     for (let at = 0; at < bytes; at += CHUNK_BYTES) {
       // Each piece is the application's.
       const piece = Buffer.allocUnsafeSlow(Math.min(CHUNK_BYTES, bytes - at));
-      if ((await file.read(piece, headerBytes + at)) < piece.length) {
-        throw damaged(path, 'it ends early');
-      }
-      hash.update(piece);
-      yield piece;
+      yield await ofFile(read(piece, headerBytes + at));
     }
-    const last = Buffer.alloc(CHECKSUM_AT);
-    await file.read(last, headerBytes + bytes);
-    hash.update(last);
-    if (!hash.digest().equals(sha256)) throw damaged(path, 'its bytes differ');
+    const verify = async (): Promise<void> => {
+      await read(Buffer.alloc(CHECKSUM_AT), headerBytes + bytes);
+      if (!hash.digest().equals(sha256)) throw damaged(path, 'its bytes differ');
+    };
+    await ofFile(verify());
   } finally {
     await file.close();
   }

@@ -101,3 +101,12 @@ export function isPartName(name: string): boolean {
 export function partName(name: string): string {
   return `${name}.part`;
 }
+
+/** One that a standby is being given. */
+export function isSeedName(name: string): boolean {
+  return name.endsWith('.seed') && isSnapshotName(name.slice(0, -'.seed'.length));
+}
+
+export function seedName(name: string): string {
+  return `${name}.seed`;
+}

@@ -33,6 +33,11 @@ export interface SnapshotOptions {
    * come from elsewhere. Default true: WAL_SNAPSHOT_MISSING.
    */
   readonly required?: boolean;
+  /**
+   * At most so many bytes a second for each standby that this node gives a snapshot, 1 MiB or more.
+   * Default: as fast as it goes.
+   */
+  readonly sendRate?: number;
 }
 
 export interface ResolvedSnapshot {
@@ -40,6 +45,8 @@ export interface ResolvedSnapshot {
   readonly load: SnapshotOptions['load'];
   readonly keep: number;
   readonly required: boolean;
+  /** undefined: as fast as it goes. */
+  readonly sendRate: number | undefined;
 }
 
 /** Options of `log.snapshot`. */
@@ -56,8 +63,14 @@ export function resolveSnapshot(value: unknown): ResolvedSnapshot | undefined {
     const example = '{ save(lsn) { ... }, load(stream, lsn) { ... } }';
     throw new TypeError(`snapshot takes an object such as ${example}; got ${check.shown(value)}`);
   }
-  const raw = check.optionsObject(value, 'snapshot', ['save', 'load', 'keep', 'required']);
-  const { save, load, keep, required } = raw;
+  const raw = check.optionsObject(value, 'snapshot', [
+    'save',
+    'load',
+    'keep',
+    'required',
+    'sendRate',
+  ]);
+  const { save, load, keep, required, sendRate } = raw;
   check.callback(save, 'snapshot.save');
   check.callback(load, 'snapshot.load');
   return {
@@ -65,6 +78,24 @@ export function resolveSnapshot(value: unknown): ResolvedSnapshot | undefined {
     save: (lsn, context) => (value as SnapshotOptions).save(lsn, context),
     load: (stream, lsn, context) => (value as SnapshotOptions).load(stream, lsn, context),
     keep: keep === undefined ? 2 : check.integer(keep, 'snapshot.keep', 2, 16),
+    sendRate:
+      sendRate === undefined
+        ? undefined
+        : check.integer(sendRate, 'snapshot.sendRate (bytes a second)', 1024 * 1024, 2 ** 40),
     required: required === undefined ? true : check.boolean(required, 'snapshot.required'),
   };
+}
+
+export const reseedModes = ['never', 'auto'] as const;
+/** What may become of a standby's log that its primary does not go on with. */
+export type ReseedMode = (typeof reseedModes)[number];
+
+/** Checks the `reseed` option of `Log.open`. */
+export function resolveReseed(value: unknown, hasSnapshots: boolean): ReseedMode {
+  if (value === undefined) return 'never';
+  const mode = check.oneOf(value, 'reseed', reseedModes);
+  if (mode === 'auto' && !hasSnapshots) {
+    throw new TypeError("reseed 'auto' loads a snapshot: pass snapshot: { save, load } too");
+  }
+  return mode;
 }

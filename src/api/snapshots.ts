@@ -1,22 +1,23 @@
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
 import { State } from '../native/native_log.js';
 import { compareTerms } from '../replication/history.js';
 import type { LogCore } from './core.js';
 import { WalError } from './errors.js';
+import { Seeding } from './seeding.js';
 import type { SnapshotDisk } from './snapshot_disk.js';
 import {
   beginPieces,
   readSnapshot,
   SaveFailed,
+  type SnapshotBody,
   type SnapshotPieces,
   type SnapshotSource,
-  unlessAborted,
   verifySnapshot,
   writeSnapshot,
 } from './snapshot_file.js';
 import { partName, type SnapshotHeader, snapshotName } from './snapshot_format.js';
 import type { ResolvedSnapshot, TakeSnapshotOptions } from './snapshot_options.js';
+import { SnapshotSeeds } from './snapshot_seeds.js';
 import {
   asWalError,
   isOfHistory,
@@ -24,6 +25,7 @@ import {
   SnapshotShelf,
   termAt,
 } from './snapshot_shelf.js';
+import { unlessAborted } from './unless_aborted.js';
 import * as check from './validate.js';
 import { untilShown } from './wait_for.js';
 
@@ -58,10 +60,16 @@ export class Snapshots {
   readonly #core: LogCore;
   readonly #options: ResolvedSnapshot;
   readonly #shelf: SnapshotShelf;
+  /** How this node comes by one of its primary. */
+  readonly seeding: Seeding;
+  /** Those that standbys are given. */
+  readonly seeds: SnapshotSeeds;
   #loaded: Snapshot | undefined;
-  /** State was loaded of which records were cut: it is of this one on. */
-  #staleFrom: number | undefined;
-  #isFound = false;
+  /** Why nothing goes on with the state as it is, and from where on it has to be rebuilt. */
+  #stale: { readonly lsn: number; readonly text: string } | undefined;
+  #isLoading = false;
+  #isFirstLoaded = false;
+  #isReady = false;
   #isStarting = false;
   #busy: { readonly lsn: number; readonly cut: AbortController } | undefined;
   #work: Promise<unknown> | undefined;
@@ -70,6 +78,8 @@ export class Snapshots {
     this.#core = core;
     this.#options = options;
     this.#shelf = new SnapshotShelf(core.options.dir, disk);
+    this.seeding = new Seeding(core, this.#shelf);
+    this.seeds = new SnapshotSeeds(this.#shelf, options.sendRate ?? 0, () => this.#kept());
   }
 
   /** What the state came from; undefined: from nothing, or the log was cut below it since. */
@@ -77,61 +87,82 @@ export class Snapshots {
     return this.#loaded;
   }
 
+  /** The state that the log opens with is there. */
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
+  /** Looks for those that there are: once, before the log has a role. */
+  async find(): Promise<void> {
+    await this.#shelf.find(true);
+    await this.#setAsidePastTheEnd();
+  }
+
   /** Once, as long as the log opens. Throws WAL_SNAPSHOT_MISSING where the state cannot be had. */
   async loadFirst(signal: AbortSignal | undefined): Promise<void> {
-    if (this.#isFound) return;
-    await this.#shelf.find(true);
-    this.#isFound = true;
-    await this.#setAsideForeign();
+    if (this.#isFirstLoaded) return;
+    this.#isFirstLoaded = true;
     await this.#exclusively(() => this.#load(signal, { isFirst: true }));
+    this.#isReady = true;
   }
 
   /**
-   * What a primary had counted was flushed: where its log ends before that, the directory was put
-   * back to the past, and the records that come there now are others.
+   * What had counted was flushed: where the log ends before that, it was cut, or the directory was
+   * put back to the past. The records that come there now are others, and may be of a term that is
+   * called the same: of a primary that is opened again, of a standby that is promoted again. But
+   * for the one that a standby was given to begin with, and is promoted by nobody without.
    */
-  async #setAsideForeign(): Promise<void> {
-    const { info, native, news } = this.#core;
-    if (info.role !== 'primary') return;
+  async #setAsidePastTheEnd(): Promise<void> {
+    const { info, native } = this.#core;
     const last = native.state[State.CLOSED_LSN] ?? 0;
-    const foreign = this.#shelf.entries.filter(
-      ({ header }) => header?.logId === info.logId && header.lsn > last,
+    // What cannot be read now may be read later.
+    const isOurs = ({ header }: SnapshotEntry): boolean =>
+      header === undefined || header.logId === info.logId;
+    const awaited = info.role === 'standby' ? this.awaited(last) : undefined;
+    const past = this.#shelf.entries.filter(
+      (each) => isOurs(each) && shown(each).lsn > last && each.header?.lsn !== (awaited ?? 0),
     );
-    await this.#shelf.setAside(foreign);
-    for (const entry of foreign) {
-      const text = `snapshot of LSN ${shown(entry).lsn} is set aside: the log ends with ${last}`;
-      news.tell('warn', 'snapshot', text, { ...shown(entry), file: `${entry.path}.foreign` });
+    await this.#setAside(past, `the log ends with LSN ${last}`);
+  }
+
+  async #setAside(entries: readonly SnapshotEntry[], reason: string): Promise<void> {
+    await this.#shelf.setAside(entries);
+    for (const entry of entries) {
+      const text = `the snapshot of LSN ${shown(entry).lsn} is set aside: ${reason}`;
+      const where = { ...shown(entry), file: `${entry.path}.foreign` };
+      this.#core.news.tell('warn', 'snapshot', text, where);
     }
   }
 
   /**
    * Where an application that says nothing else reads on; undefined: from the beginning. Throws
-   * WAL_REBUILD where its state is of records that were cut.
+   * WAL_REBUILD where its state is of records that were cut, or half of one.
    */
   get readFrom(): number | undefined {
-    this.#requireUncutState();
+    this.#requireSoundState();
     return this.#loaded === undefined ? undefined : this.#loaded.lsn + 1;
   }
 
-  #requireUncutState(): void {
-    if (this.#staleFrom === undefined) return;
-    const text = `the loaded state is of records that went, from LSN ${this.#staleFrom} on`;
+  #requireSoundState(): void {
+    if (this.#stale === undefined) return;
+    const { lsn, text } = this.#stale;
     throw new WalError('WAL_REBUILD', text, {
-      lsn: this.#staleFrom,
+      lsn,
       hint: 'Call `log.loadSnapshot()` first; where it gives null, begin with no state at all.',
     });
   }
 
-  /** The application has said from where its state goes on. */
-  rebuilt(): void {
-    this.#staleFrom = undefined;
+  /** The application goes on, and has said from where where the state was not sound. */
+  goesOn(): void {
+    if (this.#isLoading) throw new TypeError('a snapshot is being loaded; await that first');
+    this.#stale = undefined;
   }
 
   /** The newest good one; undefined: there is none, and the log is whole. */
   async load(signal?: AbortSignal): Promise<Snapshot | undefined> {
     const core = this.#core;
     // One that was under way at a cut ends first: whoever rebuilds cannot know of it.
-    while (this.#work !== undefined && core.rebuild.pending !== null) {
+    while (this.#work !== undefined && this.#isAfterCut) {
       const ends = [core.closing.signal, ...(signal === undefined ? [] : [signal])];
       await unlessAborted(
         this.#work.catch(() => undefined),
@@ -144,6 +175,11 @@ export class Snapshots {
     return this.#exclusively(() => this.#load(signal, { isFirst: false }));
   }
 
+  /** State is to be rebuilt, or what is under way is of records that went. */
+  get #isAfterCut(): boolean {
+    return this.#core.rebuild.pending !== null || this.#busy?.cut.signal.aborted === true;
+  }
+
   take(options: unknown): Promise<Snapshot> {
     const raw = check.optionsObject(options, 'log.snapshot', ['lsn', 'signal']);
     const signal = check.abortSignal(raw.signal, 'signal');
@@ -154,7 +190,7 @@ export class Snapshots {
       throw new WalError('WAL_REBUILD', text, { lsn: pending.from });
     }
     // Of a state that is not of this log none is taken.
-    this.#requireUncutState();
+    this.#requireSoundState();
     signal?.throwIfAborted();
     return this.#exclusively(() => this.#take(request, signal));
   }
@@ -169,11 +205,33 @@ export class Snapshots {
   wasCut(lsn: number): void {
     if (this.#loaded !== undefined && this.#loaded.lsn > lsn) {
       this.#loaded = undefined;
-      this.#staleFrom = lsn + 1;
+      const text = `the loaded state is of records that went, from LSN ${lsn + 1} on`;
+      this.#stale = { lsn: lsn + 1, text };
     }
     if (this.#busy === undefined || this.#busy.lsn <= lsn) return;
     const text = `the log was cut behind LSN ${lsn}, below the snapshot of LSN ${this.#busy.lsn}`;
     this.#busy.cut.abort(new WalError('WAL_REBUILD', text, { lsn: lsn + 1 }));
+  }
+
+  /**
+   * The LSN of the newest snapshot that this node was given, where there is no other for its log
+   * and that ends before it, with LSN `last`.
+   */
+  awaited(last: number): number | undefined {
+    const { native, info } = this.#core;
+    if ((native.state[State.START_LSN] ?? 0) === 0 || this.#kept().length > 0) return undefined;
+    const given = this.#shelf.entries.find(
+      ({ header, damage }) =>
+        damage === undefined && header?.logId === info.logId && header.lsn > last,
+    );
+    return given?.header?.lsn;
+  }
+
+  /** The log begins behind that LSN now, and what was before it is in a snapshot. */
+  wasReplaced(lsn: number): void {
+    this.#loaded = undefined;
+    this.#stale = { lsn: 1, text: `the log begins behind LSN ${lsn} now, with a snapshot` };
+    this.#busy?.cut.abort(new WalError('WAL_REBUILD', this.#stale.text, { lsn: 1 }));
   }
 
   /** What is under way has ended: by the signal of the log, say. */
@@ -232,8 +290,14 @@ export class Snapshots {
       const entry = this.#shelf.entries.find((each) => each.name === name);
       if (entry === undefined) continue;
       const reason = this.#whyNot(entry);
-      if (reason !== null) this.#skipped(entry, (await this.#damageOf(entry, signal)) ?? reason);
-      else {
+      if (reason !== null) {
+        const damage = await this.#damageOf(entry, signal);
+        this.#skipped(entry, damage ?? reason);
+        // The history forgets its oldest terms, and could not tell for ever.
+        if (isFirst && damage === undefined && this.#isReplaced(entry)) {
+          await this.#setAside([entry], reason);
+        }
+      } else {
         const failed = await this.#loadOne(entry, signal);
         if (failed === undefined) return this.#noteLoaded(entry);
         half = failed.isCalled ? failed.error : half;
@@ -244,7 +308,7 @@ export class Snapshots {
     if (start > 0 && (!isFirst || this.#options.required)) throw this.#missing(start);
     // Nobody asks an application that has just begun whether its state is empty.
     if (isFirst && half !== undefined) throw half;
-    this.#staleFrom = undefined;
+    this.#stale = undefined;
     return undefined;
   }
 
@@ -272,37 +336,42 @@ export class Snapshots {
     const signal = this.#begin(lsn, given);
     const cut = this.#busy!.cut.signal;
     const { disk } = this.#shelf;
-    let stream: Readable | undefined;
+    let body: SnapshotBody | undefined;
     try {
       const content = await verifySnapshot(disk, entry.path, signal);
       signal.throwIfAborted();
-      stream = readSnapshot(disk, entry.path, content);
+      body = readSnapshot(disk, entry.path, content);
+      const { stream } = body;
       stream.on('error', () => undefined);
+      this.#loaded = undefined;
+      this.#stale = { lsn: 1, text: 'the state is what a `load` has left that did not end well' };
+      this.#isLoading = true;
       const loading = Promise.resolve(this.#options.load(stream, lsn, { signal }));
       // A cut does not leave it behind: it would go on while another is loaded.
       const closing = this.#core.closing.signal;
       const ends = AbortSignal.any(given === undefined ? [closing] : [closing, given]);
       await unlessAborted(loading, ends);
       cut.throwIfAborted();
-      if (stream.errored !== null) throw stream.errored;
+      if (body.fault() !== undefined) throw body.fault();
       this.#loaded = shown(entry);
-      this.#staleFrom = undefined;
+      this.#stale = undefined;
       return undefined;
     } catch (error) {
-      const isCalled = stream !== undefined;
+      const isCalled = body !== undefined;
       if (cut.aborted) {
         this.#skipped(entry, 'the log was cut below it');
         return { isCalled, error };
       }
       signal.throwIfAborted();
-      const isOfFile = stream === undefined || stream.errored !== null;
-      if (!isOfFile) throw error;
-      const damage = textOf(stream?.errored ?? error);
+      const fault = body === undefined ? error : body.fault();
+      if (fault === undefined) throw error;
+      const damage = textOf(fault);
       this.#shelf.noteDamage(entry, damage);
       this.#skipped(entry, damage);
-      return { isCalled, error: stream?.errored ?? error };
+      return { isCalled, error: fault };
     } finally {
-      stream?.destroy();
+      this.#isLoading = false;
+      body?.stream.destroy();
     }
   }
 
@@ -343,6 +412,12 @@ export class Snapshots {
     if (header.lsn + 1 < first) return `the log begins with LSN ${first}`;
     if (isOfHistory(header, native.info().history)) return null;
     return 'a new primary has other records there';
+  }
+
+  #isReplaced({ header }: SnapshotEntry): boolean {
+    const { native, info } = this.#core;
+    if (header === undefined || header.logId !== info.logId) return false;
+    return !isOfHistory(header, native.info().history);
   }
 
   #kept(): readonly SnapshotEntry[] {
@@ -399,7 +474,7 @@ export class Snapshots {
     const takenAt = core.environment.wallClock();
     const header = { logId, lsn, term: { epoch, opener, incarnation }, takenAt };
     const there = this.#kept().find((entry) => entry.name === snapshotName(header));
-    if (there !== undefined) return async () => shown(there);
+    if (there !== undefined) return () => this.#givenAgain(there, this.#begin(lsn, given));
     const kept = this.#kept();
     const oldest = kept[this.#options.keep - 1]?.header?.lsn ?? 0;
     if (lsn < oldest) {
@@ -414,6 +489,20 @@ export class Snapshots {
       throw error;
     }
     return () => this.#write(header, pieces, signal);
+  }
+
+  /** Verified, as one is that was just taken: it may have decayed since. */
+  async #givenAgain(entry: SnapshotEntry, signal: AbortSignal): Promise<Snapshot> {
+    try {
+      await verifySnapshot(this.#shelf.disk, entry.path, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      this.#shelf.noteDamage(entry, textOf(error));
+      throw asWalError(error, entry.path);
+    }
+    // A cut aborts the signal, which was looked at before the last piece.
+    signal.throwIfAborted();
+    return shown(entry);
   }
 
   /** In this turn, and the first piece too where `save` returns at once. */
@@ -493,7 +582,10 @@ export class Snapshots {
     const kept = this.#kept();
     if (kept.length < this.#options.keep) return taken;
     try {
-      await this.#shelf.keepOnly(kept);
+      // One that this node was just given: its log may be about to begin with it.
+      const last = this.#core.native.state[State.CLOSED_LSN] ?? 0;
+      const given = this.#shelf.entries.filter(({ header }) => (header?.lsn ?? 0) > last);
+      await this.#shelf.keepOnly([...kept, ...given]);
     } catch (error) {
       const why = `older snapshots could not be removed: ${(error as Error).message}`;
       news.tell('warn', 'snapshot', why, {});

@@ -19,6 +19,9 @@ export function standForGroup(core: LogCore, standby: StandbyDriver): void {
     (standby.role === 'standby' || mayReturn(view)) &&
     !standby.promoting &&
     !standby.standsBack &&
+    core.snapshots?.seeding.awaited === undefined &&
+    // Others may lead as long as the application's state is loaded.
+    core.snapshots?.isReady !== false &&
     core.failure === undefined;
   const { environment } = core;
   let told = '';

@@ -8,13 +8,16 @@ import {
 import type { CandidateSight } from '../referee/candidate.js';
 import type { HeldGroup } from '../referee/held_group.js';
 import { ClosedTimes } from '../replication/closed_times.js';
+import { hasGivenUp } from '../replication/fence.js';
 import { type Judgement, mayGo } from '../replication/rejoin.js';
 import { CascadeHub } from '../transport/cascade_hub.js';
 import type { DialTarget } from '../transport/dial.js';
 import { showEndpoint } from '../transport/endpoint.js';
 import { fetchRange } from '../transport/fetch_range.js';
-import { Follower, type LogCut } from '../transport/follower.js';
+import { Follower } from '../transport/follower.js';
+import type { LogCut } from '../transport/follower_events.js';
 import type { TlsOptions } from '../transport/security.js';
+import type { Seeder } from '../transport/seed_taker.js';
 import { withDefaults } from '../transport/timing.js';
 import type { LogCore } from './core.js';
 import type { Driver, UpstreamLink } from './driver.js';
@@ -23,6 +26,7 @@ import { type MemberAnswer, primaryAmong } from './members.js';
 import { contactTime, type OldPrimary, upstreamRule } from './old_primary.js';
 import type { Endpoint } from './options.js';
 import type { RefereeNow } from './referee_status.js';
+import type { Seeding } from './seeding.js';
 import { StandbyBook } from './standby_book.js';
 import { type LogStatus, type UpstreamStatus, unknownTail } from './status.js';
 
@@ -64,6 +68,7 @@ export class StandbyDriver implements Driver {
       ...endpoint,
       rejoin: core.options.rejoin,
       hasReferee: core.options.referee !== undefined,
+      seeder: core.snapshots && this.#seeder(core.snapshots.seeding),
       seekFirst: core.members !== undefined,
       findPrimary: () => this.#findPrimary(),
       events: {
@@ -114,6 +119,20 @@ export class StandbyDriver implements Driver {
 
   get hasStopped(): boolean {
     return this.#ended.signal.aborted;
+  }
+
+  /** Those that follow here go on with another log then. */
+  #seeder(seeding: Seeding): Seeder {
+    return {
+      get isAllowed() {
+        return seeding.isAllowed;
+      },
+      fetch: (target, signal) => seeding.fetch(target, signal),
+      begun: (beginning) => {
+        this.#hub?.wasCut();
+        seeding.begun(beginning);
+      },
+    };
   }
 
   start(): void {
@@ -188,11 +207,14 @@ export class StandbyDriver implements Driver {
   /**
    * What a standby has to know of another term it hears when it follows its primary. The link may
    * have been made with a member that was a primary when its address was tried, and follows another
-   * one itself by now: what is acknowledged to that one does not count.
+   * one itself by now: what is acknowledged to that one does not count. And whom it was fenced for
+   * may never open that epoch.
    */
   surveyed(answers: readonly MemberAnswer[]): void {
+    const { term } = this.#follower;
+    if (answers.some(({ standing }) => hasGivenUp(standing, term))) this.#follower.release(term);
     const { address, connected } = this.#follower.status();
-    const primary = primaryAmong(answers, this.#follower.term);
+    const primary = primaryAmong(answers, term);
     if (!connected || primary === undefined || showEndpoint(primary.endpoint) === address) return;
     this.#follower.hold(`the primary is ${primary.standing.name}, and not at ${address}`)();
   }
@@ -247,6 +269,7 @@ export class StandbyDriver implements Driver {
       identity: { ...info, name: options.name },
       allocateAligned: (bytes) => environment.binding().allocateAligned(bytes),
       toTell: () => this.#core.retention.slots.toTell,
+      seeds: this.#core.snapshots?.seeds,
       upstream: () => this.#follower,
       onStandby: ({ name, nodeId, connected, reason, last }) => {
         if (connected) this.#book.came({ name, nodeId });

@@ -1,3 +1,4 @@
+import type { ArchiveStatus } from '../archive/archive_status.js';
 import type { NativeCopy, NativeInfo, Role, Term } from '../native/native_log.js';
 import type { LeaseState } from '../referee/lease_keeper.js';
 import type { CommitLevel } from '../replication/level.js';
@@ -9,6 +10,7 @@ import type { LogLevel } from './logger.js';
 import type { UpstreamRule } from './old_primary.js';
 import type { WhenMissing } from './policy_options.js';
 import type { ScrubStatus } from './scrub.js';
+import type { SeedingStatus } from './seeding.js';
 import type { SlotStatus } from './slots.js';
 import type { SnapshotStatus } from './snapshots.js';
 
@@ -317,6 +319,10 @@ export interface LogStatus {
   readonly rebuild: { readonly from: number; readonly to: number } | null;
   /** The application's, newest first; null: it has none (`snapshot`). */
   readonly snapshots: readonly SnapshotStatus[] | null;
+  /** How far a snapshot has come that this standby is given; null: none is on its way. */
+  readonly seeding: SeedingStatus | null;
+  /** What of the log is archived; null: nothing is to be (`archive`). */
+  readonly archive: ArchiveStatus | null;
   /** The verification of what lies on the disk. */
   readonly scrub: ScrubStatus;
   /** What opening found. */

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { dumpCommand } from './commands/dump.js';
+import { initStandbyCommand } from './commands/init_standby.js';
 import { pauseCommand, resumeCommand } from './commands/pause.js';
 import { policyCommand } from './commands/policy.js';
 import { primaryCommand } from './commands/primary.js';
@@ -41,6 +42,7 @@ Exit codes: 0 done, 1 failed (stderr says why), 2 bad usage.`,
   const commands = [
     primaryCommand(),
     standbyCommand(),
+    initStandbyCommand(),
     promoteCommand(),
     switchoverCommand(),
     demoteCommand(),

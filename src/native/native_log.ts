@@ -390,6 +390,18 @@ export interface NativeLog extends NativeAppends {
    * Not while the log appends. Resolves with the path of the file; '' where nothing was cut.
    */
   truncate(position: number, sideFile: string, cut?: Cut): Promise<string>;
+  /**
+   * A standby's log begins anew at the first batch of a segment, past all that it has: `lsn` is the
+   * last one before it, `crc` that of the batch that ends there, `history` the terms before it.
+   * Durable when it resolves; what was there is gone. Throws WAL_DIVERGED where the log reaches so
+   * far, WAL_NOT_STANDBY, WAL_PEER_INVALID.
+   */
+  beginAt(
+    position: number,
+    lsn: number,
+    crc: number,
+    history: readonly HistoryEntry[],
+  ): Promise<void>;
   /** The application was told of `info().rebuild`, which is null from then on. */
   storeRebuilt(): Promise<void>;
 
@@ -423,6 +435,8 @@ export interface NativeLog extends NativeAppends {
   locate(lsn: number): Promise<number>;
   /** crc of the batch that ends at this position; rejects if no batch ends there. */
   checksumAt(position: number): Promise<number>;
+  /** The same, with the last LSN before that. Also where the log begins. */
+  placeAt(position: number): Promise<Place & { readonly crc: number }>;
 
   // -- memory and retention --
   /**

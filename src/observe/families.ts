@@ -27,6 +27,9 @@ type Gauge = (status: LogStatus) => readonly (readonly [Labels, number])[] | num
 const states: readonly LogStatus['state'][] = ['open', 'failed', 'closing'];
 const roles: readonly LogStatus['role'][] = ['primary', 'standby', 'fenced'];
 const slotStates: readonly SlotState[] = ['active', 'away', 'lost'];
+const archiveStates: readonly NonNullable<LogStatus['archive']>['state'][] = [
+  ...(['starting', 'working', 'paused', 'failing', 'stopped'] as const),
+];
 const stages = ['write', 'flush', 'apply'] as const;
 /** Where the histogram of the flushes is cut: from 1 ms by doublings, in milliseconds. */
 const flushLimits = Array.from({ length: 15 }, (_, i) => 2 ** i);
@@ -79,6 +82,27 @@ const gauges: readonly (readonly [string, string, Gauge])[] = [
       s.slots.flatMap(({ name, state }) =>
         slotStates.map((each) => [{ slot: name, state: each }, Number(each === state)] as const),
       ),
+  ],
+  ['archived_lsn', 'Last record that is archived.', (s) => s.archive?.archivedLsn ?? null],
+  [
+    'archive_held_bytes',
+    'Log bytes that are not archived yet.',
+    (s) => s.archive?.heldBytes ?? null,
+  ],
+  [
+    'archive_oldest_seconds',
+    'Age of the oldest segment that is to be archived and is not.',
+    (s) => (s.archive === null ? null : (s.archive.oldestUnarchivedMs ?? 0) / 1000),
+  ],
+  [
+    'archive_gap',
+    '1 where the archive has a gap.',
+    (s) => s.archive && Number(s.archive.gap !== null),
+  ],
+  [
+    'archive_state',
+    '1 for the state that the archive is in.',
+    (s) => s.archive && oneOf('state', archiveStates, s.archive.state),
   ],
   ['standby_lag_records', 'Records that a standby lacks.', lags(({ records }) => records)],
   ['standby_lag_bytes', 'Log bytes that a standby lacks.', lags(({ bytes }) => bytes)],

@@ -1,4 +1,5 @@
 import type { Term } from '../native/native_log.js';
+import type { Standing } from './standing.js';
 
 /**
  * The epoch that a node was fenced for, on behalf of a candidate that has not opened it yet: terms
@@ -21,4 +22,16 @@ export function isFence(term: Term): boolean {
 export function mayFence(known: Term, epoch: number, candidateId: string): boolean {
   if (epoch !== known.epoch) return epoch > known.epoch;
   return isFence(known) && known.opener === candidateId;
+}
+
+/**
+ * Whether this is the candidate that a node was fenced for, and knows that another has opened that
+ * epoch: it has stored so, and never opens it itself. Nobody else can say that of it.
+ */
+export function hasGivenUp(
+  { nodeId, term }: Pick<Standing, 'nodeId' | 'term'>,
+  fence: Term,
+): boolean {
+  if (!isFence(fence) || nodeId !== fence.opener) return false;
+  return term.epoch === fence.epoch && term.opener !== nodeId && !isFence(term);
 }

@@ -237,7 +237,8 @@ export class PrimarySession {
     return this.#refuse(
       'WAL_LSN_GONE',
       'the primary has trimmed what the standby needs next; the standby has to be seeded anew ' +
-        '(a slot of its name keeps the log for it while it is away)',
+        '(a slot of its name keeps the log for it while it is away): with `snapshot` and ' +
+        "`reseed: 'auto'` it is by itself",
     );
   }
 

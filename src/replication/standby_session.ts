@@ -41,6 +41,8 @@ export interface StandbyView extends ReturningLog {
   readonly rejoin: RejoinMode;
   /** A referee grants epochs, each to one node of the group. */
   readonly hasReferee: boolean;
+  /** Whom it was fenced for has said that it never opens that epoch (`hasGivenUp`). */
+  readonly isReleased: boolean;
 }
 
 /** What the driver has to do, in order. After `refuse` or `fail` the connection is closed. */
@@ -193,16 +195,16 @@ export class StandbySession {
 
   /**
    * An epoch that this node wanted to open itself, and did not, binds it to nobody. Nor does one
-   * that it handed over, where a referee has granted it to another: its successor never opens it
-   * then.
+   * that it was fenced for, or handed over, once the candidate never opens it: by its own word, or
+   * since a referee has granted it to another after it was handed over.
    */
   #orderOf(term: Term): TermOrder {
-    const { identity, term: known, role, history, hasReferee } = this.#view();
+    const { identity, term: known, role, history, hasReferee, isReleased } = this.#view();
     const isOwn = known.opener === identity.nodeId;
     const hasHandedOver = role === 'standby' && history.at(-1)?.opener === identity.nodeId;
     const isOpened = known.epoch === term.epoch && isFence(known) && !isFence(term);
-    if (isOpened && (isOwn || (hasReferee && hasHandedOver))) return 'newer';
-    return compareTerms(term, known);
+    const isFree = isOwn || isReleased || (hasReferee && hasHandedOver);
+    return isOpened && isFree ? 'newer' : compareTerms(term, known);
   }
 
   stored(): StandbyAction[] {

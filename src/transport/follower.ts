@@ -1,4 +1,4 @@
-import { WalError, type WalErrorCode } from '../api/errors.js';
+import { WalError } from '../api/errors.js';
 import {
   type Cut,
   type HistoryEntry,
@@ -20,42 +20,14 @@ import { isFinal, type StandbyView } from '../replication/standby_session.js';
 import { type DialTarget, receiveBytes } from './dial.js';
 import { type Endpoint, showEndpoint } from './endpoint.js';
 import { type Environment, processEnvironment, type Timer } from './environment.js';
+import type { FollowerEvents } from './follower_events.js';
+import { LastContact } from './last_contact.js';
 import { checkFollowHost } from './plaintext.js';
-import { PrimaryLink, type PrimaryLinkHost } from './primary_link.js';
+import { asWalError, PrimaryLink, type PrimaryLinkHost } from './primary_link.js';
 import { type LinkSecurity, linkSecurity, type Security, type TlsOptions } from './security.js';
+import { type Beginning, type Seeder, SeedTaker } from './seed_taker.js';
 import { type ReplicationTiming, withDefaults } from './timing.js';
 import { Waits } from './waits.js';
-
-export interface FollowerEvents {
-  /** The commit place moved, or this log reaches further into it. Called synchronously. */
-  onCommitMoved(): void;
-  onConnected?(link: { readonly primary: string; readonly term: Term }): void;
-  onDisconnected?(link: {
-    readonly code: WalErrorCode;
-    readonly reason: string;
-    readonly final: boolean;
-  }): void;
-  /** This standby cannot go on: its own log failed, or WAL_COMMITTED_LOST. */
-  onFailed?(error: WalError): void;
-  /** More of the log was received, or flushed. */
-  onReceived?(): void;
-  /** The primary's rule is recorded here. */
-  onRule?(rule: Rule): void;
-  onSlots?(slots: readonly ToldSlot[]): void;
-  /** The log was cut, and is durable so. Called before anything of the new history is taken. */
-  onCut?(cut: LogCut): void;
-  /** Under a newer epoch: what the tail of this log was found to be. */
-  onJudged?(judgement: Judgement): void;
-  /** Nothing of that is left; an old primary is a standby now. */
-  onRejoined?(): void;
-}
-
-export interface LogCut {
-  /** Where the log ends now. */
-  readonly fork: Place;
-  /** What went is there. */
-  readonly file: string;
-}
 
 export interface FollowerOptions extends Endpoint, Security {
   readonly native: NativeLog;
@@ -72,6 +44,8 @@ export interface FollowerOptions extends Endpoint, Security {
    * it was, for all that is known. Rejects never.
    */
   readonly findPrimary?: (() => Promise<DialTarget | undefined>) | undefined;
+  /** How it comes by what its primary has let go of; undefined: not at all. */
+  readonly seeder?: Seeder | undefined;
   readonly timing?: Partial<ReplicationTiming> | undefined;
   /** Page-aligned memory for reading segments. Default: the addon's. */
   readonly allocateAligned?: ((bytes: number) => Uint8Array) | undefined;
@@ -95,9 +69,6 @@ export interface FollowerStatus {
   readonly primaryCommit: Place;
 }
 
-/** How old the time of the last contact may be that a crash leaves in the control file. */
-const contactPeriod = 10_000;
-
 /**
  * What a log drives as a standby: one connection to its primary at a time, made again with
  * growing delays. Whatever a primary sends, it can only make the log longer, or cut what is not
@@ -117,6 +88,7 @@ export class Follower implements PrimaryLinkHost {
   readonly #known: KnownCommit;
   readonly #waits = new Waits();
   #storedTerm: Term;
+  #released: Term = { epoch: 0, opener: '', incarnation: 0 };
   #link: PrimaryLink | undefined;
   #busy: Promise<unknown> = Promise.resolve();
   #retryTimer: Timer | undefined;
@@ -129,9 +101,7 @@ export class Follower implements PrimaryLinkHost {
   #primaryName: string;
   #primaryEnd: Place | null = null;
   #lastContactAt = Number.NaN;
-  #lastContact: number | null;
-  /** It is stored, or on its way. */
-  #isContactTold = true;
+  readonly #contact: LastContact;
   #streamingSince = Number.NaN;
   #appliedLsn = 0;
   #openedAt: number;
@@ -141,6 +111,7 @@ export class Follower implements PrimaryLinkHost {
   /** How many want that nothing is followed meanwhile. */
   #held = 0;
   #seeking = false;
+  readonly #seeds: SeedTaker;
   #progressWaits: (() => void)[] = [];
 
   constructor(options: FollowerOptions) {
@@ -159,9 +130,17 @@ export class Follower implements PrimaryLinkHost {
     const info = options.native.info();
     this.#storedTerm = info.term;
     this.#primaryName = info.primaryName;
-    this.#lastContact = info.lastContact;
+    this.#contact = new LastContact(options.native);
     this.#known = new KnownCommit(info.commit);
     this.#openedAt = this.#closed().position;
+    this.#seeds = new SeedTaker(options.seeder, {
+      begin: (beginning, seeder) => this.#exclusively(() => this.#begin(beginning, seeder)),
+      seeded: () => {
+        this.#backoff.reset();
+        this.#seek();
+      },
+      notSeeded: (error) => this.#notSeeded(error),
+    });
   }
 
   start(): void {
@@ -226,12 +205,13 @@ export class Follower implements PrimaryLinkHost {
   /** Nothing is followed until the function that this returns is called. */
   hold(reason: string): () => void {
     this.#held += 1;
+    this.#seeds.abort(new WalError('WAL_CLOSED', reason));
     this.#link?.drop(new WalError('WAL_CLOSED', reason));
     return () => {
       this.#held -= 1;
-      if (this.#held === 0 && this.#link === undefined && this.#retryTimer === undefined) {
-        this.#seek();
-      }
+      const isIdle = this.#link === undefined && this.#retryTimer === undefined;
+      // What ends a seeding comes before anything else is followed: `notSeeded`.
+      if (this.#held === 0 && isIdle && !this.#seeds.isUnderWay) this.#seek();
     };
   }
 
@@ -319,6 +299,11 @@ export class Follower implements PrimaryLinkHost {
     return this.#storedTerm;
   }
 
+  /** Whom this node is fenced for, by this term, never opens that epoch: another may. */
+  release(fence: Term): void {
+    this.#released = fence;
+  }
+
   get isStreaming(): boolean {
     return this.#link?.isStreaming === true;
   }
@@ -333,7 +318,7 @@ export class Follower implements PrimaryLinkHost {
       security: linkSecurity(this.target),
       connected,
       lastContactMs: Number.isNaN(at) ? null : Math.max(0, now - at),
-      lastContact: connected ? this.#heardAt(this.#link!) : this.#lastContact,
+      lastContact: connected ? this.#heardAt(this.#link!) : this.#contact.at,
       reason: connected ? null : this.#reason,
       primaryEnd: this.#primaryEnd,
       primaryCommit: this.#known.told,
@@ -365,6 +350,7 @@ export class Follower implements PrimaryLinkHost {
       isRuleUndercut: info.isRuleUndercut,
       rejoin: this.#options.rejoin ?? 'ask',
       hasReferee: this.#options.hasReferee ?? false,
+      isReleased: compareTerms(this.#storedTerm, this.#released) === 'same',
     };
   }
 
@@ -486,8 +472,7 @@ export class Follower implements PrimaryLinkHost {
     if (link !== this.#link) return;
     if (link.greeted) {
       this.#lastContactAt = this.environment.now() - link.silence();
-      this.#lastContact = this.#heardAt(link);
-      this.#isContactTold = false;
+      this.#contact.ended(this.#heardAt(link));
     }
     this.#link = undefined;
     this.#reason = error.message;
@@ -498,9 +483,11 @@ export class Follower implements PrimaryLinkHost {
     if (error.code === 'WAL_SPLIT') this.#storeSplit();
     if (this.#state !== 'following') return;
     const { code, message } = error;
-    const final = this.#needsOperator(error);
+    const isSeeded = code === 'WAL_LSN_GONE' && this.#seeds.isAllowed && this.#held === 0;
+    const final = !isSeeded && this.#needsOperator(error);
     this.#options.events.onDisconnected?.({ code, reason: message, final });
     if (this.native.state[State.FAILED] !== 0) this.#fail(ownFailure(this.native));
+    else if (isSeeded) this.#seeds.take(this.target);
     else if (error.code === 'WAL_COMMITTED_LOST') this.#fail(error);
     else this.#retry(error);
   }
@@ -511,6 +498,7 @@ export class Follower implements PrimaryLinkHost {
     if (this.#state !== 'failed') this.#state = 'stopped';
     this.environment.clearTimer(this.#retryTimer);
     this.environment.clearTimer(this.#tickTimer);
+    this.#seeds.abort(new WalError('WAL_CLOSED', 'the standby stops following'));
     const link = this.#link;
     if (link !== undefined) {
       const closed = new Promise<void>((resolve) => {
@@ -520,9 +508,10 @@ export class Follower implements PrimaryLinkHost {
       await closed;
     }
     // A promotion stores that there is nobody to be in contact with.
-    if (how === 'leave') this.#tellContact();
+    if (how === 'leave') this.#contact.store();
     this.#flushWaits?.resolve();
     this.#wakeAll();
+    await this.#seeds.ended();
     await this.#busy.catch(() => undefined);
     this.#waits.rejectAll(new WalError('WAL_CLOSED', 'the standby stopped following'));
   }
@@ -532,9 +521,7 @@ export class Follower implements PrimaryLinkHost {
     if (link === undefined) return;
     link.tick(this.environment.now());
     if (!link.isStreaming) return;
-    const at = this.#heardAt(link);
-    // Also where the clock was set back.
-    if (Math.abs(at - (this.#lastContact ?? 0)) >= contactPeriod) this.#storeContact(at);
+    this.#contact.heard(this.#heardAt(link));
   }
 
   /** An old primary of an epoch that has another one opens as neither again (SAFETY 2.1). */
@@ -547,17 +534,31 @@ export class Follower implements PrimaryLinkHost {
     this.#exclusively(store).catch(() => undefined);
   }
 
-  /** What an operator decides by after a crash (SAFETY 3.5). A failure is the log's own to tell. */
-  #storeContact(at: number): void {
-    this.#lastContact = at;
-    this.#isContactTold = true;
-    if (this.native.state[State.FAILED] !== 0) return;
-    this.native.storeContact(at).catch(() => undefined);
+  #notSeeded(error: unknown): void {
+    if (this.#state !== 'following') return;
+    const known = asWalError(error);
+    this.#reason = `not seeded: ${known.message}`;
+    if (this.native.state[State.FAILED] !== 0) this.#fail(ownFailure(this.native));
+    // Whoever held it connects anew.
+    else if (this.#held === 0) {
+      const final = this.#needsOperator(known);
+      this.#options.events.onDisconnected?.({ code: known.code, reason: this.#reason, final });
+      this.#retry(known);
+    }
   }
 
-  /** Of a link that has ended: not at once, since what comes next may be a promotion. */
-  #tellContact(): void {
-    if (!this.#isContactTold && this.#lastContact !== null) this.#storeContact(this.#lastContact);
+  async #begin(beginning: Beginning, seeder: Seeder): Promise<void> {
+    const { start, crc, history } = beginning;
+    this.#requireFollowing();
+    await this.#flushed(this.#closed().position);
+    this.#requireFollowing();
+    this.#requireFree();
+    await this.native.beginAt(start.position, start.lsn, crc, history);
+    const { term } = this.native.info();
+    if (compareTerms(term, this.#storedTerm) === 'newer') this.#storedTerm = term;
+    this.#known.tell(start.position, start.lsn);
+    seeder.begun(beginning);
+    this.#shareCommit();
   }
 
   #connect(): void {
@@ -573,7 +574,7 @@ export class Follower implements PrimaryLinkHost {
     const delay = final ? this.timing.retryMost : this.#backoff.next();
     this.#retryTimer = this.environment.setTimeout(() => {
       this.#retryTimer = undefined;
-      this.#tellContact();
+      this.#contact.store();
       this.#seek();
     }, delay);
     if (!this.#holds) this.#retryTimer.unref();
@@ -621,12 +622,13 @@ export class Follower implements PrimaryLinkHost {
   }
 
   #fail(error: WalError): void {
-    this.#tellContact();
+    this.#contact.store();
     if (this.#state !== 'following') return;
     this.#state = 'failed';
     this.#reason = error.message;
     this.environment.clearTimer(this.#retryTimer);
     this.environment.clearTimer(this.#tickTimer);
+    this.#seeds.abort(error);
     this.#link?.drop(error);
     this.#flushWaits?.resolve();
     this.#wakeAll();

@@ -13,9 +13,10 @@ import { type Exchange, isSameProof, proofOf } from './secret.js';
 import type { Security, TlsOptions } from './security.js';
 import { mayBeThere, requireAllowed, requireNamed } from './tls.js';
 
-const { AUTH_START, AUTH_PROOF, STANDBY_HELLO, FETCH, SURVEY, FENCE, HANDOVER } = MessageType;
+const { AUTH_START, AUTH_PROOF, STANDBY_HELLO, FETCH, SURVEY, FENCE, HANDOVER, SEED_ASK } =
+  MessageType;
 
-const requests = [STANDBY_HELLO, FETCH, SURVEY, FENCE, HANDOVER] as const;
+const requests = [STANDBY_HELLO, FETCH, SURVEY, FENCE, HANDOVER, SEED_ASK] as const;
 
 /** Any may come first: what is missing is then told by name. */
 const first = [AUTH_START, ...requests] as const;

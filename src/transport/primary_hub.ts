@@ -24,6 +24,7 @@ import type { MemberDesk } from './member_desk.js';
 import type { SlotKeeper } from './retention.js';
 import { RuleKeeper, type WatchVerdict } from './rule_keeper.js';
 import type { TlsOptions } from './security.js';
+import type { SeedShelf } from './seed_shelf.js';
 import type { StandbyLink } from './standby_link.js';
 import {
   type LinksOwner,
@@ -78,6 +79,8 @@ export interface PrimaryHubOptions {
   readonly desk?: MemberDesk | undefined;
   /** What keeps the log for standbys over restarts. */
   readonly slots?: SlotKeeper | undefined;
+  /** Snapshots for standbys that need them. */
+  readonly seeds?: SeedShelf | undefined;
   readonly timing?: Partial<ReplicationTiming> | undefined;
   readonly listenLimits?: Partial<ListenLimits> | undefined;
   /** Page-aligned memory for reading segments. Default: the addon's. */
@@ -128,7 +131,8 @@ export class PrimaryHub implements CommitSource, LinksOwner {
     this.#events = options.events;
     this.witnesses = options.witnesses ?? [];
     this.#mayAcknowledge = options.mayAcknowledge ?? (() => true);
-    const { native, identity, desk, slots, environment = processEnvironment } = options;
+    const { native, identity, desk, slots, seeds } = options;
+    const { environment = processEnvironment } = options;
     this.#environment = environment;
     this.#native = native;
     this.#timing = withDefaults(options.timing);
@@ -139,7 +143,8 @@ export class PrimaryHub implements CommitSource, LinksOwner {
     this.#commit = new CommitPlace(this.#rules.rules, native.info().commit);
     this.#writeAcks = options.policy.synchronousCommit === 'remote_write';
     this.#links = new StandbyLinks({
-      ...{ native, identity, desk, slots, environment, timing: this.#timing, door: this.#door },
+      ...{ native, identity, desk, slots, seeds, environment },
+      ...{ timing: this.#timing, door: this.#door },
       toTell: slots && (() => slots.toTell),
       owner: this,
       ring: native.ring === undefined ? undefined : new Uint8Array(native.ring),

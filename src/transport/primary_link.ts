@@ -549,7 +549,8 @@ function notNewer(): Error {
   return invalid('a rule that is not newer');
 }
 
-function asWalError(error: unknown): WalError {
+/** What ended it, as an error that has a code. */
+export function asWalError(error: unknown): WalError {
   const known = WalError.from(error);
   if (known instanceof WalError) return known;
   return new WalError('WAL_IO', error instanceof Error ? error.message : String(error));

@@ -3,7 +3,6 @@ import { WalError, type WalErrorCode } from '../api/errors.js';
 import { type NativeLog, type Place, State } from '../native/native_log.js';
 import type { BatchEnds } from '../replication/batch_ends.js';
 import { Heartbeat } from '../replication/heartbeat.js';
-import type { NodeIdentity } from '../replication/identity.js';
 import {
   type PrimaryAction,
   PrimarySession,
@@ -25,8 +24,9 @@ import {
   type Refusal,
 } from '../wire/handshake_messages.js';
 import { MessageType, slotsProtocol, wantProtocol } from '../wire/message_type.js';
-import { decodeFetch, type Fetch } from '../wire/range_messages.js';
+import { decodeFetch } from '../wire/range_messages.js';
 import { encodeRule } from '../wire/rule_message.js';
+import { decodeSeedAsk } from '../wire/seed_messages.js';
 import { encodeSlots } from '../wire/slots_message.js';
 import {
   AckView,
@@ -39,10 +39,10 @@ import { peerAddress } from './endpoint.js';
 import type { Environment, Timer } from './environment.js';
 import { Feeder } from './feeder.js';
 import type { Gate } from './gate.js';
+import { type AnswerHost, type AskingLink, answerFetch, answerSeed } from './link_answers.js';
 import { decodeQuestion, deskFor, type MemberQuestion, memberAnswer } from './member_answer.js';
 import type { MemberDesk } from './member_desk.js';
 import { RangeAsk } from './range_ask.js';
-import { readRange } from './range_server.js';
 import type { TlsOptions } from './security.js';
 import type { RangeHolder } from './standby_ranges.js';
 import type { ReplicationTiming } from './timing.js';
@@ -54,7 +54,7 @@ const inSession = [MessageType.ACK, MessageType.REFUSAL] as const;
 const whileAsked = [...inSession, MessageType.PIECE, MessageType.CANNOT] as const;
 
 /** What a link needs of the hub that it belongs to. */
-export interface StandbyLinkHost {
+export interface StandbyLinkHost extends AnswerHost<StandbyLink> {
   readonly native: NativeLog;
   readonly ring: Uint8Array | undefined;
   readonly ringBytes: number;
@@ -73,10 +73,6 @@ export interface StandbyLinkHost {
   claim(progress: Progress, position: number): void;
   /** Whether this node can be let in; it may take the place of its earlier connection. */
   hasRoom(nodeId: string): boolean;
-  /** One more of those that repair a copy; false: there are as many as can be. */
-  beginFetch(link: StandbyLink): boolean;
-  endFetch(): void;
-  readonly identity: NodeIdentity;
   /** Who answers members; nobody without. */
   readonly desk: MemberDesk | undefined;
   /** Why nobody is fed now; undefined: who comes is. */
@@ -104,7 +100,7 @@ export interface StandbyLinkHost {
  * The primary's end of one connection: drives a PrimarySession, then a Feeder. Whatever is wrong
  * with a peer ends its connection and nothing else.
  */
-export class StandbyLink implements FrameSink, RangeHolder {
+export class StandbyLink implements FrameSink, RangeHolder, AskingLink {
   readonly socket: Socket;
   readonly #host: StandbyLinkHost;
   readonly #session: PrimarySession;
@@ -128,6 +124,8 @@ export class StandbyLink implements FrameSink, RangeHolder {
   #known = false;
   /** A member waits for its answer. */
   #isAnswering = false;
+  /** It is given a snapshot. */
+  #isAsking = false;
   /** Ends it by itself, since it may outlive the role that would end it. */
   #answerLimit: Timer | undefined;
   #commitSent = -1;
@@ -269,7 +267,7 @@ export class StandbyLink implements FrameSink, RangeHolder {
     if (nowMs >= this.#destroyAt) this.socket.destroy();
     if (this.#isEnding) return;
     if (this.#progress === undefined) {
-      if (nowMs < this.#deadline || this.#isAnswering) return;
+      if (nowMs < this.#deadline || this.#isAnswering || this.#isAsking) return;
       this.#host.refused(this.#address, 'the handshake took too long');
       this.drop('the handshake took too long');
       return;
@@ -399,7 +397,16 @@ export class StandbyLink implements FrameSink, RangeHolder {
         this.#reader.expect([]);
         const fetch = decodeFetch(bytes, start, end);
         this.#pass(undefined);
-        void this.#answerFetch(fetch);
+        void answerFetch(this, this.#host, fetch);
+        return;
+      }
+      case MessageType.SEED_ASK: {
+        this.#reader.expect([]);
+        const ask = decodeSeedAsk(bytes, start, end);
+        this.#pass(ask.name);
+        // It is no stranger, and takes as long as the snapshot is large.
+        this.#isAsking = true;
+        void answerSeed(this, this.#host, ask);
         return;
       }
       case MessageType.POSITION:
@@ -523,32 +530,20 @@ export class StandbyLink implements FrameSink, RangeHolder {
     this.#answerLimit.unref();
   }
 
-  /** Not a standby: it repairs a copy of this log, and gets a piece of it. */
-  async #answerFetch(fetch: Fetch): Promise<void> {
-    const host = this.#host;
-    if (!host.beginFetch(this)) {
-      this.#refuse('WAL_PEER_REFUSED', 'the peer serves as many repairs as it can');
-      return;
-    }
-    try {
-      const messages = await readRange(host, host.view().identity, fetch);
-      if (this.socket.destroyed || this.#isEnding) return;
-      for (const message of messages) this.socket.write(message);
-      this.#reason = 'a repair got what it asked for';
-      this.#end(undefined, host.timing.dead);
-    } catch (error) {
-      const known = WalError.from(error);
-      if (!(known instanceof WalError)) throw error;
-      this.#refuse(known.code, known.message);
-    } finally {
-      this.#endFetch();
-    }
+  // -- one that asks for something, and does not follow --
+
+  /** Nothing more is to be written. */
+  get isOver(): boolean {
+    return this.socket.destroyed || this.#isEnding;
   }
 
-  /** Only once its connection has closed: it is one of those that are through until then. */
-  #endFetch(): void {
-    if (this.socket.closed) this.#host.endFetch();
-    else this.socket.once('close', () => this.#host.endFetch());
+  refuse(code: WalErrorCode, message: string): void {
+    this.#refuse(code, message);
+  }
+
+  finish(reason: string, graceMs: number): void {
+    this.#reason = reason;
+    this.#end(undefined, graceMs);
   }
 
   #answerHello(message: Uint8Array): void {

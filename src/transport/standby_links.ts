@@ -14,9 +14,10 @@ import type { Gate } from './gate.js';
 import type { MemberDesk } from './member_desk.js';
 import { Retention, type SlotKeeper } from './retention.js';
 import { type LinkSecurity, linkSecurity, type TlsOptions } from './security.js';
+import type { SeedShelf } from './seed_shelf.js';
 import { StandbyLink, type StandbyLinkHost } from './standby_link.js';
 import { StandbyRanges } from './standby_ranges.js';
-import { maxFetches, maxStandbys, type ReplicationTiming } from './timing.js';
+import { maxFetches, maxSeeds, maxStandbys, type ReplicationTiming } from './timing.js';
 
 /** A standby came or went. */
 export interface StandbyChange {
@@ -91,6 +92,8 @@ export interface LinksOptions {
   readonly slots?: SlotKeeper | undefined;
   /** The slots that standbys are told when they are let in; they are told nothing without. */
   readonly toTell?: (() => readonly ToldSlot[] | undefined) | undefined;
+  /** Snapshots for standbys that need them; nobody is given one without. */
+  readonly seeds?: SeedShelf | undefined;
   readonly owner: LinksOwner;
 }
 
@@ -116,6 +119,8 @@ export class StandbyLinks implements StandbyLinkHost, DoorKeeper {
   #sessions = 0;
   #rejected = 0;
   #fetches = 0;
+  /** By the id of the node that is given a snapshot. */
+  readonly #seeding = new Map<string, StandbyLink>();
 
   constructor(options: LinksOptions) {
     this.#options = options;
@@ -302,6 +307,35 @@ export class StandbyLinks implements StandbyLinkHost, DoorKeeper {
 
   endFetch(): void {
     this.#fetches -= 1;
+  }
+
+  beginSeed(link: StandbyLink, nodeId: string): boolean {
+    const before = this.#seeding.get(nodeId);
+    if (before === undefined && this.#seeding.size >= maxSeeds) return false;
+    this.#seeding.set(nodeId, link);
+    // The network may have lost it without a word.
+    before?.drop('the standby has a newer connection');
+    this.served(link);
+    return true;
+  }
+
+  endSeed(link: StandbyLink): void {
+    for (const [nodeId, each] of this.#seeding) if (each === link) this.#seeding.delete(nodeId);
+  }
+
+  get term(): Term {
+    return this.#owner.term();
+  }
+
+  get seeds(): SeedShelf | undefined {
+    return this.#options.seeds;
+  }
+
+  /** As for one that was let in, and has gone: it is bounded like those. */
+  holdForSeed(nodeId: string, position: number): void {
+    if (this.#admitted.has(nodeId)) return;
+    this.#retention.claim(nodeId, position);
+    this.#retention.away(nodeId, this.environment.now());
   }
 
   admit(link: StandbyLink, progress: Progress): NumberedRule {

@@ -44,3 +44,5 @@ export const defaultLimits: ListenLimits = { halfOpen: 32, connections: 80 };
 export const maxStandbys = 48;
 /** Repairs of other copies that are served at once; each takes a buffer for a moment. */
 export const maxFetches = 4;
+/** Standbys that are given a snapshot at once. */
+export const maxSeeds = 2;

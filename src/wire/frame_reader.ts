@@ -10,6 +10,7 @@ import {
 } from './message_type.js';
 import { fetchBytes, maxRangeBytes, rangeHeaderBytes } from './range_messages.js';
 import { maxRuleBytes, minRuleBytes } from './rule_message.js';
+import { maxSeedPieceBytes, seedPieceHeaderBytes } from './seed_messages.js';
 import { maxSlotsBytes, minSlotsBytes } from './slots_message.js';
 import { ackBytes, commitBytes, dataHeaderBytes } from './stream_messages.js';
 import {
@@ -59,6 +60,9 @@ const lengths: Readonly<Record<number, readonly [number, number]>> = {
   [MessageType.HANDOVER]: [prefixBytes + 1, maxHelloBytes],
   [MessageType.TAKEN]: [prefixBytes + 1, maxMessageBytes],
   [MessageType.SLOTS]: [minSlotsBytes, maxSlotsBytes],
+  [MessageType.SEED_ASK]: [prefixBytes + 1, maxHelloBytes],
+  [MessageType.SEED_OFFER]: [prefixBytes + 1, maxMessageBytes],
+  [MessageType.SEED_PIECE]: [seedPieceHeaderBytes + 1, seedPieceHeaderBytes + maxSeedPieceBytes],
 };
 
 const stranger = 256;

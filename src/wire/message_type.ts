@@ -19,7 +19,8 @@
  * asks a standby for a range of the log with WANT (want_messages.ts). Where nodes share a secret
  * they prove it first (auth_messages.ts). Members of a group ask each other how they stand, and are
  * fenced for a promotion, with SURVEY and FENCE instead of a hello (member_messages.ts); a primary
- * that was demoted hands over to one of them with HANDOVER (handover_messages.ts).
+ * that was demoted hands over to one of them with HANDOVER (handover_messages.ts). A standby of
+ * whose place in the log too little is left says SEED_ASK (seed_messages.ts).
  */
 export const MessageType = {
   STANDBY_HELLO: 1,
@@ -46,11 +47,14 @@ export const MessageType = {
   HANDOVER: 22,
   TAKEN: 23,
   SLOTS: 24,
+  SEED_ASK: 25,
+  SEED_OFFER: 26,
+  SEED_PIECE: 27,
 } as const;
 
 /** Oldest and newest version of the protocol that this release speaks. */
 export const minProtocol = 1;
-export const maxProtocol = 5;
+export const maxProtocol = 6;
 /** From this version on a primary may send WANT. */
 export const wantProtocol = 2;
 /** From this version on a member takes HANDOVER. */
@@ -59,6 +63,8 @@ export const handoverProtocol = 3;
 export const witnessProtocol = 4;
 /** From this version on a primary sends SLOTS. */
 export const slotsProtocol = 5;
+/** From this version on a peer takes SEED_ASK. */
+export const seedProtocol = 6;
 
 export const lengthBytes = 4;
 /** Length and type. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { Group, stopped, textsOf } from './group_nodes.js';
-import { until, walError } from './helpers.js';
+import { fenceFor, Group, stopped, textsOf } from './group_nodes.js';
+import { openLog, until, walError } from './helpers.js';
 
 /** `b` was promoted while `a` ran, which is fenced; all three have the same records. */
 async function replaced() {
@@ -53,4 +53,27 @@ describe('a primary that its group has fenced', () => {
     expect(await textsOf(c)).toEqual(['one', 'of b', 'of a']);
     expect(await textsOf(a)).toEqual(await textsOf(c));
   });
+
+  it('for another candidate of that epoch follows when that one does', async () => {
+    const group = await Group.make();
+    const { a, b, c } = await group.started();
+    await fenceFor(c, group.ports.a, 2);
+    await a.close();
+    expect((await b.promote(stopped)).term.epoch).toBe(2);
+    await until(() => c.status().upstream?.connected === true, 'c follows b');
+    await c.close();
+    const back = await openLog(group.of('a'));
+    await until(() => back.status().members.some(({ role }) => role === 'primary'), 'a asks b');
+    // Also when b has told that it has opened the epoch.
+    const refused = await new Promise<{ reason: string }>((resolve) => {
+      back.on('disconnected', resolve);
+    });
+    expect(refused.reason).toMatch(/^b is of term 2.1 of .*, this standby knows 2.0 of/);
+    const again = await openLog(group.of('c'));
+    await Promise.all([again.connected(), back.connected()]);
+    expect(back.status()).toMatchObject({ role: 'standby', upstream: { primary: 'b' } });
+    await b.appendAndCommit('of b');
+    await back.waitFor(2);
+    expect(await textsOf(back)).toEqual(['one', 'of b']);
+  }, 30_000);
 });

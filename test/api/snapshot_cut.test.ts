@@ -2,32 +2,18 @@ import { describe, expect, it } from 'vitest';
 import type { Rebuild } from '../../src/index.js';
 import { TcpProxy } from '../helpers/proxy.js';
 import { codeOf, type openLog, until } from './helpers.js';
-import { following, pair, promoted, rejoin } from './rejoin_nodes.js';
-import { Ledger, snapshotsOf } from './snapshot_ledger.js';
+import { following, rejoin } from './rejoin_nodes.js';
+import { Ledger, names, snapshotsOf } from './snapshot_ledger.js';
+import { replaced } from './snapshot_logs.js';
 
 const auto = { rejoin: 'auto' } as const;
-
-/** An old primary that has snapshots of LSN 1 and 3, of which 2 and 3 are not in the new log. */
-async function replaced(its: readonly string[]) {
-  const ledger = new Ledger();
-  const both = await pair({ snapshot: ledger.snapshot });
-  await ledger.write(both.a, 1);
-  await both.a.snapshot({ lsn: 1 });
-  await until(() => both.b.status().flushLsn === 1, 'b has it');
-  await both.b.close();
-  await ledger.write(both.a, 2);
-  await both.a.snapshot({ lsn: 3 });
-  const { dir } = both.b;
-  await both.a.close();
-  return { dir: both.a.dir, b: await promoted(dir, 'b', its) };
-}
 
 describe('a snapshot above a cut', () => {
   it.each([
     ['shorter', ['two']],
     ['longer', ['two', 'three', 'four']],
   ])('is not loaded any more, where the new history is %s', async (_, its) => {
-    const { dir, b } = await replaced(its);
+    const { dir, b } = await replaced(its, { last: 3, isLastTaken: true });
     const ledger = new Ledger();
     const told: Rebuild[] = [];
     const rebuilt: (number | undefined)[] = [];
@@ -63,6 +49,9 @@ describe('a snapshot above a cut', () => {
     const after = new Ledger();
     const again = await rejoin(dir, b, { ...auto, snapshot: after.snapshot });
     expect(after.loads).toEqual([1]);
+    // For good: a history forgets its oldest terms.
+    expect(snapshotsOf(again).map(({ lsn }) => lsn)).toEqual([1]);
+    expect(names(again).some((name) => /^0{15}3-.*\.snapshot\.foreign$/.test(name))).toBe(true);
     again.apply({}, after.apply);
     await again.waitFor(last);
     expect(after.lines).toEqual(['1', ...its]);

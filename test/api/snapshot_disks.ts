@@ -50,6 +50,10 @@ export class FaultyDisk implements SnapshotDisk {
     return this.#wrap(await this.#step('open', () => processDisk.open(path)), path);
   }
 
+  async reopen(path: string): Promise<SnapshotFile> {
+    return this.#wrap(await this.#step('reopen', () => processDisk.reopen(path)), path);
+  }
+
   rename(from: string, to: string): Promise<void> {
     return this.#step('rename', async () => {
       await processDisk.rename(from, to);

@@ -6,8 +6,9 @@ import type { SnapshotOptions } from '../../src/index.js';
 import { TcpProxy } from '../helpers/proxy.js';
 import { freshDir } from '../helpers/temp.js';
 import { codeOf, openLog, small, until, walError } from './helpers.js';
-import { following, pair, promoted, rejoin } from './rejoin_nodes.js';
+import { following, pair, rejoin } from './rejoin_nodes.js';
 import { Ledger, names, snapshotsOf } from './snapshot_ledger.js';
+import { replaced, snapshotsAt } from './snapshot_logs.js';
 
 async function withSave(save: SnapshotOptions['save']) {
   const ledger = new Ledger();
@@ -77,24 +78,11 @@ describe('a snapshot that is given up', () => {
   });
 });
 
-/** Snapshots of LSN 4 and 8, and ten records. */
-async function prepared() {
-  const ledger = new Ledger();
-  const log = await openLog({ ...small, snapshot: ledger.snapshot });
-  await ledger.write(log, 4);
-  await log.snapshot({ lsn: 4 });
-  await ledger.write(log, 4);
-  await log.snapshot({ lsn: 8 });
-  await ledger.write(log, 2);
-  await log.close();
-  return { dir: log.dir, lines: ledger.lines };
-}
-
 const newest = '0000000000000008-1-1.snapshot';
 
 describe('an opening', () => {
   it('goes on from the one before, whatever bit of a header is flipped', async () => {
-    const { dir } = await prepared();
+    const { dir } = await snapshotsAt([4, 8], 10);
     const path = join(dir, 'snapshots', newest);
     const whole = readFileSync(path);
     for (let at = 60; at < 84; at += 1) {
@@ -112,7 +100,7 @@ describe('an opening', () => {
   });
 
   it('does not go on from half a state', async () => {
-    const { dir, lines } = await prepared();
+    const { dir, lines } = await snapshotsAt([4, 8], 10);
     const ledger = new Ledger();
     const decaying: SnapshotOptions = {
       ...ledger.snapshot,
@@ -130,6 +118,38 @@ describe('an opening', () => {
     again.apply({}, after.apply);
     await again.waitFor(10);
     expect(after.lines).toEqual(lines);
+  });
+
+  it('sets aside what lies past the end of a standby that was put back to the past', async () => {
+    const both = await pair();
+    await both.a.appendAndCommit('1');
+    await until(() => both.b.status().flushLsn === 1, 'b has it');
+    await both.a.close();
+    const { dir } = both.b;
+    await both.b.close();
+    const backup = freshDir();
+    cpSync(dir, backup, { recursive: true, filter: (path) => !path.endsWith('.sock') });
+    const options = { dir, name: 'b', follow: { port: 1 } };
+    const lost = await openLog({ ...options, snapshot: new Ledger().snapshot });
+    const { term } = await lost.promote({ primaryStopped: true, force: true });
+    for (const text of ['lost', 'too']) await lost.appendAndCommit(text);
+    await lost.snapshot({ lsn: 3 });
+    await lost.close();
+    cpSync(backup, dir, { recursive: true });
+
+    const restored = await openLog({ ...options, snapshot: new Ledger().snapshot });
+    // The same one, of other records.
+    expect((await restored.promote({ primaryStopped: true, force: true })).term).toEqual(term);
+    for (const text of ['other', 'two', 'three']) await restored.appendAndCommit(text);
+    expect(snapshotsOf(restored)).toEqual([]);
+    expect(names(restored)).toEqual([expect.stringMatching(/^0{15}3-.*\.snapshot\.foreign$/)]);
+    await restored.close();
+    const last = new Ledger();
+    const again = await openLog({ dir, name: 'b', snapshot: last.snapshot });
+    expect(last.loads).toEqual([]);
+    again.apply({}, last.apply);
+    await again.waitFor(4);
+    expect(last.lines).toEqual(['1', 'other', 'two', 'three']);
   });
 
   it('sets aside what lies past the end of a log that was put back to the past', async () => {
@@ -162,20 +182,11 @@ describe('an opening', () => {
 });
 
 it('state of records that were cut is not gone on from', async () => {
-  const ledger = new Ledger();
-  const both = await pair({ snapshot: ledger.snapshot });
-  await ledger.write(both.a, 1);
-  await both.a.snapshot({ lsn: 1 });
-  await until(() => both.b.status().flushLsn === 1, 'b has it');
-  await both.b.close();
-  await ledger.write(both.a, 1);
-  await both.a.snapshot({ lsn: 2 });
-  await both.a.close();
-  const b = await promoted(both.b.dir, 'b', ['two', 'three']);
+  const { dir, b } = await replaced(['two', 'three'], { last: 2, isLastTaken: true });
   const after = new Ledger();
   const way = await TcpProxy.open(1);
   const follow = { port: way.port };
-  const a = await rejoin(both.a.dir, b, { rejoin: 'auto', snapshot: after.snapshot, follow });
+  const a = await rejoin(dir, b, { rejoin: 'auto', snapshot: after.snapshot, follow });
   expect(after.loads).toEqual([2]);
   way.target = following(b).port;
   await until(() => a.status().commitLsn === 3, 'it follows');
@@ -189,15 +200,7 @@ it('state of records that were cut is not gone on from', async () => {
 });
 
 it('one that is under way at a cut does not stop the application from rebuilding', async () => {
-  const ledger = new Ledger();
-  const both = await pair({ snapshot: ledger.snapshot });
-  await ledger.write(both.a, 1);
-  await both.a.snapshot({ lsn: 1 });
-  await until(() => both.b.status().flushLsn === 1, 'b has it');
-  await both.b.close();
-  await ledger.write(both.a, 2);
-  await both.a.close();
-  const b = await promoted(both.b.dir, 'b', ['two', 'three']);
+  const { dir, b } = await replaced(['two', 'three'], { last: 3, isLastTaken: false });
   const after = new Ledger();
   let asked = 0;
   const snapshot: SnapshotOptions = {
@@ -216,7 +219,6 @@ it('one that is under way at a cut does not stop the application from rebuilding
   };
   const way = await TcpProxy.open(1);
   const follow = { port: way.port };
-  const dir = both.a.dir;
   const a = await openLog({ dir, name: 'a', follow, rejoin: 'auto', snapshot, onRebuild });
   const taking = a.snapshot({ lsn: 3 });
   taking.catch(() => undefined);

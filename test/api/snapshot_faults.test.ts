@@ -7,9 +7,10 @@ import { verifySnapshot } from '../../src/api/snapshot_file.js';
 import { Log, type OpenOptions } from '../../src/index.js';
 import { processEnvironment } from '../../src/transport/environment.js';
 import { freshDir } from '../helpers/temp.js';
-import { openLog, small, until, walError } from './helpers.js';
+import { openLog, until, walError } from './helpers.js';
 import { FaultyDisk, faults } from './snapshot_disks.js';
 import { Ledger, names, snapshotsOf } from './snapshot_ledger.js';
+import { snapshotsAt } from './snapshot_logs.js';
 
 const never = new AbortController().signal;
 
@@ -18,16 +19,8 @@ async function openOn(disk: FaultyDisk, options: OpenOptions): Promise<Log> {
 }
 
 /** A log of 15 records with snapshots of 5 and 10, of which the bodies take some chunks. */
-async function prepared(bytes: number) {
-  const ledger = new Ledger();
-  const log = await Log.open({ ...small, dir: freshDir(), snapshot: ledger.snapshot });
-  for (let i = 0; i < 2; i++) {
-    await ledger.write(log, 5, bytes);
-    await log.snapshot({ lsn: ledger.lines.length });
-  }
-  await ledger.write(log, 5, bytes);
-  await log.close();
-  return { dir: log.dir, lines: ledger.lines };
+function prepared(bytes: number) {
+  return snapshotsAt([5, 10], 15, bytes);
 }
 
 function copyOf(dir: string): string {

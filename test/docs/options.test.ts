@@ -119,6 +119,7 @@ it('has every option of every call', async () => {
   const withSnapshots = await Log.open({ dir: freshDir(), snapshot });
   try {
     const listen = { port: 0 };
+    const store = './archive';
     const calls: Record<string, (options: never) => unknown> = {
       'Log.open': resolveOpenOptions,
       listen: (options: object) => resolveOpenOptions({ dir, listen: { ...listen, ...options } }),
@@ -133,6 +134,7 @@ it('has every option of every call', async () => {
       retention: (retention) => resolveOpenOptions({ dir, retention }),
       snapshot: (options: object) =>
         resolveOpenOptions({ dir, snapshot: { ...snapshot, ...options } }),
+      archive: (options: object) => resolveOpenOptions({ dir, archive: { store, ...options } }),
       'log.snapshot': (options) => withSnapshots.snapshot(options),
       commit: (options) => log.commit(0, options),
       appendAndCommit: (options) => log.appendAndCommit('x', options),
@@ -200,6 +202,7 @@ it('has the defaults that are in force', async () => {
       listen: resolveOpenOptions({ dir, listen: { port: 0 } }).listen ?? {},
       follow: resolveOpenOptions({ dir, follow: { port: 1 } }).follow ?? {},
       snapshot: resolveOpenOptions({ dir, snapshot: { save() {}, load() {} } }).snapshot ?? {},
+      archive: resolveOpenOptions({ dir, archive: { store: './archive' } }).archive ?? {},
       scrub: { ...scrub, everyHours: (scrub?.everyMs ?? 0) / 3_600_000 },
       read: {
         ...reading,

@@ -9,6 +9,7 @@ const handshake = await load('handshake_messages');
 const range = await load('range_messages');
 const { maxProtocol } = await load('message_type');
 const { encodeRule } = await load('rule_message');
+const seed = await load('seed_messages');
 const { encodeSlots } = await load('slots_message');
 const stream = await load('stream_messages');
 
@@ -78,6 +79,15 @@ const messages = {
     ...{ epoch: 4, end: place, crc: 9, name: 'a' },
   }),
   taken: handover.encodeTaken({ version: 3, term: { ...term, epoch: 4 }, lsn: 40, name: 'b' }),
+  seed_ask: seed.encodeSeedAsk({
+    ...{ minVersion: 6, maxVersion: 6, logId: id('a'), salt, nodeId: id('c'), name: 'c' },
+    ...{ end: { position: 4096, lsn: 0 }, have: { lsn: 40, term, takenAt: 9, bytes: 200 } },
+  }),
+  seed_offer: seed.encodeSeedOffer({
+    ...{ term, start: place, crc: 9, history, fileBytes: 400, from: 200 },
+    snapshot: { lsn: 40, term, takenAt: 9 },
+  }),
+  seed_piece: filled(16 + 40, (bytes) => seed.putSeedPiece(bytes, 200, 40, true)),
   range: filled(16 + 40, (bytes) => range.putRangeHeader(bytes, 4096, 40, true)),
 };
 

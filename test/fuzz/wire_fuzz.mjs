@@ -23,6 +23,7 @@ const modules = [
   'wire/handshake_messages',
   'wire/range_messages',
   'wire/rule_message',
+  'wire/seed_messages',
   'wire/stream_messages',
   'wire/member_messages',
   'wire/want_messages',
@@ -43,6 +44,7 @@ const handshake = await load('wire/handshake_messages');
 const { MessageType, maxDataBytes, maxMessageBytes, maxProtocol } = await load('wire/message_type');
 const range = await load('wire/range_messages');
 const { decodeRule, encodeRule } = await load('wire/rule_message');
+const seed = await load('wire/seed_messages');
 const slots = await load('wire/slots_message');
 const stream = await load('wire/stream_messages');
 const member = await load('wire/member_messages');
@@ -52,7 +54,7 @@ const T = MessageType;
 /** What a side takes at once: each state of src/transport, and everything. */
 const expectations = [
   Object.values(T),
-  [T.STANDBY_HELLO, T.FETCH],
+  [T.STANDBY_HELLO, T.FETCH, T.SEED_ASK],
   [T.PRIMARY_HELLO, T.REFUSAL],
   [T.POSITION, T.REFUSAL],
   [T.ACCEPT, T.REFUSAL],
@@ -62,6 +64,8 @@ const expectations = [
   [T.RANGE, T.REFUSAL],
   [T.AUTH_START, T.STANDBY_HELLO, T.FETCH],
   [T.AUTH_CHALLENGE, T.AUTH_PROOF, T.REFUSAL],
+  [T.SEED_OFFER, T.REFUSAL],
+  [T.SEED_PIECE, T.REFUSAL],
 ];
 
 /** The messages that are decoded as a whole: bytes to value, value to bytes. */
@@ -129,6 +133,16 @@ function checkSlots(bytes) {
   const told = attempt(() => slots.decodeSlots(bytes, 0, bytes.length));
   if (told === undefined || !Number.isSafeInteger(tag.epoch)) return;
   same(slots.encodeSlots(tag, told).subarray(24), bytes.subarray(24), 'slots');
+}
+
+function checkSeedPiece(bytes) {
+  const piece = attempt(() => seed.decodeSeedPiece(bytes, 0));
+  if (piece === undefined) return;
+  const again = bytes.slice();
+  again.fill(255, 0, seed.seedPieceHeaderBytes);
+  const size = bytes.length - seed.seedPieceHeaderBytes;
+  seed.putSeedPiece(again, piece.offset, size, piece.isLast);
+  same(again, bytes, 'a piece of a snapshot');
 }
 
 /** Decodes with `view`, writes what it says with `put`, and compares. */
@@ -230,6 +244,15 @@ const others = {
     (bytes) => handover.decodeTaken(bytes, 0, bytes.length),
     handover.encodeTaken,
   ),
+  [T.SEED_ASK]: checkMember(
+    (bytes) => seed.decodeSeedAsk(bytes, 0, bytes.length),
+    seed.encodeSeedAsk,
+  ),
+  [T.SEED_OFFER]: checkMember(
+    (bytes) => seed.decodeSeedOffer(bytes, 0, bytes.length),
+    seed.encodeSeedOffer,
+  ),
+  [T.SEED_PIECE]: checkSeedPiece,
   [T.RULE]: checkRule,
   [T.SLOTS]: checkSlots,
   [T.COMMIT]: checkCommit,

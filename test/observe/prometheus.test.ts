@@ -2,6 +2,7 @@ import { Gauge, Registry } from 'prom-client';
 import { describe, expect, it } from 'vitest';
 import { exportMetrics } from '../../src/observe/prometheus.js';
 import { openLog, reopen, small, until } from '../api/helpers.js';
+import { freshDir } from '../helpers/temp.js';
 
 /** Value of each sample, by name and labels as they stand in the text. */
 async function scrape(registry: Registry): Promise<Map<string, number>> {
@@ -17,6 +18,26 @@ async function scrape(registry: Registry): Promise<Map<string, number>> {
 }
 
 describe('metrics', () => {
+  it('of the archive are there where the log has one', async () => {
+    const registry = new Registry();
+    const log = await openLog({ ...small, name: 'n', archive: freshDir('archive') });
+    exportMetrics(log, { registry });
+    const get = async (name: string, labels = '') =>
+      (await scrape(registry)).get(`walmirror_${name}{log="n"${labels}}`);
+    expect(await get('archived_lsn')).toBeUndefined();
+    expect(await get('archive_held_bytes')).toBeGreaterThan(0);
+    expect(await get('archive_gap')).toBe(0);
+    for (let i = 0; i < 10; i += 1) await log.appendAndCommit(Buffer.alloc(60_000, i));
+    await until(() => log.status().archive?.archivedLsn === 8, 'two segments are archived');
+    expect(await get('archived_lsn')).toBe(8);
+    expect(await get('archive_oldest_seconds')).toBe(0);
+    expect(await get('archive_state', ',state="working"')).toBe(1);
+    expect(await get('archive_state', ',state="stopped"')).toBe(0);
+    const plain = new Registry();
+    exportMetrics(await openLog({ ...small, name: 'n' }), { registry: plain });
+    expect([...(await scrape(plain)).keys()].filter((key) => /archive/.test(key))).toEqual([]);
+  });
+
   it('say what the status says', async () => {
     const registry = new Registry();
     const log = await openLog({ ...small, name: 'n' });

@@ -12,8 +12,8 @@ export const leftBehind = [
     name: 'fence_within_a_handshake',
     like: 'a vote that a slow disk stores late is stored, and its candidate never hears of it',
     file: 'src/transport/standby_link.ts',
-    find: 'if (nowMs < this.#deadline || this.#isAnswering) return;',
-    replace: 'if (nowMs < this.#deadline) return;',
+    find: 'if (nowMs < this.#deadline || this.#isAnswering || this.#isAsking) return;',
+    replace: 'if (nowMs < this.#deadline || this.#isAsking) return;',
     tests: 'test/transport/answering.test.ts',
   },
   {

@@ -3,6 +3,7 @@
  * `like`: where another system shipped it, or the rule that it breaks.
  */
 
+import { archives } from './archives.mjs';
 import { failovers } from './failovers.mjs';
 import { groups } from './groups.mjs';
 import { leftBehind } from './left_behind.mjs';
@@ -522,6 +523,7 @@ export const inTypeScript = [
   ...snapshots,
   ...threads,
   ...simulated,
+  ...archives,
   ...slots,
   ...groups,
   ...failovers,

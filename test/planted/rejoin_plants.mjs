@@ -17,6 +17,11 @@ export const rejoinInTheCore = [
     like: 'SAFETY 3.4: a fence that was granted is overwritten by the term of an older primary',
     filter: 'ATermBelow',
   },
+  {
+    name: 'epoch_opened_twice',
+    like: 'SAFETY 3.4: who told that another has opened an epoch opens it as well',
+    filter: 'AnEpochThatAnother',
+  },
   ...waysBackInTheCore,
   {
     name: 'commit_outlives_the_cut',

@@ -13,7 +13,7 @@ import {
   witnesses,
   wouldKnowNewer,
 } from '../../src/replication/candidacy.js';
-import { fenceTerm, mayFence } from '../../src/replication/fence.js';
+import { fenceTerm, hasGivenUp, mayFence } from '../../src/replication/fence.js';
 import type { FenceGrant, Standing } from '../../src/replication/standing.js';
 
 const id = (name: string): string => name.padEnd(32, '0');
@@ -412,5 +412,19 @@ describe('a fence', () => {
     expect(mayFence(fenceTerm(2, b), 3, c)).toBe(true);
     // It has opened the epoch: the fence is over.
     expect(mayFence(term(2, b), 2, b)).toBe(false);
+  });
+
+  it('is over when its candidate, and nobody else, tells of another that opened the epoch', () => {
+    const fence = fenceTerm(3, c);
+    const follows = standing(c, { term: term(3, b) });
+    expect(hasGivenUp(follows, fence)).toBe(true);
+    expect(hasGivenUp({ ...follows, nodeId: a }, fence)).toBe(false);
+    expect(hasGivenUp({ ...follows, nodeId: b }, fence)).toBe(false);
+    // It may open the epoch yet, or has done so; of a newer one it may have been both.
+    for (const known of [term(2), fenceTerm(3, c), fenceTerm(3, b), term(3, c), term(4, b)]) {
+      expect(hasGivenUp({ ...follows, term: known }, fence)).toBe(false);
+    }
+    // Nobody is bound by a term that was opened.
+    expect(hasGivenUp(follows, term(3, c))).toBe(false);
   });
 });

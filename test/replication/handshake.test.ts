@@ -93,6 +93,7 @@ function standbyView(node: Node): StandbyView {
     isRuleUndercut: false,
     rejoin: 'ask',
     hasReferee: false,
+    isReleased: false,
     ...node.knows,
   };
 }
@@ -415,6 +416,20 @@ describe('the handshake', () => {
       { nodeId: c, history: [first], end: 40, term: fenceTerm(2, a) },
     );
     expect(story).toEqual(['standby refuses: WAL_FENCED', 'standby: WAL_FENCED']);
+  });
+
+  it('an epoch that a candidate has given up binds to it nobody that was fenced for it', () => {
+    const primary = { nodeId: b, history: [first, promoted], end: 50 };
+    const fenced = { nodeId: c, history: [first], end: 40, term: fenceTerm(2, a) };
+    const knows = { isReleased: true };
+    const follows = ['store 2.1', 'accept at 40', 'record', 'begin'];
+    expect(handshake(primary, { ...fenced, knows })).toEqual(follows);
+    // Nobody else of that epoch who has not opened it, and nothing older.
+    const refuses = ['standby refuses: WAL_FENCED', 'standby: WAL_FENCED'];
+    const asks = { ...primary, history: [first], term: fenceTerm(2, b) };
+    expect(handshake(asks, { ...fenced, knows })).toEqual(refuses);
+    const older = { ...primary, history: [first] };
+    expect(handshake(older, { ...fenced, knows })).toContain('primary: fenced');
   });
 
   it('an epoch that a node wanted, and did not get, binds it to nobody', () => {
