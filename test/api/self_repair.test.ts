@@ -50,6 +50,8 @@ async function standby(of: Log, name: string): Promise<Log> {
 
 async function hasAll(log: Log, records: number): Promise<void> {
   await expect.poll(() => log.status().commitLsn).toBe(records);
+  // What is committed is shown once it is flushed here too.
+  await log.waitFor(records);
 }
 
 async function pair(): Promise<{ a: Log; b: Log }> {
