@@ -86,9 +86,9 @@ export function resolveSnapshot(value: unknown): ResolvedSnapshot | undefined {
   };
 }
 
-export const reseedModes = ['never', 'auto'] as const;
 /** What may become of a standby's log that its primary does not go on with. */
-export type ReseedMode = (typeof reseedModes)[number];
+export type ReseedMode = 'never' | 'auto';
+const reseedModes = ['never', 'auto'] as const satisfies readonly ReseedMode[];
 
 /** Checks the `reseed` option of `Log.open`. */
 export function resolveReseed(value: unknown, hasSnapshots: boolean): ReseedMode {

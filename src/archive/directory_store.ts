@@ -28,6 +28,7 @@ export class DirectoryStore implements ArchiveStore {
 
   /** `directory`: its path. Nothing is touched before the first call. */
   constructor(directory: string);
+  /** @internal */
   constructor(directory: string, disk: StoreDisk);
   constructor(directory: string, disk: StoreDisk = processStoreDisk) {
     const path = check.string(directory, 'DirectoryStore(directory)');
