@@ -419,8 +419,8 @@ export class Log {
 
   /**
    * Loads the newest good snapshot, as opening does: for state that has to be rebuilt (`rebuild`).
-   * null: there is none, and the log is whole. Not while an applier runs. Rejects, maybe with half a
-   * state there: what `load` throws, the signal's reason, WAL_SNAPSHOT_MISSING, WAL_CLOSED.
+   * null: there is none, and the log is whole. Not while an applier runs. Rejects with what `load`
+   * throws (half a state may be there), the signal's reason, WAL_SNAPSHOT_MISSING, WAL_CLOSED.
    */
   async loadSnapshot(options?: WaitOptions): Promise<Snapshot | null> {
     const signal = waitSignal(options, 'loadSnapshot');
