@@ -369,7 +369,9 @@ export class Operator {
       })();
       tried.catch(() => undefined);
       await simulation.sleep(10_000);
-      await log.resumeFailover().catch(() => undefined);
+      // One whose machine has gone off meanwhile answers never.
+      const resumed = log.resumeFailover().catch(() => undefined);
+      await Promise.race([resumed, simulation.sleep(5_000)]);
     }
     this.#seesToPast = false;
     for (const member of members) if (member !== last && member.machine.isOn) member.start();
